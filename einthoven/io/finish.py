@@ -1,0 +1,258 @@
+"""What is done to every record after its reader: one set of lead names, one order, units, and the doubts worth saying."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.io.files import MAX_DECODED, File
+from einthoven.record import (
+    LIMB_LEADS,
+    STANDARD_LEADS,
+    EcgError,
+    Record,
+    Signal,
+    canonical_order,
+    derive_limb_leads,
+    einthoven_residual,
+)
+
+# Millivolts per unit. µ is both U+00B5 and U+03BC in the wild, and Ã‚Âµ-like damage where Latin-1 met UTF-8.
+_MILLIVOLTS = {
+    "v": 1e3, "volt": 1e3, "volts": 1e3,
+    "mv": 1.0, "millivolt": 1.0, "millivolts": 1.0,
+    "uv": 1e-3, "microvolt": 1e-3, "microvolts": 1e-3, "mcv": 1e-3,
+    "nv": 1e-6, "nanovolt": 1e-6, "nanovolts": 1e-6,
+}  # fmt: skip
+
+# What shares a recording with an ECG and is none: left out, and said so.
+_NOT_ECG = re.compile(
+    r"""^(eeg|eog|emg|eng|mea|erg|erp|vep|resp\w*|imp|pneum\w*|thor\w*|abdo\w*|airflow|flow|snore|nasal|oral|
+    spo2|sao2|pleth\w*|ppg\w*|abp\w*|bp|art\w*|nbp\w*|cvp|pap|icp|uap|uvp|rap|lap|press\w*|temp\w*|t\s?blood|tblood|co2|etco2|
+    o2|cap|rate|hr|pulse\w*|pr|st\w*|gsr|eda|acc\w*|gyr\w*|pcg|sound|light|body|pos\w*|position|event\w*|trigger|status|marker\w*|
+    annotations?|edf\sannotations|bdf\sannotations|saturation|hgb|scg|bcg|foot\w*|hand\w*|marker|battery|pat|ptt|sv|c\.o\.)
+    \b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def millivolts(unit: str | None) -> float | None:
+    """How many mV one `unit` is; None where the unit is unknown or no voltage."""
+    if not unit:
+        return None
+    word = unit.strip().lower().replace("µ", "u").replace("μ", "u").replace("â", "").replace("ã", "").replace("\u201a", "")
+    return _MILLIVOLTS.get(word.replace("Â", "").replace("â", "").strip())
+
+
+@lru_cache(maxsize=4096)
+def lead_name(label: str) -> tuple[str, int]:
+    """A label as files write it -> (name of the lead, +1, or -1 where the file holds the lead upside down).
+
+    "MDC_ECG_LEAD_AVR", "Lead I (Einthoven)", "ECG V1", "avr", "V1 (µV)", "V1[uV]", "-aVR" are all understood; a label that is no
+    standard lead (MLII, V4R, X) comes back tidied of the decoration only.
+    """
+    word = re.sub(r"\s+", " ", label.strip().strip("'\"")).strip()
+    word = re.sub(r"\s*[\(\[][^\)\]]*[\)\]]\s*", " ", word).strip() or word  # a unit or remark in brackets
+    word = re.sub(r"^\d+:\d+:", "", word)
+    word = re.sub(r"^(MDC_ECG_LEAD_|NOM_ECG_ELEC_POTL_|NOM_ECG_LEAD_|MDC_ECG_ELEC_POTL_)", "", word, flags=re.IGNORECASE)
+    word = re.sub(r"^((ecg|ekg|lead|ableitung|channel|derivation)[\s_:.\-]*)+(?=[\w\-])", "", word, flags=re.IGNORECASE)
+    word = re.sub(r"[\s_\-]*(lead|ref|mv|uv|µv|ecg|ekg)$", "", word, flags=re.IGNORECASE).strip() or word
+    sign = 1
+    if word.startswith(("-", "\u2212")) and len(word) > 1:
+        word, sign = word[1:].strip(), -1
+    name = _STANDARD.get(re.sub(r"[\s_]", "", word).upper())
+    if name:
+        return name, sign
+    return (word or label.strip() or "?")[:64], sign
+
+
+_STANDARD = {name.upper(): name for name in STANDARD_LEADS}
+_STANDARD |= {"1": "I", "2": "II", "3": "III", "D1": "I", "D2": "II", "D3": "III", "DI": "I", "DII": "II", "DIII": "III"}
+_STANDARD |= {"L1": "I", "L2": "II", "L3": "III", "LI": "I", "LII": "II", "LIII": "III"}
+_STANDARD |= {f"C{i}": f"V{i}" for i in range(1, 7)}  # IEC electrode letters
+_STANDARD |= {"VR": "aVR", "VL": "aVL", "VF": "aVF", "AVRR": "aVR"}
+
+
+def is_standard(label: str) -> bool:
+    """Whether the label means one of the twelve leads."""
+    return lead_name(label)[0] in STANDARD_LEADS
+
+
+def is_ecg(label: str) -> bool:
+    """Whether a channel of a recording of many things is an ECG, to judge by its label."""
+    return is_standard(label) or re.search(r"ecg|ekg|\bml(i|ii|iii)\b|^(mcl|cm|v)\d", label.strip(), re.IGNORECASE) is not None
+
+
+def is_other(label: str) -> bool:
+    """Whether a channel's label says that it is something else than an ECG (breathing, pressure, EEG, ...)."""
+    return not is_standard(label) and "ecg" not in label.lower() and _NOT_ECG.match(label.strip()) is not None
+
+
+def distinct(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels with the second "X" called "X 2", so that rows keep names of their own."""
+    seen: dict[str, int] = {}
+    out: list[str] = []
+    for label in labels:
+        word = label.strip() or "?"
+        seen[word] = seen.get(word, 0) + 1
+        name = word if seen[word] == 1 else f"{word} {seen[word]}"
+        while name in out:
+            name += "'"
+        out.append(name)
+    return tuple(out)
+
+
+def check_samples(leads: int, samples: int, file: File | None = None) -> None:
+    """Refuses what would decode to more than MAX_DECODED bytes, before anything of that size is allocated."""
+    if leads < 0 or samples < 0 or leads * samples * 4 > MAX_DECODED:
+        told = f"{leads:,} leads of {samples:,} samples are more than one record may hold ({MAX_DECODED // 4:,} samples)"
+        raise EcgError(told, path=file.path if file else None)
+
+
+def check_fs(fs: float, file: File | None = None, where: str | None = None) -> float:
+    """A sampling rate that an ECG can have (1 Hz to 200 kHz), or EcgError."""
+    if not (np.isfinite(fs) and 1 <= fs <= 200_000):
+        raise EcgError(f"impossible sampling rate {fs:g} Hz", path=file.path if file else None, where=where)
+    return float(fs)
+
+
+def finish(record: Record, file: File, format: str) -> Record:
+    """Names, order, derived leads, doubts. Every record passes here once, after its reader.
+
+    Lead labels become standard names (a lead stored upside down is turned and said so); channels that are no ECG are left
+    out and said so; missing limb leads are derived and said so; then each doubt (flat lead, limb leads that contradict
+    Einthoven's law, an amplitude no heart makes) becomes a warning.
+    """
+    if record.signal.shape[1] == 0 or record.signal.shape[0] == 0:
+        raise EcgError("no samples", path=file.path)
+    names, signs, keep, warnings = _plan(record.leads)
+    if not keep:
+        raise EcgError(f"no ECG channel: {', '.join(record.leads[:12])}", path=file.path)
+    signal, steps = record.signal, record.resolution_uv
+    if steps is None:
+        steps = (0.0,) * len(record.leads)
+    derived = tuple(lead_name(n)[0] for n in record.derived) if record.derived else ()
+    if -1 in signs:
+        signal = signal * np.array(signs, np.float32)[:, None]
+    if keep != tuple(range(len(names))):
+        signal = np.ascontiguousarray(signal[list(keep)])
+        names, steps = tuple(names[i] for i in keep), tuple(steps[i] for i in keep)
+    source = replace(record.source, path=file.path, format=format)
+    out = replace(
+        record, signal=signal, leads=names, resolution_uv=steps, derived=derived, source=source, warnings=record.warnings + warnings
+    )
+    if any(n in names for n in LIMB_LEADS) and not all(n in names for n in LIMB_LEADS):
+        out = derive_limb_leads(out)
+    doubts = _doubts(out)
+    return out.warn(*doubts) if doubts else out
+
+
+@lru_cache(maxsize=1024)
+def _plan(labels: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...], tuple[str, ...]]:
+    """Labels of the rows -> (names, signs, which rows to keep in which order, warnings)."""
+    names, signs = map(list, zip(*(lead_name(label) for label in labels), strict=True)) if labels else ([], [])
+    warnings: list[str] = []
+    other = [i for i, label in enumerate(labels) if is_other(label)]
+    if other:
+        warnings.append(f"not ECG, left out: {', '.join(labels[i] for i in other[:20])}")
+    for i, name in enumerate(names):
+        if i not in other and name in names[:i]:
+            first = names.index(name)
+            names[i] = distinct([*names[:i], name])[-1]
+            warnings.append(f"lead {labels[i]} is there twice (first as {labels[first]}): the second is called {names[i]}")
+        if i not in other and signs[i] < 0:
+            warnings.append(f"lead {labels[i]} is stored inverted: turned and called {names[i]}")
+    kept = [n for i, n in enumerate(names) if i not in other]
+    order = tuple(names.index(n) for n in canonical_order(kept))
+    return tuple(names), tuple(signs), order, tuple(warnings)
+
+
+# Rows of this matrix times the six limb leads are zero in a sound record. Einthoven 1913; Goldberger 1942.
+_LAWS: NDArray[np.float32] = np.array(
+    [[1, -1, 1, 0, 0, 0], [0.5, 0.5, 0, 1, 0, 0], [-1, 0.5, 0, 0, 1, 0], [0.5, -1, 0, 0, 0, 1]], np.float32
+)
+
+
+def _doubts(record: Record) -> tuple[str, ...]:
+    low, high = record.signal.min(axis=1), record.signal.max(axis=1)
+    told: list[str] = []
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        empty = [n for n, row in zip(record.leads, record.signal, strict=True) if not np.isfinite(row).any()]
+        if empty:
+            told.append(f"nothing recorded in {', '.join(empty)}")
+        rest = int((~np.isfinite(record.signal)).sum()) - len(empty) * record.signal.shape[1]
+        if rest:
+            told.append(f"{rest:,} samples are missing (NaN)")
+        filled = np.where(np.isfinite(record.signal), record.signal, np.float32(np.nan))
+        if np.isinf(record.signal).any():
+            told.append("infinite samples became NaN")
+            np.copyto(record.signal, filled) if record.signal.flags.writeable else None
+        with np.errstate(all="ignore"):
+            mute = np.isnan(filled).all(axis=1)
+            filled[mute] = 0
+            low, high = np.nanmin(filled, axis=1), np.nanmax(filled, axis=1)
+            span = np.where(mute, np.float32(1), high - low)
+    else:
+        span = high - low
+    flat = [n for n, s in zip(record.leads, span, strict=True) if s == 0]
+    if flat:
+        told.append(f"flat: {', '.join(flat)}")
+    told.extend(_law(record))
+    told.extend(_size(record, low, high, span))
+    return tuple(told)
+
+
+def _law(record: Record) -> list[str]:
+    """Einthoven's law: two steps of the storage or 20 µV, whichever is larger, is what rounding explains."""
+    measured = [n for n in LIMB_LEADS if n in record.leads and n not in record.derived]
+    if len(measured) < 3 or "I" not in measured or "II" not in measured:
+        return []
+    steps = record.resolution_uv or ()
+    allowed = max(20.0, 2 * max((steps[record.leads.index(n)] for n in measured), default=0.0))
+    if record.leads[:6] == LIMB_LEADS and not record.derived:
+        worst = float(np.abs(_LAWS @ record.signal[:6]).max())
+        if worst * 1000 <= allowed:  # false for NaN
+            return []
+    gaps = einthoven_residual(record)
+    bad = {n: 1000 * g for n, g in gaps.items() if 1000 * g > allowed}
+    if not bad:
+        return []
+    told = ", ".join(f"{n} {g:.0f} µV" for n, g in bad.items())
+    return [f"limb leads contradict Einthoven's law (largest gap: {told}; {allowed:.0f} µV expected at most)"]
+
+
+def _size(record: Record, low: Signal, high: Signal, span: Signal) -> list[str]:
+    """An ECG spans 0.1 to 10 mV or so; far outside that, the unit or the gain of the file is wrong."""
+    middle = float(np.median(span))
+    if middle > 50 or float(np.median(np.maximum(np.abs(low), np.abs(high)))) > 1000:
+        return [f"implausible amplitude: leads span {middle:.3g} mV; the file's unit or gain is probably wrong"]
+    if 0 < middle < 0.03:
+        return [f"implausible amplitude: leads span only {1000 * middle:.3g} µV; the file's unit or gain is probably wrong"]
+    return []
+
+
+def scale(
+    values: NDArray[np.generic], unit: str | None, given: str | None, file: File
+) -> tuple[Signal, float, tuple[str, ...]]:
+    """Numbers in `unit` (the user's `given` wins) -> (mV as float32, mV per unit, warnings).
+
+    A unit that neither the file nor the user names is taken for mV, with a warning. Raises EcgError for a unit that is
+    no voltage.
+    """
+    told: tuple[str, ...] = ()
+    word = given or unit
+    if not word:
+        factor, told = 1.0, ("unit not given in the file: taken as mV",)
+    else:
+        known = millivolts(word)
+        if known is None:
+            raise EcgError(f"unit {word[:40]!r} is no voltage (mV, uV, nV or V)", path=file.path)
+        factor = known
+    if factor == 1.0:
+        return np.ascontiguousarray(values, np.float32), factor, told
+    return (values.astype(np.float64) * factor).astype(np.float32), factor, told
