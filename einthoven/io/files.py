@@ -8,6 +8,7 @@ and ratio.
 from __future__ import annotations
 
 import errno
+import io
 import mmap
 import os
 import posixpath
@@ -15,8 +16,10 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 from einthoven.record import EcgError
 
@@ -197,7 +200,7 @@ class Archive:
             raise EcgError(f"expands more than {MAX_RATIO} times: a ZIP bomb", path=self.file.path, where=where)
         try:
             with self._zip.open(info) as stream:
-                data = stream.read(info.file_size + 1)
+                data: bytes = stream.read(info.file_size + 1)
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
             raise EcgError(f"broken ZIP entry: {error}", path=self.file.path, where=where) from None
         except Exception as error:  # lzma and bz2 bring exceptions of their own that share no base
@@ -270,6 +273,20 @@ def _open_path(path: str | bytes) -> File:
         raise
 
 
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; renamed to `path` when the block ends well, removed when it does not."""
+    target = Path(path)
+    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        yield draft
+        os.replace(draft, target)
+    except OSError as error:
+        raise EcgError(f"cannot be written: {error.strerror or error}", path=target) from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def _read_all(handle: int, size: int) -> bytes:
     data = os.read(handle, size) if size else b""
     while len(data) < size:
@@ -280,10 +297,8 @@ def _read_all(handle: int, size: int) -> bytes:
     return data
 
 
-def _seekable(file: File) -> object:
-    import io
-
-    return open(file.local, "rb") if file.local else io.BytesIO(bytes(file.data))  # noqa: SIM115 - the archive keeps it
+def _seekable(file: File) -> IO[bytes]:
+    return open(file.local, "rb") if file.local else io.BytesIO(bytes(file.data))
 
 
 def _clean(name: str, path: str) -> str:

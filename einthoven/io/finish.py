@@ -53,8 +53,8 @@ def millivolts(unit: str | None) -> float | None:
 def lead_name(label: str) -> tuple[str, int]:
     """A label as files write it -> (name of the lead, +1, or -1 where the file holds the lead upside down).
 
-    "MDC_ECG_LEAD_AVR", "Lead I (Einthoven)", "ECG V1", "avr", "V1 (µV)", "V1[uV]", "-aVR" are all understood; a label that is no
-    standard lead (MLII, V4R, X) comes back tidied of the decoration only.
+    "MDC_ECG_LEAD_AVR", "Lead I (Einthoven)", "ECG V1", "avr", "V1 (µV)", "V1[uV]", "-aVR" are all understood; a label that is
+    no standard lead (MLII, V4R, X) comes back tidied of the decoration only.
     """
     word = re.sub(r"\s+", " ", label.strip().strip("'\"")).strip()
     word = re.sub(r"\s*[\(\[][^\)\]]*[\)\]]\s*", " ", word).strip() or word  # a unit or remark in brackets
@@ -72,10 +72,8 @@ def lead_name(label: str) -> tuple[str, int]:
 
 
 _STANDARD = {name.upper(): name for name in STANDARD_LEADS}
-_STANDARD |= {"1": "I", "2": "II", "3": "III", "D1": "I", "D2": "II", "D3": "III", "DI": "I", "DII": "II", "DIII": "III"}
-_STANDARD |= {"L1": "I", "L2": "II", "L3": "III", "LI": "I", "LII": "II", "LIII": "III"}
-_STANDARD |= {f"C{i}": f"V{i}" for i in range(1, 7)}  # IEC electrode letters
-_STANDARD |= {"VR": "aVR", "VL": "aVL", "VF": "aVF", "AVRR": "aVR"}
+_STANDARD |= {"D1": "I", "D2": "II", "D3": "III", "DI": "I", "DII": "II", "DIII": "III", "VR": "aVR", "VL": "aVL", "VF": "aVF"}
+# Not understood on purpose: "1".."12" (column numbers), "C3" (an EEG electrode as often as a chest electrode).
 
 
 def is_standard(label: str) -> bool:
@@ -144,7 +142,13 @@ def finish(record: Record, file: File, format: str) -> Record:
         names, steps = tuple(names[i] for i in keep), tuple(steps[i] for i in keep)
     source = replace(record.source, path=file.path, format=format)
     out = replace(
-        record, signal=signal, leads=names, resolution_uv=steps, derived=derived, source=source, warnings=record.warnings + warnings
+        record,
+        signal=signal,
+        leads=names,
+        resolution_uv=steps,
+        derived=derived,
+        source=source,
+        warnings=record.warnings + warnings,
     )
     if any(n in names for n in LIMB_LEADS) and not all(n in names for n in LIMB_LEADS):
         out = derive_limb_leads(out)

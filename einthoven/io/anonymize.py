@@ -1,0 +1,48 @@
+"""Removes what identifies the patient from a record, and says what was removed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from einthoven.record import Device, Patient, Record
+
+
+def anonymize(record: Record) -> tuple[Record, list[str]]:
+    """The record without its patient, and the list of what was removed.
+
+    Kept: age (over 89 becomes 90, after HIPAA 45 CFR 164.514(b)(2)(i)(C)), sex, height, weight, the recorder's make, model
+    and filters, measurements, statements of the machine and codes. Removed: name, id, birth date, every free field of patient
+    and file, date of recording (the time of day stays, on 1 January 1900), serial number, institution, path.
+    """
+    removed: list[str] = []
+    patient, device = record.patient, record.device
+    for what, value in (("name", patient.name), ("id", patient.id), ("birth date", patient.birth_date)):
+        if value is not None:
+            removed.append(f"patient {what}")
+    removed += [f"patient {key}" for key in patient.extra]
+    age = patient.age
+    if age is not None and age > 89:
+        age = 90.0
+        removed.append("exact age over 89")
+    for what, value in (("serial number", device.serial), ("institution", device.institution)):
+        if value is not None:
+            removed.append(f"device {what}")
+    removed += [f"file field {key}" for key in record.extra]
+    start = record.start
+    if start is not None:
+        start = start.replace(year=1900, month=1, day=1, tzinfo=None)
+        removed.append("date of recording")
+    if record.source.path is not None:
+        removed.append("path")
+    clean = replace(
+        record,
+        patient=Patient(age=age, sex=patient.sex, height_cm=patient.height_cm, weight_kg=patient.weight_kg),
+        device=Device(
+            manufacturer=device.manufacturer, model=device.model, software=device.software,
+            highpass_hz=device.highpass_hz, lowpass_hz=device.lowpass_hz, notch_hz=device.notch_hz,
+        ),
+        start=start,
+        source=replace(record.source, path=None),
+        extra={},
+    )  # fmt: skip
+    return clean, removed
