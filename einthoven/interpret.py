@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
+from einthoven import __version__
 from einthoven.beats.fiducials import Beats
 from einthoven.beats.measurements import Measurements
 from einthoven.findings import Finding
-from einthoven.record import Record
+from einthoven.record import MedianBeat, Record
 from einthoven.signal.quality import Quality
 
 
@@ -15,8 +18,9 @@ from einthoven.signal.quality import Quality
 class Report:
     """What Einthoven has to say of one ECG, with all that it rests on.
 
-    findings: most important first. conclusion: the findings in two or three sentences. median: (L, T) float32 mV median beat of
-    the dominant beat class, `median_fs` Hz, starting `median_start_s` before its R peak; rows as in record.leads.
+    findings: most important first. conclusion: the findings in two or three sentences.
+    median: the median beat of the dominant beat class (None without beats).
+    software: name and version of what made the report. created: when, ISO 8601 with time zone.
     """
 
     record: Record
@@ -25,6 +29,49 @@ class Report:
     quality: Quality
     findings: tuple[Finding, ...]
     conclusion: str
+    median: MedianBeat | None = None
     warnings: tuple[str, ...] = ()
-    software: str = ""
+    software: str = f"Einthoven {__version__}"
     created: str = ""
+
+
+def interpret(ecg: str | Path | Record, *, fs: float | None = None, unit: str | None = None) -> Report:
+    """Reads, measures and interprets one ECG.
+
+    Args:
+        ecg: a path, or a Record.
+        fs: sampling rate in Hz, for files that do not say (CSV without a time column).
+        unit: "mV", "uV", ... for files that do not say.
+
+    Raises:
+        EcgError: the file cannot be read as an ECG. A readable file always gives a Report: what its quality or its
+            leads do not allow is said there ("cannot be determined").
+    """
+    from einthoven.beats.classify import classify
+    from einthoven.beats.delineate import delineate
+    from einthoven.beats.measure import measure
+    from einthoven.beats.median import median_beats
+    from einthoven.findings import conclude, find
+    from einthoven.signal.quality import assess
+
+    if isinstance(ecg, Record):
+        record = ecg
+    else:
+        from einthoven.io import read
+
+        record = read(ecg, fs=fs, unit=unit)
+    quality = assess(record)
+    beats = classify(record, delineate(record))
+    measurements = measure(record, beats)
+    findings = find(record, beats, measurements, quality)
+    return Report(
+        record=record,
+        beats=beats,
+        measurements=measurements,
+        quality=quality,
+        findings=findings,
+        conclusion=conclude(findings),
+        median=median_beats(record, beats) if len(beats) else None,
+        warnings=record.warnings + measurements.warnings,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

@@ -1,0 +1,361 @@
+"""The command line: parse, call, print. What a command does is in the room it calls.
+
+Results go to stdout or the named file, everything else to stderr. Exit codes: 0 done, 1 some inputs failed (each named, the
+rest done), 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from einthoven import __version__
+
+app = typer.Typer(
+    name="einthoven",
+    help="Reads any 12-lead ECG, measures it and interprets it. Research use only, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# What `einthoven demo` simulates where no file is given: an emergency that the page has to show well.
+DEMO_LABELS = ("STEMI_INFERIOR", "PVC")
+
+Files = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help="ECG files, folders or ZIPs; any format.", show_default=False)
+]
+One = Annotated[str, typer.Argument(metavar="FILE", help="An ECG file; any format.", show_default=False)]
+Rate = Annotated[float | None, typer.Option("--fs", help="Sampling rate in Hz, for files that do not say.", show_default=False)]
+Unit = Annotated[str | None, typer.Option("--unit", help="Unit (mV, uV), for files that do not say.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON to stdout, one line an ECG.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Processes; 0 takes every core.", show_default=False)]
+
+
+def main() -> None:
+    """The entry point: EcgError becomes one line on stderr and exit code 1."""
+    try:
+        app()
+    except BrokenPipeError:  # `einthoven info ... | head`: the reader has gone, which is no fault of anybody
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"einthoven {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def info(files: Files, json: AsJson = False, fs: Rate = None, unit: Unit = None) -> None:
+    """Say what is in ECG files: leads, rate, patient, device, the machine's own measurements, warnings."""
+    from einthoven.io import read_all
+    from einthoven.io.describe import describe, describe_text
+
+    def work(path: str) -> None:
+        for record in read_all(path, fs=fs, unit=unit):
+            _print_json({"ok": True, **describe(record)}) if json else typer.echo(describe_text(record) + "\n")
+
+    _each(files, work, as_json=json)
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(metavar="IN", help="An ECG file; any format.", show_default=False)],
+    target: Annotated[str, typer.Argument(metavar="OUT", help="The extension chooses the format.", show_default=False)],
+    format: Annotated[str | None, typer.Option("--format", help="Write this format, whatever the extension.")] = None,
+    anonymize: Annotated[bool, typer.Option("--anonymize", help="Strip the patient, and list what was removed.")] = False,
+    fs: Rate = None,
+    unit: Unit = None,
+) -> None:
+    """Write an ECG in another format: WFDB, DICOM, HL7 aECG, EDF+, CSV, NPZ, Parquet."""
+    from einthoven.io import anonymize as strip
+    from einthoven.io import read, write
+
+    def work(path: str) -> None:
+        record = read(path, fs=fs, unit=unit)
+        if anonymize:
+            record, removed = strip(record)
+            _tell("removed: " + (", ".join(removed) or "nothing, the file names nobody"))
+        for made in write(record, target, format):
+            typer.echo(made)
+
+    _each([source], work, expand=False)
+
+
+@app.command()
+def measure(files: Files, json: AsJson = False, fs: Rate = None, unit: Unit = None) -> None:
+    """Measure ECGs: rate, PR, QRS, QT, QTc, axes, and amplitudes of every lead."""
+    from einthoven.beats.classify import classify
+    from einthoven.beats.delineate import delineate
+    from einthoven.beats.measure import measure as measured
+    from einthoven.io import read
+    from einthoven.report import measurements_json, measurements_text
+
+    def work(path: str) -> None:
+        record = read(path, fs=fs, unit=unit)
+        figures = measured(record, classify(record, delineate(record)))
+        if json:
+            _print_json({"path": path, "ok": True, **measurements_json(figures)})
+        else:
+            typer.echo(f"{path}\n{measurements_text(figures)}\n")
+
+    _each(files, work, as_json=json)
+
+
+@app.command()
+def delineate(
+    files: Files,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file; stdout when not given.")] = None,
+    fs: Rate = None,
+    unit: Unit = None,
+) -> None:
+    """Find P, QRS and T in every lead: onset, peak and offset in seconds, as JSON by record and lead."""
+    from einthoven.beats.delineate import delineate as delineated
+    from einthoven.io import read
+
+    found: dict[str, Any] = {}
+
+    def work(path: str) -> None:
+        # The record's own name is the key; two files of one name (a/1.hea, b/1.hea) are told apart by their paths.
+        name = Path(path.split("!")[-1]).stem
+        found[path if name in found else name] = delineated(read(path, fs=fs, unit=unit)).as_prediction()
+
+    failed = _run_each(files, work)
+    text = _dumps(found)
+    if output:
+        from einthoven.io.files import draft_of
+
+        with draft_of(output) as draft:
+            draft.write_text(text, encoding="utf-8")
+    else:
+        typer.echo(text)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def render(
+    file: One,
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG, SVG or PDF.")] = Path("ecg.png"),
+    layout: Annotated[str, typer.Option(help="12x1, 6x2, 3x4, 3x4+1, 3x4+3, 1x1:II, or auto by the leads there are.")] = "auto",
+    speed: Annotated[float, typer.Option(help="Paper speed, mm/s.")] = 25.0,
+    gain: Annotated[float, typer.Option(help="Gain, mm/mV.")] = 10.0,
+    dpi: Annotated[int, typer.Option(help="Resolution of a PNG.")] = 200,
+    cabrera: Annotated[
+        bool, typer.Option("--cabrera", help="Limb leads in Cabrera's order (aVL, I, -aVR, II, aVF, III).")
+    ] = False,
+    fiducials: Annotated[bool, typer.Option("--fiducials", help="Mark P, QRS and T.")] = False,
+    start: Annotated[float, typer.Option(help="Where in the record the page begins, s.")] = 0.0,
+    palette: Annotated[str, typer.Option(help="Colours of the paper: pink, blue, green, grey, bw.")] = "pink",
+    fs: Rate = None,
+    unit: Unit = None,
+) -> None:
+    """Draw an ECG on millimetre paper, true to the millimetre."""
+    from einthoven.io import read
+    from einthoven.paper.save import save_page
+
+    def work(path: str) -> None:
+        record = read(path, fs=fs, unit=unit)
+        beats = None
+        if fiducials:
+            from einthoven.beats.delineate import delineate as delineated
+
+            beats = delineated(record)
+        order = "cabrera" if cabrera else "standard"
+        save_page(
+            record,
+            output,
+            layout=layout,
+            speed=speed,
+            gain=gain,
+            dpi=dpi,
+            order=order,
+            fiducials=beats,
+            start=start,
+            palette=palette,
+        )
+        typer.echo(output)
+
+    _each([file], work, expand=False)
+
+
+@app.command()
+def interpret(
+    files: Files,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="report.html, .pdf, .json or .txt for one ECG; a folder for many.", show_default=False
+        ),
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option("--format", help="text, json, html, pdf or fhir; for many: one of each a record.")
+    ] = None,
+    json: AsJson = False,
+    jobs: Jobs = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a batch that was stopped or killed.")] = False,
+    fs: Rate = None,
+    unit: Unit = None,
+) -> None:
+    """Interpret ECGs: findings, each with the evidence it rests on. One file gives a report, many give a table of results.
+
+    A batch writes OUT/results.jsonl (one line a record, as it is done) and OUT/summary.csv.
+    """
+    if format and format not in ("text", "json", "html", "pdf", "fhir"):
+        raise typer.BadParameter(f"{format!r} is none of text, json, html, pdf, fhir", param_hint="--format")
+    many = len(files) > 1 or Path(files[0]).is_dir() or (output is not None and (output.is_dir() or not output.suffix))
+    if many and output:
+        paths, failed = _find(files)
+        raise typer.Exit(_interpret_batch(paths, output, format=format, jobs=jobs, resume=resume, fs=fs, unit=unit) or failed)
+
+    from einthoven.interpret import interpret as interpreted
+    from einthoven.report import save, to_fhir, to_json, to_text
+
+    def work(path: str) -> None:
+        report = interpreted(path, fs=fs, unit=unit)
+        if output:
+            save(report, output, format)
+            typer.echo(output)
+        elif json or format == "json":
+            _print_json({"path": path, "ok": True, **to_json(report)})
+        elif format == "fhir":
+            _print_json(to_fhir(report))
+        elif format in ("html", "pdf"):
+            raise typer.BadParameter(f"say where the {format} goes: -o report.{format}", param_hint="--format")
+        else:
+            typer.echo(to_text(report))
+
+    _each(files, work, as_json=json)
+
+
+@app.command()
+def demo(
+    file: Annotated[str | None, typer.Argument(metavar="[FILE]", help="Your own ECG; a simulated one when not given.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the report goes.")] = Path("out/demo"),
+    fs: Rate = None,
+    unit: Unit = None,
+) -> None:
+    """The main job on one ECG, start to end: read, measure, interpret, and write the report and the page."""
+    from einthoven.interpret import interpret as interpreted
+    from einthoven.io import read
+    from einthoven.paper.save import save_page
+    from einthoven.report import save, to_text
+
+    def work(path: str) -> None:
+        if path:
+            record = read(path, fs=fs, unit=unit)
+        else:
+            from einthoven.synth import simulate
+
+            record = simulate(*DEMO_LABELS, rate=72, noise="clinic", age=61, sex="male", seed=7).record
+        report = interpreted(record)
+        out.mkdir(parents=True, exist_ok=True)
+        typer.echo(to_text(report) + "\n")
+        for name in ("report.html", "report.pdf", "report.json"):
+            save(report, out / name)
+            typer.echo(out / name)
+        save_page(record, out / "page.png", beats=report.beats, measurements=report.measurements)
+        typer.echo(out / "page.png")
+
+    _each([file or ""], work, expand=False)
+
+
+def _interpret_batch(
+    paths: list[str], out: Path, *, format: str | None, jobs: int, resume: bool, fs: float | None, unit: str | None
+) -> int:
+    from functools import partial
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from einthoven import batch
+    from einthoven.record import EcgError
+    from einthoven.report.summary import interpreted, write_summary
+
+    work = partial(interpreted, out=str(out) if format else None, format=format, fs=fs, unit=unit)
+    console = Console(stderr=True)
+    columns = (TextColumn("interpreting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=len(paths))
+
+        def on_line(line: batch.Line) -> None:
+            bar.advance(task)
+            if not line["ok"]:
+                bar.console.print(f"failed: {line['error']}", markup=False, highlight=False)
+
+        try:
+            tally = batch.run(
+                work, paths, out / "results.jsonl", jobs=jobs or os.cpu_count() or 1, resume=resume, on_line=on_line
+            )
+        except EcgError as fault:
+            _tell(f"error: {fault}")
+            return 2
+    failed = write_summary(out / "results.jsonl", out / "summary.csv")
+    rate = tally.done / tally.seconds if tally.seconds else 0.0
+    _tell(
+        f"{tally.done} done, {tally.failed} failed, {tally.earlier} from an earlier run; {tally.seconds:.1f} s, {rate:.1f} records/s"
+    )
+    typer.echo(out / "results.jsonl")
+    typer.echo(out / "summary.csv")
+    return 1 if failed else 0
+
+
+def _find(files: list[str]) -> tuple[list[str], int]:
+    """The inputs named, folders and ZIPs expanded; what is not there is told, and gives exit code 1."""
+    from einthoven.io import find_inputs
+    from einthoven.record import EcgError
+
+    found: list[str] = []
+    failed = 0
+    for name in files:
+        try:
+            found += map(str, find_inputs([name]))
+        except EcgError as fault:
+            _tell(f"error: {fault}")
+            failed = 1
+    return found, failed
+
+
+def _run_each(files: list[str], work: Callable[[str], None], *, as_json: bool = False, expand: bool = True) -> int:
+    """Calls work on every input; each that fails is named, and the rest is done. -> how many failed."""
+    from einthoven.record import EcgError
+
+    paths, failed = _find(files) if expand else (files, 0)
+    for path in paths:
+        try:
+            work(path)
+        except EcgError as fault:
+            failed += 1
+            if as_json:
+                _print_json({"path": path, "ok": False, "error": str(fault), "what": fault.what, "where": fault.where})
+            _tell(f"error: {fault if fault.path or not path else fault.at(path)}")
+    if failed and len(paths) > 1:
+        _tell(f"{failed} of {len(paths)} inputs failed")
+    return failed
+
+
+def _each(files: list[str], work: Callable[[str], None], *, as_json: bool = False, expand: bool = True) -> None:
+    raise typer.Exit(1 if _run_each(files, work, as_json=as_json, expand=expand) else 0)
+
+
+def _tell(words: str) -> None:
+    typer.echo(words, err=True)
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(_dumps(value))
