@@ -1,0 +1,72 @@
+"""Change of sampling rate that keeps the time base: sample 0 stays at t = 0, and what the new rate cannot carry is removed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import firwin, resample_poly
+
+from einthoven.record import EcgError, Record
+from einthoven.signal.stretches import fill_gaps
+
+# The anti-alias filter: a Kaiser window of 80 dB (beta 8), 24 samples of the slower rate to each side, half-way down at
+# 0.9 of the lower Nyquist frequency. Flat to 1e-4 up to 0.79 of it, below -80 dB from 1.01 of it on.
+_BETA, _HALF_LENGTH, _CUTOFF = 8.0, 24, 0.9
+# Rates are taken as fractions with at most this denominator: exact for every rate a file can state in whole or 1/1000 Hz.
+_FINEST = 1000
+_MOST_TAPS = 20_000_000
+
+
+def resample(record: Record, fs: float) -> Record:
+    """The record at `fs` Hz. The median beat, which has a rate of its own, stays as it is.
+
+    Raises:
+        EcgError: `fs` is not a positive number, or no practical filter exists for the ratio of the rates.
+    """
+    if fs == record.fs:
+        return record
+    return replace(record, signal=resample_signal(record.signal, record.fs, fs), fs=float(fs))
+
+
+def resample_signal(signal: NDArray[np.floating], fs_in: float, fs_out: float) -> NDArray[np.float32]:
+    """`signal` (L, T) at `fs_in` Hz -> (L, ceil(T * fs_out / fs_in)) at `fs_out` Hz, float32.
+
+    Polyphase filtering at the exact rational ratio (100, 250, 257, 360, 400, 500, 977, 1000 Hz: no rounding of the time
+    base). The ends are continued point-symmetrically. A new sample is NaN where the nearest old one is.
+    """
+    if not all(np.isfinite(f) and f > 0 for f in (fs_in, fs_out)):
+        raise EcgError(f"cannot resample from {fs_in} Hz to {fs_out} Hz")
+    ratio = (
+        Fraction(fs_out).limit_denominator(_FINEST) / Fraction(fs_in).limit_denominator(_FINEST)
+        if min(fs_in, fs_out) >= 1
+        else None
+    )
+    if ratio is None:
+        ratio = Fraction(fs_out / fs_in).limit_denominator(_FINEST * _FINEST)
+    up, down = ratio.numerator, ratio.denominator
+    n = signal.shape[1]
+    if up == 0 or 2 * _HALF_LENGTH * max(up, down) > _MOST_TAPS:
+        raise EcgError(f"no practical filter resamples {fs_in} Hz to {fs_out} Hz")
+    n_out = -(-n * up // down)
+    if up == down or n == 0:
+        return np.asarray(signal[:, :n_out], np.float32).copy()
+    filled, valid = fill_gaps(signal)
+    if n == 1:
+        return np.repeat(np.where(valid, filled, np.nan), n_out, axis=1).astype(np.float32)
+    out = resample_poly(filled, up, down, axis=1, window=_taps(max(up, down)), padtype="antireflect").astype(np.float32)
+    if not valid.all():
+        nearest = np.minimum((np.arange(n_out) * (2 * down) + up) // (2 * up), n - 1)
+        out[~valid[:, nearest]] = np.nan
+    return out
+
+
+@lru_cache(maxsize=32)
+def _taps(slow: int) -> NDArray[np.float64]:
+    """Taps (2 * 24 * slow + 1,) at the rate both rates divide."""
+    taps: NDArray[np.float64] = firwin(2 * _HALF_LENGTH * slow + 1, _CUTOFF / slow, window=("kaiser", _BETA))
+    taps.flags.writeable = False
+    return taps
