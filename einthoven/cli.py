@@ -135,9 +135,9 @@ def delineate(
     failed = _run_each(files, work)
     text = _dumps(found)
     if output:
-        from einthoven.io.files import draft_of
+        from einthoven.io.files import replacing
 
-        with draft_of(output) as draft:
+        with replacing(output) as draft:
             draft.write_text(text, encoding="utf-8")
     else:
         typer.echo(text)
@@ -302,10 +302,8 @@ def _interpret_batch(
             _tell(f"error: {fault}")
             return 2
     failed = write_summary(out / "results.jsonl", out / "summary.csv")
-    rate = tally.done / tally.seconds if tally.seconds else 0.0
-    _tell(
-        f"{tally.done} done, {tally.failed} failed, {tally.earlier} from an earlier run; {tally.seconds:.1f} s, {rate:.1f} records/s"
-    )
+    speed = f"{tally.seconds:.1f} s, {tally.done / tally.seconds if tally.seconds else 0.0:.1f} records/s"
+    _tell(f"{tally.done} done, {tally.failed} failed, {tally.earlier} from an earlier run; {speed}")
     typer.echo(out / "results.jsonl")
     typer.echo(out / "summary.csv")
     return 1 if failed else 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from einthoven.interpret import Report, interpret
-from einthoven.io.files import draft_of
+from einthoven.io.files import replacing
 
 # The columns of summary.csv that come from Measurements.
 COLUMNS = (
@@ -68,7 +68,7 @@ def write_summary(results: Path, table: Path) -> int:
     """results.jsonl -> a CSV with a row an input. Returns how many inputs failed."""
     failed = 0
     with (
-        draft_of(table) as draft,
+        replacing(table) as draft,
         results.open(encoding="utf-8") as lines,
         draft.open("w", newline="", encoding="utf-8") as file,
     ):
