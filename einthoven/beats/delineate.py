@@ -1,0 +1,359 @@
+"""Where P, QRS and T begin, peak and end: a small network reads all leads at once, and what it says is turned into `Beats`.
+
+The network (einthoven/models/delineator.py, trained by recipes/delineate.yaml on LUDB and synthetic ECGs) says two things: of
+the record, at 125 Hz, which wave is going on; of each lead, at 250 Hz, how likely each of the nine fiducials is at
+each sample. That a wave exists is decided for all leads together; each lead then places its own fiducials near it.
+
+A fiducial is put where the likelihood within the tolerance of human readers is greatest, which is what maximises
+agreement at that tolerance (CSE working party, Eur Heart J 1985; 6: 815-825), not at the mode and not at the mean.
+
+Letters: L leads, T samples at 250 Hz, W waves, B beats.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.signal import butter, resample_poly, sosfiltfilt
+
+from einthoven.beats.fiducials import NORMAL, P_OFF, P_ON, QRS_OFF, QRS_ON, R_PEAK, T_OFF, T_ON, Beats
+from einthoven.record import Record, Signal
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+FS = 250.0  # Hz, what the network reads
+STRIDE = 16  # its input is a multiple of this many samples
+P, QRS, T = 1, 2, 3  # its classes; 0 is none
+WEIGHTS = "delineator.onnx"
+
+WINDOW_S, MARGIN_S = 20.0, 3.0  # long records are read in windows that overlap by twice the margin
+MIN_S = 0.5  # shorter than this holds no beat that could be measured
+FLAT_MV = 1e-3  # a lead that moves less than this is not connected
+
+# Half width of the window in which a fiducial's likelihood is summed, s: the CSE limits; T onset and the peaks, which
+# have none, as the nearest of their kind.
+TOLERANCE_S = np.array([0.0102, 0.008, 0.0127, 0.0065, 0.006, 0.0116, 0.030, 0.015, 0.0306])
+# How far a lead's fiducial may lie from the bounds of the record's wave, s.
+REACH_S = np.array([0.080, 0.0, 0.080, 0.060, 0.0, 0.080, 0.120, 0.0, 0.120])
+ENTER = np.array([1.0, 0.5, 0.5, 0.5])  # probability at which a wave begins to count ...
+STAY = np.array([1.0, 0.3, 0.3, 0.3])  # ... and down to which it goes on
+SHORTEST_S = np.array([0.0, 0.032, 0.032, 0.056])
+REFRACTORY_S = 0.16  # two QRS are not closer than this
+PR_MAX_S = 0.45  # a P wave further from the QRS than this, or with another P between, does not conduct to it
+
+
+def delineate(record: Record) -> Beats:
+    """Finds every beat and its waves, in each lead and in all leads together.
+
+    Any number of leads, any sampling rate, any length from half a second. Leads that are flat or missing (NaN) get NaN
+    fiducials. A record without a beat (asystole, noise, nothing recorded) gives zero beats; nothing is raised.
+
+    Args:
+        record: the ECG, mV.
+
+    Returns:
+        Beats, all of kind "N" (einthoven.beats.classify tells them apart).
+    """
+    x, usable, fs = prepare(record.signal, record.fs)
+    if not len(usable) or x.shape[1] < MIN_S * FS:
+        return _no_beats(record)
+    waves, marks, sure = _read(compress(x))
+    return assemble(record, usable, fs, waves, marks, sure)
+
+
+def prepare(signal: Signal, fs: float) -> tuple[F32, NDArray[np.intp], float]:
+    """The leads that can be read, resampled and without wander.
+
+    Args:
+        signal: (L, N) mV, NaN where not recorded; fs: its rate in Hz.
+
+    Returns:
+        (U, T) mV of the U usable leads; their indices (U,); the exact rate, within 0.1 % of 250 Hz.
+    """
+    ratio = Fraction(FS / fs).limit_denominator(1000) if fs < 1e6 else Fraction(0)
+    if signal.shape[1] < 2 or ratio == 0:
+        return np.empty((0, 0), np.float32), np.empty(0, np.intp), FS
+    known = np.isfinite(signal)
+    usable = [j for j in range(len(signal)) if known[j].mean() > 0.5 and np.ptp(signal[j][known[j]]) > FLAT_MV]
+    if not usable:
+        return np.empty((0, 0), np.float32), np.empty(0, np.intp), FS
+    x = signal[usable].astype(np.float32)
+    for row, seen in zip(x, known[usable]):
+        if not seen.all():
+            row[~seen] = np.interp(np.flatnonzero(~seen), np.flatnonzero(seen), row[seen])
+    x = x - np.median(x, axis=1, keepdims=True)
+    if ratio != 1:
+        x = resample_poly(x, ratio.numerator, ratio.denominator, axis=1, padtype="edge")
+    if x.shape[1] > 30:
+        # Butterworth, forward and backward: no shift in time.
+        x = sosfiltfilt(_highpass(), x, axis=1, padlen=min(int(FS), x.shape[1] - 1))
+    return x.astype(np.float32), np.array(usable), fs * ratio.numerator / ratio.denominator
+
+
+def compress(x: F32) -> F32:
+    """mV to what the network reads: linear for P waves, logarithmic for QRS, so that the gain of a lead matters little."""
+    return np.arcsinh(5.0 * x, dtype=np.float32)
+
+
+@lru_cache
+def _highpass() -> F64:
+    return np.asarray(butter(2, 0.5, "highpass", fs=FS, output="sos"))
+
+
+@lru_cache
+def _session() -> InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # One thread: batches run over processes, and a record takes milliseconds.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    weights = files("einthoven.beats").joinpath(WEIGHTS).read_bytes()
+    return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+
+
+def _read(x: F32, network: Any = None) -> tuple[F64, F64, F64]:
+    """(L, T) compressed mV -> waves (W, 3), marks (W, L, 3) in samples, sure (W,): see `decode`. Windows are stitched."""
+    run = network or _network
+    t = x.shape[1]
+    window, margin = int(WINDOW_S * FS), int(MARGIN_S * FS)
+    if t <= window:
+        return decode(*run(x))
+    found = []
+    step = window - 2 * margin
+    for start in range(0, t - 2 * margin, step):
+        stop = min(start + window, t)
+        waves, marks, sure = decode(*run(x[:, start:stop]))
+        # Each window answers for its middle; the first and the last also for their ends.
+        centre = start + waves[:, 1:].mean(1)
+        low = -np.inf if start == 0 else start + margin
+        high = np.inf if stop == t else start + margin + step
+        keep = (centre >= low) & (centre < high)
+        waves[:, 1:] += start
+        found.append((waves[keep], marks[keep] + start, sure[keep]))
+        if stop == t:
+            break
+    waves, marks, sure = (np.concatenate(part) for part in zip(*found))
+    return waves, marks, sure
+
+
+def _network(x: F32) -> tuple[F32, F32, F32, F32]:
+    """(L, T) -> lead_waves (4, L, T/2), lead_marks (9, L, T), record_waves (4, T/2), record_marks (9, T): logits."""
+    t = x.shape[1]
+    padded = np.pad(x, ((0, 0), (0, -t % STRIDE)), mode="edge")[None]
+    out = _session().run(None, {"signal": padded})
+    return tuple(np.asarray(part[0]) for part in out)  # type: ignore[return-value]
+
+
+def decode(lead_waves: F32, lead_marks: F32, record_waves: F32, record_marks: F32) -> tuple[F64, F64, F64]:
+    """The network's logits to waves.
+
+    Args:
+        lead_waves (4, L, T/2), lead_marks (9, L, T), record_waves (4, T/2), record_marks (9, T).
+
+    Returns:
+        waves (W, 3): kind (1 P, 2 QRS, 3 T), start and stop of the wave over all leads, in samples;
+        marks (W, L, 3): onset, peak, offset in each lead, in samples;
+        sure (W,): how sure, 0..1.
+    """
+    of_record = _softmax(record_waves)
+    of_leads = _softmax(lead_waves).mean(1)
+    likely = 0.5 * (of_record + of_leads)
+    waves, sure = _runs(likely.astype(np.float64), ENTER, STAY, SHORTEST_S * FS / 2)
+    marks = _place(waves, lead_marks, record_marks, TOLERANCE_S * FS, REACH_S * FS)
+    return waves, marks, sure
+
+
+def _softmax(x: F32) -> F32:
+    e = np.exp(x - x.max(0, keepdims=True))
+    out: F32 = e / e.sum(0, keepdims=True)
+    return out
+
+
+@njit(cache=True)
+def _runs(likely: F64, enter: F64, stay: F64, shortest: F64) -> tuple[F64, F64]:
+    """Probabilities (4, T/2) -> waves (W, 3) as kind, start, stop in samples at 250 Hz, in order of time; sure (W,)."""
+    n = likely.shape[1]
+    out = np.empty((3 * n, 3))
+    sure = np.empty(3 * n)
+    w = 0
+    for kind in range(1, 4):
+        p = likely[kind]
+        i = 0
+        while i < n:
+            if p[i] < stay[kind]:
+                i += 1
+                continue
+            start, top, total = i, 0.0, 0.0
+            while i < n and p[i] >= stay[kind]:
+                top = max(top, p[i])
+                total += p[i]
+                i += 1
+            if top >= enter[kind] and total >= shortest[kind]:
+                out[w, 0], out[w, 1], out[w, 2] = kind, 2.0 * start, 2.0 * i
+                sure[w] = total / (i - start)
+                w += 1
+    order = np.argsort(out[:w, 1] + out[:w, 2])
+    return out[:w][order], sure[:w][order]
+
+
+@njit(cache=True)
+def _best(logits: F32, low: float, high: float, half: float) -> float:
+    """Where between low and high (samples) the likelihood within +-half is greatest; the centroid of what lies there."""
+    n = logits.shape[0]
+    reach = int(np.ceil(half))
+    a = max(int(np.ceil(low)), 0)
+    b = min(int(np.floor(high)), n - 1)
+    if b < a:
+        return np.nan
+    left, right = max(a - reach, 0), min(b + reach, n - 1)
+    p = np.empty(right - left + 1)
+    for i in range(left, right + 1):
+        p[i - left] = 1.0 / (1.0 + np.exp(-logits[i]))
+    # The window's ends take their share of a sample, so its width is exact.
+    edge = half + 0.5 - np.floor(half + 0.5)
+    whole = int(np.floor(half + 0.5))
+    best, where = -1.0, a
+    for c in range(a, b + 1):
+        s = 0.0
+        for d in range(-whole, whole + 1):
+            i = c + d - left
+            if 0 <= i < p.shape[0]:
+                s += p[i] * (edge if abs(d) == whole and whole > 0 else 1.0)
+        if s > best:
+            best, where = s, c
+    total, moment = 1e-12, 0.0
+    for d in range(-whole, whole + 1):
+        i = where + d - left
+        if 0 <= i < p.shape[0]:
+            total += p[i]
+            moment += p[i] * d
+    return where + moment / total
+
+
+@njit(cache=True)
+def _place(waves: F64, lead_marks: F32, record_marks: F32, tolerance: F64, reach: F64) -> F64:
+    """Onset, peak and offset of every wave in every lead, (W, L, 3) in samples."""
+    w_count, l_count = waves.shape[0], lead_marks.shape[1]
+    out = np.empty((w_count, l_count, 3))
+    for w in range(w_count):
+        kind = int(waves[w, 0])
+        start, stop = waves[w, 1], waves[w, 2]
+        first = 3 * (kind - 1)
+        middle = 0.5 * (start + stop)
+        for l in range(l_count):
+            on = _best(lead_marks[first, l], start - reach[first], min(start + reach[first], middle), tolerance[first])
+            off = _best(lead_marks[first + 2, l], max(stop - reach[first + 2], middle), stop + reach[first + 2], tolerance[first + 2])
+            peak = _best(lead_marks[first + 1, l], on, off, tolerance[first + 1])
+            out[w, l, 0], out[w, l, 1], out[w, l, 2] = on, peak, off
+    return out
+
+
+def assemble(record: Record, usable: NDArray[np.intp], fs: float, waves: F64, marks: F64, sure: F64) -> Beats:
+    """Waves to beats: each QRS takes the P before it and the T after it; a P that no QRS takes is a lone one."""
+    kind = waves[:, 0].astype(int)
+    qrs = _apart(np.flatnonzero(kind == QRS), marks, sure)
+    if not len(qrs):
+        return _no_beats(record)
+    b_count, l_count = len(qrs), len(record.leads)
+    times = np.full((b_count, l_count, 9), np.nan)
+    overall = np.full((b_count, 9), np.nan)
+    here = np.median(marks[:, :, 1], axis=1)  # each wave's time, samples
+
+    def put(b: int, w: int, first: int) -> None:
+        times[b, usable, first : first + 3] = marks[w] / fs
+        overall[b, first : first + 3] = over_leads(marks[w]) / fs
+
+    for b, w in enumerate(qrs):
+        put(b, w, QRS_ON)
+    r = here[qrs]
+    taken = np.full(b_count, -1)
+    lone = []
+    for w in np.flatnonzero(kind == P):
+        b = int(np.searchsorted(r, here[w]))
+        if b < b_count and r[b] - here[w] <= PR_MAX_S * fs:
+            if taken[b] >= 0:
+                lone.append(taken[b])
+            taken[b] = w
+        else:
+            lone.append(w)
+    for b, w in enumerate(taken):
+        if w >= 0:
+            put(b, w, P_ON)
+    best_t = np.full(b_count, -1)
+    for w in np.flatnonzero(kind == T):
+        b = int(np.searchsorted(r, here[w])) - 1
+        if b >= 0 and (best_t[b] < 0 or sure[w] > sure[best_t[b]]):
+            best_t[b] = w
+    for b, w in enumerate(best_t):
+        if w >= 0:
+            put(b, w, T_ON)
+    lone_times = np.full((len(lone), l_count, 3), np.nan)
+    lone_overall = np.full((len(lone), 3), np.nan)
+    for k, w in enumerate(sorted(lone)):
+        lone_times[k, usable] = marks[w] / fs
+        lone_overall[k] = over_leads(marks[w]) / fs
+    end = record.duration
+    return Beats(
+        leads=record.leads,
+        times=_within(times, end),
+        overall=_within(overall, end),
+        kinds=(NORMAL,) * b_count,
+        duration=end,
+        lone_p=_within(lone_times, end),
+        lone_p_overall=_within(lone_overall, end),
+        confidence=sure[qrs],
+    )
+
+
+def over_leads(marks: F64) -> F64:
+    """(L, 3) onset, peak, offset per lead -> (3,): the earliest onset and the latest offset that leads agree on.
+
+    The CSE working party took the earliest onset and the latest offset over leads. One lead in noise would then decide for
+    all, so of many leads the outermost fifth is passed over (of 12 leads two, of 3 or fewer none).
+    """
+    n = len(marks)
+    if n == 0:
+        return np.full(3, np.nan)
+    skip = n // 5
+    on, off = np.sort(marks[:, 0]), np.sort(marks[:, 2])
+    return np.array([on[skip], np.median(marks[:, 1]), off[n - 1 - skip]])
+
+
+def _apart(found: NDArray[np.intp], marks: F64, sure: F64) -> NDArray[np.intp]:
+    """Of QRS closer together than the refractory time, the surer one."""
+    kept: list[int] = []
+    for w in found:
+        if kept and np.median(marks[w, :, 1]) - np.median(marks[kept[-1], :, 1]) < REFRACTORY_S * FS:
+            if sure[w] > sure[kept[-1]]:
+                kept[-1] = int(w)
+        else:
+            kept.append(int(w))
+    return np.array(kept, np.intp)
+
+
+def _within(times: F64, end: float) -> F64:
+    return np.clip(times, 0.0, end)
+
+
+def _no_beats(record: Record) -> Beats:
+    l = len(record.leads)
+    return Beats(
+        leads=record.leads,
+        times=np.empty((0, l, 9)),
+        overall=np.empty((0, 9)),
+        kinds=(),
+        duration=record.duration,
+        lone_p=np.empty((0, l, 3)),
+        lone_p_overall=np.empty((0, 3)),
+    )
