@@ -1,0 +1,170 @@
+"""The words on a sheet: who, when, by what machine, what was measured, what it means, and at what speed and gain it is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from einthoven.beats.measurements import Measurements
+from einthoven.paper.page import Page, Text
+from einthoven.record import Record
+
+NOT_A_DEVICE = "Research use only. Not a medical device."
+
+_SIZE, _LEAD = 3.0, 4.1  # letters and line spacing, mm
+
+# Advance widths of Helvetica in 1/1000 em for codes 32..126 (Adobe Core 14 AFM); what the PDF and the SVG are set in.
+_HELVETICA = (
+    "278 278 355 556 556 889 667 191 333 333 389 584 278 333 278 278 556 556 556 556 556 556 556 556 556 556 278 278 584 584 584 556 "
+    "1015 667 667 722 722 667 611 778 722 278 500 667 556 833 722 778 667 778 722 667 611 722 667 944 667 667 611 278 278 278 469 556 "
+    "333 556 556 500 556 556 278 556 556 222 222 500 222 833 556 556 556 556 333 500 278 556 500 722 500 500 500 334 260 334 584"
+)
+_WIDTHS: Mapping[str, int] = {chr(32 + i): int(w) for i, w in enumerate(_HELVETICA.split())}
+
+
+def text_width(text: str, size: float, bold: bool = False) -> float:
+    """Width in the unit of `size` of a line set in Helvetica (bold: 6 % wider, to a few per cent)."""
+    return sum(_WIDTHS.get(c, 600) for c in text) * size / 1000 * (1.06 if bold else 1.0)
+
+
+def fit(text: str, size: float, width: float) -> str:
+    """The text, shortened with an ellipsis to `width`."""
+    if text_width(text, size) <= width:
+        return text
+    while text and text_width(text + "…", size) > width:
+        text = text[:-1]
+    return text.rstrip() + "…"
+
+
+def wrap(text: str, size: float, width: float) -> list[str]:
+    """The text in lines no wider than `width`, broken between words (a word too long for a line is broken)."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if text_width(longer, size) <= width:
+            lines[-1] = longer
+            continue
+        while text_width(word, size) > width and len(word) > 1:
+            cut = len(word)
+            while cut > 1 and text_width(word[:cut], size) > width:
+                cut -= 1
+            lines.append(word[:cut])
+            word = word[cut:]
+        lines.append(word)
+    return [line for line in lines if line]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What a header says besides the record: measured values as (name, value) pairs, and conclusions, each a sentence."""
+
+    values: tuple[tuple[str, str], ...] = ()
+    conclusions: tuple[str, ...] = ()
+    measured_by: str = ""
+
+
+def headline(record: Record, measurements: Measurements | None = None, conclusions: Sequence[str] = ()) -> Headline:
+    """The values of a header: this package's measurements where given, else the machine's own, and then it says so."""
+    if measurements is not None:
+        get: Mapping[str, float] = {n: measurements[n] for n in measurements}
+        by = ""
+    else:
+        get, by = record.machine, "measured by the recorder" if record.machine else ""
+    if measurements is None and not conclusions:
+        conclusions = record.statements
+
+    def figure(*names: str) -> str:
+        value = next((get[n] for n in names if n in get and get[n] == get[n]), None)
+        return "–" if value is None else f"{value:.0f}"
+
+    values: list[tuple[str, str]] = []
+    if get:
+        qtc = figure("qtc_bazett_ms", "qtc_ms")
+        values = [
+            ("Rate", f"{figure('rate_bpm')} /min"),
+            ("PR", f"{figure('pr_ms')} ms"),
+            ("QRS", f"{figure('qrs_ms')} ms"),
+            ("QT / QTc", f"{figure('qt_ms')} / {qtc} ms"),
+            ("P-QRS-T", f"{figure('p_axis_deg')} {figure('qrs_axis_deg')} {figure('t_axis_deg')} °"),
+        ]
+    return Headline(tuple(values), tuple(conclusions), by)
+
+
+def patient_lines(record: Record) -> list[str]:
+    """Name, id, age and sex, date and time, as far as the file has them."""
+    p = record.patient
+    age = "" if p.age is None else f"{p.age:g} years"
+    lines = [p.name or "", f"ID {p.id}" if p.id else "", ", ".join(t for t in (age, p.sex or "") if t)]
+    if p.birth_date:
+        lines[2] = ", ".join(t for t in (f"born {p.birth_date}", lines[2]) if t)
+    return [t for t in (*lines, record.start.strftime("%Y-%m-%d %H:%M:%S") if record.start else "") if t]
+
+
+def device_line(record: Record) -> str:
+    """Maker and model of the recorder, institution and file format, as far as they are known."""
+    d = record.device
+    maker = " ".join(t for t in (d.manufacturer, d.model) if t)
+    return " · ".join(t for t in (maker, d.institution, record.source.format) if t)
+
+
+def filter_line(record: Record) -> str:
+    """The filters that the recorder had applied, or "" where the file does not say."""
+    d = record.device
+    low, high = d.highpass_hz, d.lowpass_hz
+    band = f"{low:g}–{high:g} Hz" if low is not None and high is not None else ""
+    band = band or (f"≥ {low:g} Hz" if low is not None else f"≤ {high:g} Hz" if high is not None else "")
+    return "  ".join(t for t in (band, f"notch {d.notch_hz:g} Hz" if d.notch_hz else "") if t)
+
+
+def write_header(
+    page: Page,
+    record: Record,
+    measurements: Measurements | None = None,
+    conclusions: Sequence[str] = (),
+    *,
+    header: bool = True,
+    software: str = "Einthoven",
+) -> Page:
+    """The page with its footer, and its header in three columns: who and when, what was measured, what it means."""
+    texts = _footer(page, record, software)
+    if header:
+        head = headline(record, measurements, conclusions)
+        left, right, top = page.grid.left, page.grid.right, page.grid.top
+        y0 = top - 25.0
+        wide = right - left
+        room = max(int((top - y0) / _LEAD), 1)
+        x_values = left + 0.30 * wide if head.values else left + 0.30 * wide
+        x_words = x_values + (58.0 if head.values else 0.0)
+
+        who = patient_lines(record)
+        for i, line in enumerate(who[:room]):
+            big = i == 0 and bool(record.patient.name)
+            texts.append(Text(left, y0 + i * _LEAD, _SIZE, fit(line, _SIZE, x_values - left - 4), bold=big))
+        device = device_line(record)
+        if device and len(who) < room:
+            texts.append(Text(left, y0 + (room - 1) * _LEAD, 2.5, fit(device, 2.5, x_values - left - 4)))
+
+        for i, (name, value) in enumerate(head.values):
+            texts.append(Text(x_values, y0 + i * _LEAD, _SIZE, name))
+            texts.append(Text(x_values + 18, y0 + i * _LEAD, _SIZE, value, bold=True))
+        if head.values and head.measured_by:
+            texts.append(Text(x_values, y0 + len(head.values) * _LEAD, 2.2, head.measured_by))
+
+        lines = [line for words in head.conclusions for line in wrap(words, _SIZE, right - x_words)]
+        if len(lines) > room:
+            lines = [*lines[: room - 1], "… more in the report"]
+        texts += [Text(x_words, y0 + i * _LEAD, _SIZE, line) for i, line in enumerate(lines)]
+    return replace(page, texts=page.texts + tuple(texts))
+
+
+def _footer(page: Page, record: Record, software: str) -> list[Text]:
+    y, size = page.grid.bottom + 4.6, 2.6
+    scale = f"{page.speed:g} mm/s   {page.gain:g} mm/mV"
+    texts = [Text(page.grid.left, y, size, scale, bold=True)]
+    last = " · ".join(t for t in (NOT_A_DEVICE, software) if t)
+    start = page.grid.left + text_width(scale, size, True) + 5
+    room = page.grid.right - text_width(last, size) - 4 - start
+    notes = "   ".join(t for t in (filter_line(record), *page.notes) if t)
+    texts.append(Text(start, y, size, fit(notes, size, room)))
+    texts.append(Text(page.grid.right, y, size, last, anchor="end"))
+    return [t for t in texts if t.text]

@@ -1,0 +1,422 @@
+"""`Page`: an ECG's sheet of paper as pure geometry, in millimetres, with the exact map from (lead, s, mV) to pixels and back.
+
+Renderer, digitiser, web viewer and PDF share it. Lengths are mm from the upper left corner of the sheet, x to the right, y down.
+
+Pixel convention: pixel (row j, column i) of an image has its centre at coordinates x = i, y = j (so OpenCV's and numpy's), and covers
+half a pixel to each side. The sheet's left edge is therefore at x = -0.5, and x_px = x_mm * dpi / 25.4 - 0.5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from einthoven.record import EcgError, Record, canonical_order
+
+Floats = NDArray[np.float64]
+
+MM_PER_INCH = 25.4
+LETTER, A4 = (279.4, 215.9), (297.0, 210.0)  # landscape, mm
+SIZES: Mapping[str, tuple[float, float]] = {"letter": LETTER, "a4": A4}
+
+# The two limb-lead orders: as recorded since Goldberger, and by angle in the frontal plane (Cabrera; AHA/ACCF/HRS 2007 part I, 2.B).
+STANDARD_ORDER = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+CABRERA_ORDER = ("aVL", "I", "-aVR", "II", "aVF", "III", "V1", "V2", "V3", "V4", "V5", "V6")
+ORDERS: Mapping[str, tuple[str, ...]] = {"standard": STANDARD_ORDER, "cabrera": CABRERA_ORDER}
+RHYTHM: Mapping[int, tuple[str, ...]] = {0: (), 1: ("II",), 2: ("II", "V1"), 3: ("V1", "II", "V5")}
+
+_PULSE_MM = 10.0  # what the calibration pulse and its margins take at the left of each row
+_MARGIN_MM = 5.0
+_HEADER_MM, _FOOTER_MM = 31.0, 9.0
+_LABEL_MM = 3.4  # letter height (em) of lead labels
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle on the sheet, mm."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        return self.bottom - self.top
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One lead's trace on the sheet, from `start` to `stop` seconds of the record.
+
+    `x` is where `start` lies, `baseline` where `zero_mv` lies (0 unless a constant offset is taken out of the drawing; then
+    the page's notes say so). `sign` is -1 for -aVR. `box` is the room the strip has; a tall QRS may leave it, as on a recorder.
+    """
+
+    lead: str
+    start: float
+    stop: float
+    x: float
+    baseline: float
+    box: Box
+    sign: int = 1
+    zero_mv: float = 0.0
+    rhythm: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"-{self.lead}" if self.sign < 0 else self.lead
+
+
+@dataclass(frozen=True)
+class Text:
+    """Words on the sheet: `x`, `y` of the base line's start ("start"), middle or end, `size` the letters' em in mm."""
+
+    x: float
+    y: float
+    size: float
+    text: str
+    bold: bool = False
+    anchor: str = "start"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A sheet: `size` (width, height) mm, the `grid`'s box, and what lies on it.
+
+    speed mm/s, gain mm/mV, dpi pixels per inch. pulses: calibration pulses, and rules: lead separators, both as polylines in mm.
+    notes: what a careful reader of this sheet should know (a lead not recorded, an offset taken out, a part not shown).
+    """
+
+    speed: float
+    gain: float
+    dpi: float
+    size: tuple[float, float]
+    layout: str
+    grid: Box
+    strips: tuple[Strip, ...]
+    texts: tuple[Text, ...] = ()
+    pulses: tuple[tuple[tuple[float, float], ...], ...] = ()
+    rules: tuple[tuple[tuple[float, float], ...], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def px_per_mm(self) -> float:
+        return self.dpi / MM_PER_INCH
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) of the page's image."""
+        return round(self.size[1] * self.px_per_mm), round(self.size[0] * self.px_per_mm)
+
+    def strip(self, lead: str, at: float | None = None) -> Strip:
+        """The first strip of a lead, or the first that shows it at `at` seconds. Raises EcgError where there is none."""
+        for strip in self.strips:
+            if strip.lead == lead and (at is None or strip.start <= at <= strip.stop):
+                return strip
+        raise EcgError(f"lead {lead} is not on this page" + ("" if at is None else f" at {at:g} s"))
+
+    def to_mm(self, strip: Strip, seconds: ArrayLike, mv: ArrayLike) -> tuple[Floats, Floats]:
+        """Times in s and potentials in mV of a strip's lead -> x, y in mm."""
+        x = strip.x + (np.asarray(seconds, np.float64) - strip.start) * self.speed
+        y = strip.baseline - strip.sign * (np.asarray(mv, np.float64) - strip.zero_mv) * self.gain
+        return x, y
+
+    def from_mm(self, strip: Strip, x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
+        """The inverse of to_mm: x, y in mm -> seconds, mV."""
+        seconds = strip.start + (np.asarray(x, np.float64) - strip.x) / self.speed
+        mv = strip.zero_mv + (strip.baseline - np.asarray(y, np.float64)) / (self.gain * strip.sign)
+        return seconds, mv
+
+    def to_pixel(self, strip: Strip | str, seconds: ArrayLike, mv: ArrayLike) -> tuple[Floats, Floats]:
+        """(strip or lead, s, mV) -> x, y in pixels (integers are pixel centres)."""
+        x, y = self.to_mm(self.strip(strip) if isinstance(strip, str) else strip, seconds, mv)
+        return x * self.px_per_mm - 0.5, y * self.px_per_mm - 0.5
+
+    def from_pixel(self, strip: Strip | str, x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
+        """The inverse of to_pixel: pixels -> seconds, mV."""
+        x_mm = (np.asarray(x, np.float64) + 0.5) / self.px_per_mm
+        y_mm = (np.asarray(y, np.float64) + 0.5) / self.px_per_mm
+        return self.from_mm(self.strip(strip) if isinstance(strip, str) else strip, x_mm, y_mm)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `Page.from_dict` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Page:
+        strips = tuple(Strip(**{**s, "box": Box(**s["box"])}) for s in d["strips"])
+        lines = {k: tuple(tuple((float(x), float(y)) for x, y in line) for line in d[k]) for k in ("pulses", "rules")}
+        plain = {k: d[k] for k in ("speed", "gain", "dpi", "layout")}
+        return cls(
+            **plain,
+            size=(d["size"][0], d["size"][1]),
+            grid=Box(**d["grid"]),
+            strips=strips,
+            texts=tuple(Text(**t) for t in d["texts"]),
+            notes=tuple(d["notes"]),
+            **lines,
+        )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`rows` x `columns` leads (filled column by column) and `rhythm` strips below over the whole width; `leads` where named."""
+
+    rows: int
+    columns: int
+    rhythm: int = 0
+    leads: tuple[str, ...] = ()
+
+
+def parse_layout(text: str) -> Layout:
+    """ "3x4+1" -> Layout(3, 4, 1); "1x1:II" and "2x1:II,V1" name their leads. Raises EcgError for anything else."""
+    form, _, named = text.partition(":")
+    grid, _, rhythm = form.lower().partition("+")
+    rows, cross, columns = grid.partition("x")
+    numbers = (rows, columns, rhythm or "0")
+    if not cross or not all(n.isascii() and n.isdigit() for n in numbers):
+        raise EcgError(f"layout {text!r} is not ROWSxCOLUMNS[+RHYTHM][:LEAD,LEAD] (3x4+1, 12x1, 1x1:II)")
+    layout = Layout(int(rows), int(columns), int(rhythm or 0), tuple(n for n in named.split(",") if n))
+    if not (1 <= layout.rows <= 24 and 1 <= layout.columns <= 6 and layout.rhythm <= 3):
+        raise EcgError(f"layout {text!r}: at most 24 rows, 6 columns and 3 rhythm strips, at least 1x1")
+    return layout
+
+
+def auto_layout(leads: Sequence[str], seconds: float, width_s: float) -> str:
+    """The usual layout for what was recorded: 12 leads 3x4+1, 8 leads 4x2+1, few leads one row each, a long single lead in lines."""
+    n = len(leads)
+    if n == 1:
+        return f"{min(max(math.ceil(seconds / width_s - 1e-6), 1), 6)}x1:{leads[0]}"
+    if n <= 6:
+        return f"{n}x1"
+    if n <= 8:
+        return f"{math.ceil(n / 2)}x2+1"
+    if n <= 12:
+        return "3x4+1"
+    return f"{math.ceil(n / 4)}x4" if n <= 24 else "12x2"
+
+
+def lay_out(
+    record: Record,
+    *,
+    layout: str = "auto",
+    speed: float = 25,
+    gain: float = 10,
+    dpi: float = 200,
+    size: str | tuple[float, float] = "letter",
+    order: str = "standard",
+    rhythm: Sequence[str] = (),
+    start: float = 0.0,
+    header: bool = True,
+) -> Page:
+    """Where everything of a record lies on a sheet; texts but the lead labels are added by `header.write_header`.
+
+    Columns show successive stretches of time, as recorders print them; where the record is too short for that, each column
+    shows its last stretch. Raises EcgError for a layout that cannot be and for figures that are not positive.
+    """
+    for name, value in (("speed", speed), ("gain", gain), ("dpi", dpi)):
+        if not (math.isfinite(value) and value > 0):
+            raise EcgError(f"{name} must be positive, not {value}")
+    if order not in ORDERS:
+        raise EcgError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
+    if isinstance(size, str) and size not in SIZES:
+        raise EcgError(f"paper size must be one of {', '.join(SIZES)} or (width, height) in mm, not {size!r}")
+    sheet = SIZES[size] if isinstance(size, str) else (float(size[0]), float(size[1]))
+    if not record.leads:
+        raise EcgError("a record without leads cannot be drawn", path=record.source.path)
+
+    # The grid: whole 5 mm squares, wide enough for 10 s (or the record) where the sheet is, centred.
+    room = math.floor((sheet[0] - 2 * _MARGIN_MM) / 5) * 5.0
+    width = min(room - _PULSE_MM - 5, max(math.ceil(record.duration * speed / 5 - 1e-6) * 5.0, 10 * speed))
+    top = _HEADER_MM if header else _MARGIN_MM
+    height = math.floor((sheet[1] - top - _FOOTER_MM) / 5) * 5.0
+    if width < 20 or height < 20:
+        raise EcgError(f"no room for an ECG on {sheet[0]:g} x {sheet[1]:g} mm")
+    left = (sheet[0] - width - _PULSE_MM - 5) / 2
+    grid = Box(left, top, left + width + _PULSE_MM + 5, top + height)
+
+    text = auto_layout(canonical_order(record.leads), record.duration - start, width / speed) if layout == "auto" else layout
+    plan = parse_layout(text)
+    notes: list[str] = []
+    rows = _rows(record, plan, order, tuple(rhythm), start, width / speed, notes)
+    offsets = {name: _offset(record, name) for row in rows for name in [s.lead for s in row]}
+    notes += [f"{n}: offset of {mv:+.2f} mV not drawn" for n, mv in offsets.items() if mv]
+
+    placed: list[Strip] = []
+    for row, (baseline, upper, lower) in zip(rows, _baselines(record, rows, offsets, grid, gain), strict=True):
+        step = width / (1 if row[0].rhythm else plan.columns)
+        for slot in row:
+            x = grid.left + _PULSE_MM + slot.column * step
+            box = Box(x, upper, x + step, lower)
+            stop = min(slot.start + step / speed, record.duration)
+            placed.append(Strip(slot.lead, slot.start, stop, x, baseline, box, slot.sign, offsets[slot.lead], slot.rhythm))
+    notes += _part_shown(record, placed)
+
+    pulses, rules = [], []
+    for baseline in dict.fromkeys(s.baseline for s in placed):
+        pulses.append(_pulse(grid.left + 1.5, baseline, gain, speed))
+    for strip in placed:
+        if strip.x > grid.left + _PULSE_MM + 1e-6:
+            rules += [((strip.x, strip.baseline + s * 2.0), (strip.x, strip.baseline + s * 4.5)) for s in (-1, 1)]
+    page = Page(speed, gain, dpi, sheet, text, grid, tuple(placed), (), tuple(pulses), tuple(rules), tuple(notes))
+    labels = tuple(_label(record, page, strip) for strip in placed)
+    return Page(speed, gain, dpi, sheet, text, grid, tuple(placed), labels, tuple(pulses), tuple(rules), tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Slot:
+    lead: str
+    sign: int
+    column: int
+    start: float
+    seconds: float
+    rhythm: bool = False
+
+
+def _rows(
+    record: Record, plan: Layout, order: str, rhythm: tuple[str, ...], start: float, width_s: float, notes: list[str]
+) -> list[list[_Slot]]:
+    """What stands in each row; slots of leads that were not recorded stay empty and are noted."""
+    if plan.leads:
+        wanted = plan.leads
+    else:
+        known = [n for n in ORDERS[order] if n.lstrip("-") in record.leads]
+        # A 12-lead form keeps its places; a form for fewer leads takes what there is, in order.
+        whole = plan.rows * plan.columns >= 12
+        wanted = (ORDERS[order] if whole and len(known) >= 6 else tuple(known)) + tuple(
+            n for n in record.leads if n not in STANDARD_ORDER
+        )
+    slots = plan.rows * plan.columns
+    if len(set(wanted)) == 1 and slots > 1:  # one lead in lines of successive time
+        lead, sign = wanted[0].lstrip("-"), -1 if wanted[0].startswith("-") else 1
+        record.lead(lead)
+        step = width_s / plan.columns
+        starts = [start + k * step for k in range(slots)]
+        lines = [
+            [_Slot(lead, sign, c, starts[r * plan.columns + c], step) for c in range(plan.columns)] for r in range(plan.rows)
+        ]
+        kept = [[s for s in row if s.start < record.duration] for row in lines]
+        return [row for row in kept if row] or lines[:1]
+    if len(wanted) > slots:
+        notes.append(f"not shown: {', '.join(wanted[slots:])}")
+        wanted = wanted[:slots]
+    absent = [n for n in wanted if n.lstrip("-") not in record.leads]
+    if plan.leads:
+        for name in absent:
+            record.lead(name.lstrip("-"))  # raises, naming what was recorded
+    if absent:
+        notes.append(f"not recorded: {', '.join(absent)}")
+    step = width_s / plan.columns
+    rows: list[list[_Slot]] = []
+    for r in range(plan.rows):
+        row = []
+        for c in range(plan.columns):
+            place = c * plan.rows + r
+            if place < len(wanted) and wanted[place] not in absent:
+                name = wanted[place]
+                begin = min(start + c * step, max(record.duration - step, start, 0.0))
+                row.append(_Slot(name.lstrip("-"), -1 if name.startswith("-") else 1, c, begin, step))
+        if row:
+            rows.append(row)
+    if rhythm and len(rhythm) != plan.rhythm:
+        raise EcgError(f"{len(rhythm)} rhythm leads for a layout with {plan.rhythm} rhythm strips")
+    chosen = [n for n in rhythm or RHYTHM[plan.rhythm] if n in record.leads or n in rhythm]
+    spare = [n for n in ("II", "V1", "V5", *record.leads) if n in record.leads and n not in chosen]
+    for name in (*chosen, *spare)[: plan.rhythm]:
+        record.lead(name)
+        rows.append([_Slot(name, 1, 0, start, width_s, True)])
+    if not rows:
+        raise EcgError("none of the layout's leads was recorded", path=record.source.path)
+    return rows
+
+
+def _stretch(record: Record, lead: str, start: float, seconds: float) -> NDArray[np.float32]:
+    a = max(math.floor(start * record.fs), 0)
+    return record.lead(lead)[a : max(math.ceil((start + seconds) * record.fs) + 1, a)]
+
+
+def _offset(record: Record, lead: str) -> float:
+    """Paper has no absolute zero (recorders are AC coupled): a median beyond 0.3 mV is an electrode's offset, not the heart's."""
+    x = record.lead(lead)
+    x = x[np.isfinite(x)]
+    middle = float(np.median(x)) if len(x) else 0.0
+    return round(middle, 3) if abs(middle) > 0.3 else 0.0
+
+
+def _baselines(
+    record: Record, rows: list[list[_Slot]], offsets: Mapping[str, float], grid: Box, gain: float
+) -> list[tuple[float, float, float]]:
+    """(baseline, top, bottom) mm of each row: evenly spaced where traces fit so, else shared out by what each row needs.
+
+    Baselines lie on millimetre lines.
+    """
+    up, down = [], []
+    for row in rows:
+        high, low = 0.4, -0.3
+        for slot in row:
+            x = _stretch(record, slot.lead, slot.start, slot.seconds)
+            x = slot.sign * (x[np.isfinite(x)].astype(np.float64) - offsets[slot.lead])
+            if len(x):
+                high, low = max(high, float(x.max())), min(low, float(x.min()))
+        up.append(high * gain + 1.0)
+        down.append(-low * gain + 1.0)
+    n, room = len(rows), grid.height
+    even = [(i + 0.5) * room / n + min(2.0, 0.1 * room / n) for i in range(n)]
+    clear = all(even[i] + down[i] <= even[i + 1] - up[i + 1] for i in range(n - 1))
+    if clear and up[0] <= even[0] and even[-1] + down[-1] <= room:
+        ys = even
+    else:
+        spare = room - sum(up) - sum(down)
+        gap = spare / (n + 1) if spare >= 0 else spare / max(n - 1, 1)  # negative: traces cross, all by the same amount
+        ys, at = [], max(gap, 0.0)
+        for i in range(n):
+            ys.append(at + up[i])
+            at += up[i] + down[i] + gap
+        least = 0.5 * room / n  # but rows keep their order, never closer than half the even spacing, and stay on the paper
+        for i in range(n):
+            ys[i] = max(ys[i], least if i == 0 else ys[i - 1] + least)
+        for i in reversed(range(n)):
+            ys[i] = min(ys[i], room - least / 2 if i == n - 1 else ys[i + 1] - least)
+    ys = [float(round(y)) for y in ys]
+    edges = [0.0] + [(ys[i] + down[i] + ys[i + 1] - up[i + 1]) / 2 for i in range(n - 1)] + [room]
+    return [(grid.top + ys[i], grid.top + edges[i], grid.top + edges[i + 1]) for i in range(n)]
+
+
+def _pulse(x: float, baseline: float, gain: float, speed: float) -> tuple[tuple[float, float], ...]:
+    """The 1 mV, 200 ms calibration pulse (5 mm wide at 25 mm/s; not wider than its place), with 1 mm of base line to each side."""
+    wide = min(0.2 * speed, 5.0)
+    ys = (baseline, baseline, baseline - gain, baseline - gain, baseline, baseline)
+    return tuple(zip((x, x + 1, x + 1, x + 1 + wide, x + 1 + wide, x + 2 + wide), ys, strict=True))
+
+
+def _label(record: Record, page: Page, strip: Strip) -> Text:
+    """The lead's name over the beginning of its strip, clear of the trace below it where there is room."""
+    x = _stretch(record, strip.lead, strip.start, (2 + 2.2 * len(strip.label)) / page.speed)
+    y = page.to_mm(strip, 0.0, x[np.isfinite(x)])[1]
+    clear = strip.baseline - 5.5
+    highest = float(y.min()) - 1.2 if len(y) else clear
+    lowest = float(y.max()) if len(y) else clear
+    at = min(clear, highest)
+    if at < strip.baseline - 13 or at - _LABEL_MM < page.grid.top:  # a tall wave at the start: go below it
+        at = min(max(strip.baseline + 2.5, lowest + 1.0) + _LABEL_MM, page.grid.bottom - 1)
+    return Text(strip.x + 1.0, at, _LABEL_MM, strip.label, bold=True)
+
+
+def _part_shown(record: Record, strips: Sequence[Strip]) -> list[str]:
+    """A page that does not show the whole record says which part it shows."""
+    if not strips:
+        return []
+    first, last = min(s.start for s in strips), max(s.stop for s in strips)
+    if last - first >= record.duration - 0.05:
+        return []
+    return [f"shown: {first:g}-{last:g} s of {record.duration:.4g} s"]
