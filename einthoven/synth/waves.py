@@ -1,0 +1,255 @@
+"""Waves with compact support, the lead field that projects them, and what of a wave can be seen in each lead.
+
+Letters: K parts of a wave, W waves laid on the time axis, T samples. "Independent leads" are I, II, V1..V6; the other four limb leads follow
+from I and II, so Einthoven's law holds exactly whatever the waves are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+
+# Leads from the heart vector in Frank's axes (X to the left, Y to the feet, Z to the back), rows as in INDEPENDENT.
+# Dower GE, Machado HB, Osborne JA. On deriving the electrocardiogram from vectorcardiographic leads. Clin Cardiol 1980;3:87.
+DOWER: Floats = np.array(
+    [
+        [0.632, -0.235, 0.059],
+        [0.235, 1.066, -0.132],
+        [-0.515, 0.157, -0.917],
+        [0.044, 0.164, -1.387],
+        [0.882, 0.098, -1.277],
+        [1.213, 0.127, -0.601],
+        [1.125, 0.127, -0.086],
+        [0.831, 0.076, 0.230],
+    ]
+)
+
+# The twelve standard leads (I, II, III, aVR, aVL, aVF, V1..V6) from the eight independent ones.
+TWELVE: Floats = np.zeros((12, 8))
+TWELVE[:6, :2] = [[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]]
+TWELVE[6:, 2:] = np.eye(6)
+
+GRID = 400  # points on which a wave is looked at to find its fiducials; crossings and peaks are interpolated between them
+
+
+@dataclass(frozen=True)
+class Sight:
+    """When a wave counts as seen: it begins and ends where it crosses max(`floor`, `share` of its own peak) mV, and a lead in which it stays
+    below `least` mV shows nothing of it. The 20 uV of `least` is the smallest wave of the CSE working party (Eur Heart J 1985;6:815)."""
+
+    floor: float
+    share: float
+    least: float
+
+
+SIGHT = {"p": Sight(0.008, 0.05, 0.020), "qrs": Sight(0.020, 0.02, 0.050), "t": Sight(0.010, 0.05, 0.025)}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One smooth hump of a wave in the wave's own time: it rises from `on`, holds from `top` to `hold`, and is gone at `off`.
+
+    Flanks are sin**`power`. `mv` (8,) its height in the independent leads. `role` is "" for the wave itself, "st" for what bridges QRS and T,
+    "u" for a U wave: both are drawn, neither moves the T wave's onset, and a U wave does not move its end.
+    """
+
+    on: float
+    top: float
+    hold: float
+    off: float
+    power: float
+    mv: Floats
+    role: str = ""
+
+
+def part(
+    on: float, peak: float, off: float, mv: Floats, *, power: float = 2.0, hold: float | None = None, role: str = ""
+) -> Part:
+    """A hump with its peak at `peak`, or a plateau from `peak` to `hold`."""
+    return Part(on, peak, peak if hold is None else hold, off, power, mv, role)
+
+
+def dipole(x: float, y: float, z: float) -> Floats:
+    """(8,) mV in the independent leads of a heart vector (mV; left, feet, back)."""
+    out: Floats = DOWER @ np.array([x, y, z])
+    return out
+
+
+@dataclass(frozen=True)
+class Wave:
+    """A P wave, a QRS complex or an ST-T, in its own time, with its truth.
+
+    times (K, 4) and power (K,): the parts' flanks; mv (K, 8) their heights.
+    begin, end: the own time that is laid on the requested onset and end.
+    seen (12, 3): onset, peak, end per lead in own time, NaN where the lead shows nothing; seen_overall (3,) over all leads.
+    """
+
+    times: Floats
+    power: Floats
+    mv: Floats
+    begin: float
+    end: float
+    seen: Floats
+    seen_overall: Floats
+
+    def at(self, own: Floats) -> Floats:
+        """(8, len(own)) mV at these own times."""
+        out: Floats = self.mv.T @ humps(own[None, :], self.times[:, :, None], self.power[:, None])
+        return out
+
+
+def humps(x: Floats, times: Floats, power: Floats) -> Floats:
+    """Heights 0..1 of parts at x; `times` (K, 4, ...) broadcasts against x."""
+    on, top, hold, off = (times[:, i] for i in range(4))
+    rise = (x - on) / np.maximum(top - on, 1e-9)
+    fall = (off - x) / np.maximum(off - hold, 1e-9)
+    out: Floats = np.sin(np.clip(np.minimum(rise, fall), 0, 1) * (np.pi / 2)) ** power
+    return out
+
+
+def build(kind: str, parts: Sequence[Part], leads: Floats) -> Wave:
+    """A Wave from its parts. `kind` "p", "qrs" or "t" chooses the Sight; `leads` (12, 8) is TWELVE, or what a swapped cable makes of it.
+
+    The own time of an ST-T runs from the J point (0); that of P and QRS from where they are first seen.
+    """
+    sight = SIGHT[kind]
+    times = np.array([[p.on, p.top, p.hold, p.off] for p in parts])
+    power = np.array([p.power for p in parts])
+    mv = np.stack([p.mv for p in parts])
+    own = np.linspace(times[:, 0].min(), times[:, 3].max(), GRID)
+    each = humps(own[None, :], times[:, :, None], power[:, None])
+    main = np.array([p.role == "" for p in parts])
+    wave = mv[main].T @ each[main]  # (8, GRID)
+    ending = wave
+    if kind == "t":
+        bridged = np.array([p.role != "u" for p in parts])
+        reach = (own >= times[main, 0].min()) & (own <= times[main, 3].max())
+        ending = np.where(reach, mv[bridged].T @ each[bridged], 0.0)
+    seen = _seen(leads @ wave, leads @ ending, own, sight)
+    strength = np.sqrt((ending**2).mean(axis=0))
+    if np.isfinite(seen).any():
+        overall = np.array([np.nanmin(seen[:, 0]), own[int(strength.argmax())], np.nanmax(seen[:, 2])])
+        overall[1] = _summit(own, strength, int(strength.argmax()))
+        begin, end = (0.0 if kind == "t" else float(overall[0])), float(overall[2])
+    else:
+        overall = np.full(3, np.nan)
+        begin, end = (0.0 if kind == "t" else float(own[0])), float(own[-1])
+    return Wave(times, power, mv, begin, end, seen, overall)
+
+
+def _seen(wave: Floats, ending: Floats, own: Floats, sight: Sight) -> Floats:
+    """(12, 3) own times of onset, peak and end of waves (12, GRID) under a Sight."""
+    out = np.full((len(wave), 3), np.nan)
+    height, height_end = np.abs(wave), np.abs(ending)
+    for j in range(len(wave)):
+        top, top_end = height[j].max(), height_end[j].max()
+        if min(top, top_end) < sight.least:
+            continue
+        on = np.flatnonzero(height[j] >= max(sight.floor, sight.share * top))[0]
+        off = np.flatnonzero(height_end[j] >= max(sight.floor, sight.share * top_end))[-1]
+        out[j] = (
+            _crossing(own, height[j], int(on), -1, max(sight.floor, sight.share * top)),
+            _summit(own, height_end[j], int(height_end[j].argmax())),
+            _crossing(own, height_end[j], int(off), 1, max(sight.floor, sight.share * top_end)),
+        )
+    return out
+
+
+def _crossing(own: Floats, height: Floats, i: int, step: int, level: float) -> float:
+    """Own time at which `height` crosses `level` between i and its neighbour outside the wave."""
+    k = i + step
+    if not 0 <= k < len(own) or height[i] == height[k]:
+        return float(own[i])
+    return float(own[i] + (own[k] - own[i]) * (height[i] - level) / (height[i] - height[k]))
+
+
+def _summit(own: Floats, height: Floats, i: int) -> float:
+    """Own time of the top of the parabola through i and its neighbours."""
+    if not 0 < i < len(own) - 1:
+        return float(own[i])
+    a, b, c = height[i - 1], height[i], height[i + 1]
+    bend = a - 2 * b + c
+    return float(own[i] + (0.0 if bend == 0 else 0.5 * (a - c) / bend) * (own[1] - own[0]))
+
+
+@dataclass(frozen=True)
+class Laid:
+    """Waves on the time axis: wave `which[i]` begins at `start[i]` s, lasts `span[i]` s, times `gain[i]` (8,) in the independent leads."""
+
+    start: Floats
+    span: Floats
+    gain: Floats
+    which: NDArray[np.intp]
+    waves: tuple[Wave, ...]
+
+    def truth(self) -> tuple[Floats, Floats]:
+        """(W, 12, 3) and (W, 3): onset, peak and end in s, per lead and overall."""
+        seen = np.stack([w.seen for w in self.waves])[self.which]
+        overall = np.stack([w.seen_overall for w in self.waves])[self.which]
+        begin, scale = self._scale()
+        return (
+            self.start[:, None, None] + (seen - begin[:, None, None]) * scale[:, None, None],
+            self.start[:, None] + (overall - begin[:, None]) * scale[:, None],
+        )
+
+    def _scale(self) -> tuple[Floats, Floats]:
+        begin = np.array([w.begin for w in self.waves])[self.which]
+        length = np.array([w.end - w.begin for w in self.waves])[self.which]
+        return begin, self.span / length
+
+
+def render(laid: Sequence[Laid], samples: int, fs: float) -> Floats:
+    """(8, T) mV: the sum of all waves, each evaluated only where it is not zero."""
+    times, power, mv = [], [], []
+    for some in laid:
+        if not len(some.start):
+            continue
+        begin, scale = some._scale()
+        for k, wave in enumerate(some.waves):
+            i = np.flatnonzero(some.which == k)
+            if len(i):
+                at = some.start[i, None, None] + (wave.times[None] - begin[i, None, None]) * scale[i, None, None]
+                times.append(at.reshape(-1, 4))
+                power.append(np.tile(wave.power, len(i)))
+                mv.append((some.gain[i, None, :] * wave.mv[None]).reshape(-1, 8))
+    out = np.zeros((8, samples))
+    if not times:
+        return out
+    t, p, m = np.concatenate(times), np.concatenate(power), np.concatenate(mv)
+    first = np.clip(np.ceil(t[:, 0] * fs), 0, samples).astype(np.intp)
+    count = np.clip(np.floor(t[:, 3] * fs) + 1, 0, samples).astype(np.intp) - first
+    keep = count > 0
+    t, p, m, first, count = t[keep], p[keep], m[keep], first[keep], count[keep]
+    owner = np.repeat(np.arange(len(t)), count)
+    index = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count) + first[owner]
+    height = humps(index / fs, t[owner], p[owner])
+    for lead in range(8):
+        out[lead] = np.bincount(index, weights=height * m[owner, lead], minlength=samples)
+    return out
+
+
+@lru_cache
+def swapped(name: str) -> Floats:
+    """(12, 12) what the recorded twelve leads are of the true ones when two cables are exchanged: "RA-LA", "RA-LL", "LA-LL", "V1-V2", ..."""
+    electrodes = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
+    a, b = name.split("-")
+    order = list(range(9))
+    order[electrodes.index(a)], order[electrodes.index(b)] = electrodes.index(b), electrodes.index(a)
+    wired = ELECTRODES[:, order]
+    out: Floats = wired @ np.linalg.pinv(ELECTRODES)
+    return out.round(12)
+
+
+# The twelve leads from the potentials of RA, LA, LL, V1..V6; the chest leads are taken against Wilson's central terminal.
+ELECTRODES: Floats = np.zeros((12, 9))
+ELECTRODES[:6, :3] = [[-1, 1, 0], [-1, 0, 1], [0, -1, 1], [1, -0.5, -0.5], [-0.5, 1, -0.5], [-0.5, -0.5, 1]]
+ELECTRODES[6:, :3] = -1 / 3
+ELECTRODES[6:, 3:] = np.eye(6)
