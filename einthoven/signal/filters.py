@@ -74,8 +74,8 @@ def _forward_backward(signal: NDArray[np.floating], sos: Samples, pad: int) -> N
 
 @lru_cache(maxsize=128)
 def _butterworth(order: int, corners: tuple[float, ...], kind: str, fs: float) -> Samples:
-    if order < 1:
-        raise EcgError(f"the order of a filter is at least 1, not {order}")
+    if not 1 <= order <= 20:
+        raise EcgError(f"the order of a filter lies between 1 and 20, not {order}")
     sos: Samples = butter(order, corners if len(corners) == 2 else corners[0], kind, fs=fs, output="sos")
     return sos
 

@@ -157,7 +157,8 @@ def _longest_run(still: NDArray[np.bool_]) -> Array:
     """Length (L,) of the longest run of True in each row of (L, T)."""
     n = still.shape[1]
     last = np.maximum.accumulate(np.where(still, -1, np.arange(n)), axis=1)
-    return (np.arange(n) - last).max(1).astype(np.float64)
+    longest: Array = (np.arange(n) - last).max(1).astype(np.float64)
+    return longest
 
 
 def _time_on_rails(x: Array, steps: Array) -> Array:
@@ -183,7 +184,8 @@ def _largest_step(x: Array, fs: float) -> Array:
     jump = np.abs(middles[:, 5:] - middles[:, :-5])
     # Wander gets from one level to the other gradually: it has moved as far again in the same time before or after.
     slope = np.maximum(np.ptp(runs, axis=2)[:, 5:], np.ptp(runs, axis=2)[:, :-5])
-    return np.max(jump - slope, axis=1, initial=0.0)
+    largest: Array = np.max(jump - slope, axis=1, initial=0.0)
+    return largest
 
 
 def _spikes(steps: Array, fs: float) -> Array:
@@ -192,7 +194,8 @@ def _spikes(steps: Array, fs: float) -> Array:
         return np.zeros(steps.shape[0])
     turn = steps[:, 1:] * steps[:, :-1] < 0
     high = np.minimum(np.abs(steps[:, 1:]), np.abs(steps[:, :-1])) > 0.5
-    return (turn & high).sum(1).astype(np.float64)
+    count: Array = (turn & high).sum(1).astype(np.float64)
+    return count
 
 
 def _judge(v: Mapping[str, float], fs: float) -> LeadQuality:

@@ -18,7 +18,8 @@ from einthoven.signal.stretches import fill_gaps
 _BETA, _HALF_LENGTH, _CUTOFF = 8.0, 24, 0.9
 # Rates are taken as fractions with at most this denominator: exact for every rate a file can state in whole or 1/1000 Hz.
 _FINEST = 1000
-_MOST_TAPS = 20_000_000
+_LARGEST = 20_000
+_FARTHEST = 1000
 
 
 def resample(record: Record, fs: float) -> Record:
@@ -40,28 +41,31 @@ def resample_signal(signal: NDArray[np.floating], fs_in: float, fs_out: float) -
     """
     if not all(np.isfinite(f) and f > 0 for f in (fs_in, fs_out)):
         raise EcgError(f"cannot resample from {fs_in} Hz to {fs_out} Hz")
-    ratio = (
-        Fraction(fs_out).limit_denominator(_FINEST) / Fraction(fs_in).limit_denominator(_FINEST)
-        if min(fs_in, fs_out) >= 1
-        else None
-    )
-    if ratio is None:
-        ratio = Fraction(fs_out / fs_in).limit_denominator(_FINEST * _FINEST)
-    up, down = ratio.numerator, ratio.denominator
+    if not 1 / _FARTHEST <= fs_out / fs_in <= _FARTHEST:
+        raise EcgError(f"cannot resample from {fs_in} Hz to {fs_out} Hz: more than {_FARTHEST} times apart")
+    up, down = _ratio(fs_in, fs_out)
     n = signal.shape[1]
-    if up == 0 or 2 * _HALF_LENGTH * max(up, down) > _MOST_TAPS:
-        raise EcgError(f"no practical filter resamples {fs_in} Hz to {fs_out} Hz")
     n_out = -(-n * up // down)
     if up == down or n == 0:
         return np.asarray(signal[:, :n_out], np.float32).copy()
     filled, valid = fill_gaps(signal)
     if n == 1:
         return np.repeat(np.where(valid, filled, np.nan), n_out, axis=1).astype(np.float32)
-    out = resample_poly(filled, up, down, axis=1, window=_taps(max(up, down)), padtype="antireflect").astype(np.float32)
+    poly = resample_poly(filled, up, down, axis=1, window=_taps(max(up, down)), padtype="antireflect")
+    out: NDArray[np.float32] = poly.astype(np.float32)
     if not valid.all():
         nearest = np.minimum((np.arange(n_out) * (2 * down) + up) // (2 * up), n - 1)
         out[~valid[:, nearest]] = np.nan
     return out
+
+
+def _ratio(fs_in: float, fs_out: float) -> tuple[int, int]:
+    """fs_out / fs_in as whole numbers (up, down); exact unless they would exceed _LARGEST."""
+    wanted, present = (Fraction(f).limit_denominator(_FINEST) if f > 1 else Fraction(f) for f in (fs_out, fs_in))
+    ratio = wanted / present
+    if max(ratio.as_integer_ratio()) > _LARGEST:  # then right to 1e-8: a tenth of a sample in a day at 500 Hz
+        ratio = 1 / (1 / ratio).limit_denominator(_LARGEST) if ratio > 1 else ratio.limit_denominator(_LARGEST)
+    return ratio.as_integer_ratio()
 
 
 @lru_cache(maxsize=32)
