@@ -80,7 +80,7 @@ class Preset:
 
     @staticmethod
     def from_dict(words: Mapping[str, Any]) -> Preset:
-        """What `to_dict` wrote. Raises EcgError for a step that does not exist, or a part that is missing or of a wrong kind."""
+        """What `to_dict` wrote. Raises EcgError for a step that does not exist, or a part that is missing or wrong."""
         try:
             steps = tuple(
                 Step(s["name"], {k: tuple(v) if isinstance(v, list) else v for k, v in s.items() if k != "name"})
@@ -393,8 +393,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 fs=100.0,
                 length=1000,
                 citation=_EXCHANGEAI + ", section CardX (paper; its training code is not public)",
-                notes="100 Hz by FFT, moving median of 200 ms subtracted (this takes P and T waves away too), each lead clipped "
-                "to its quantiles .01 and .99 (this cuts R waves), no normalisation.",
+                notes="100 Hz by FFT, moving median of 200 ms subtracted (this takes P and T waves away too), each lead "
+                "clipped to its quantiles .01 and .99 (this cuts R waves), no normalisation.",
             ),
             Preset(
                 "exchangeai",
@@ -408,8 +408,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 fs=100.0,
                 length=1000,
                 citation=_EXCHANGEAI + ", the platform's code (repository VargheseLab/exchangeai)",
-                notes="What the platform runs before every model: clip at q01 - 1.5 (q99 - q01) and q99 + 1.5 (q99 - q01), then "
-                "a moving median of 2 s + 1 sample (the paper says 200 ms).",
+                notes="What the platform runs before every model: clip at q01 - 1.5 (q99 - q01) and q99 + 1.5 (q99 - q01), "
+                "then a moving median of 2 s + 1 sample (the paper says 200 ms).",
             ),
             Preset(
                 "exchangeai-minmax",
@@ -425,7 +425,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 length=1000,
                 unit="1",
                 citation=_EXCHANGEAI + ", the platform's code with standardizer minMax",
-                notes="Harmful: min-max per record destroys millivolts: low voltage, hypertrophy and ST elevation lose their measure.",
+                notes="Harmful: min-max per record destroys millivolts: voltage criteria and ST elevation lose their measure.",
             ),
             Preset(
                 "dsail",
@@ -433,8 +433,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 leads=STANDARD_LEADS,
                 unit="1",
                 citation="DSAIL SNU, PhysioNet/CinC Challenge 2021",
-                notes="Min-max to [-1, 1] over all leads of the record. Harmful: it destroys millivolts, and one spike rescales "
-                "every lead. Here only so that the published model can be fed as it was trained. At the rate of the record; "
+                notes="Min-max to [-1, 1] over all leads of the record. Harmful: it destroys millivolts, and one spike "
+                "rescales every lead. Here only so that the published model can be fed as it was trained. At the rate of the record; "
                 "ExChanGeAI feeds it exchangeai-minmax at 100 Hz.",
             ),
             Preset(
@@ -471,8 +471,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 fs=250.0,
                 length=1250,
                 citation=_ECG_BENCH + "; code up to 0.0.4 and the papers",
-                notes="First 5 s of a series of non-overlapping segments. Their resampling stretches time by n / (n - 1) and does "
-                "not filter. Needs fs > 200 Hz. Their PTB-XL files keep aVR before aVL; here names decide.",
+                notes="First 5 s of a series of non-overlapping segments. Their resampling stretches time by n / (n - 1) and "
+                "does not filter. Needs fs > 200 Hz. Their PTB-XL files keep aVR before aVL; here names decide.",
             ),
             Preset(
                 "ecg-bench-head",
