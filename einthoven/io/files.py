@@ -30,6 +30,10 @@ MAX_EXPANDED = 1 << 30  # all entries of an archive together
 MAX_RATIO = 200  # expanded / stored, where the entry is over 16 MB: text of an ECG packs 5 to 20 times
 MAPPED = 32 << 20  # files above this are memory-mapped, not read
 
+# O_NONBLOCK: a named pipe must not make us wait for ever.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+
 Bytes = bytes | mmap.mmap
 
 
@@ -99,15 +103,14 @@ def decode(data: bytes) -> str:
 class DiskFile(File):
     """A file in a folder. `root` is the folder that its companions must not leave."""
 
-    def __init__(self, path: str | Path, root: str | None = None, *, shown: str | None = None) -> None:
+    def __init__(self, path: str | Path, root: str | None = None, *, shown: str | None = None, flags: int = 0) -> None:
         self._real = os.fspath(path)
         self.path = shown or self._real
         self.name = os.path.basename(self._real)
         self._folder = os.path.dirname(self._real) or "."
         self._root = root or self._folder
         try:
-            # O_NONBLOCK: a named pipe must not make us wait for ever.
-            handle = os.open(self._real, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+            handle = os.open(self._real, _READ | flags)
         except (OSError, ValueError) as error:
             raise EcgError(_why(error), path=self.path) from None
         try:
@@ -140,6 +143,12 @@ class DiskFile(File):
         target = os.path.join(self._folder, inside)
         shown = os.path.join(os.path.dirname(self.path), inside)
         # A plain name that is no symbolic link cannot leave the folder; everything else is resolved and compared.
+        if "/" not in inside and _NOFOLLOW:
+            try:
+                return DiskFile(target, self._root, shown=shown, flags=_NOFOLLOW)
+            except EcgError as error:
+                if not os.path.islink(target):
+                    raise EcgError(f"its companion {name} cannot be read: {error.what}", path=self.path) from None
         if "/" in inside or os.path.islink(target):
             root = os.path.realpath(self._root)
             if not os.path.realpath(target).startswith(root.rstrip(os.sep) + os.sep):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -412,8 +412,9 @@ def _digital(file: File, header: _Header, group: tuple[int, ...], warnings: list
         warnings.append(f"{name} holds {int(there / (_BYTES[code] * per_frame)):,} samples, its header says {frames:,}")
     data = source.data
     kind = _ALIGNED.get(code)
+    flat: NDArray[Any]
     if kind is not None:
-        flat: NDArray[Any] = np.frombuffer(data, kind, samples, offset)
+        flat = np.frombuffer(data, kind, samples, offset)
         if code == "80":
             flat = flat.astype(np.int16) - np.int16(128)
         elif code == "160":
@@ -494,7 +495,12 @@ def _from_24(data: NDArray[np.uint8], samples: int) -> NDArray[np.int32]:
     return out.view("<i4").reshape(-1) >> 8
 
 
-_UNALIGNED = {"212": _from_212, "310": _from_310, "311": _from_311, "24": _from_24}
+_UNALIGNED: dict[str, Callable[[NDArray[np.uint8], int], NDArray[Any]]] = {
+    "212": _from_212,
+    "310": _from_310,
+    "311": _from_311,
+    "24": _from_24,
+}
 
 
 def _flac(file: File, source: File, code: str, offset: int, frames: int | None, widths: tuple[int, ...]) -> NDArray[Any]:
