@@ -227,7 +227,7 @@ def _atrial_activity(rhythm: Rhythm, samples: int, fs: float, rng: np.random.Gen
     t = np.arange(samples) / fs
     if rhythm.flutter_hz:
         phase = 2 * np.pi * (rhythm.flutter_hz * t + rng.uniform())
-        saw = sum(np.sin(k * phase - 0.25 * k) / k * 0.8**k for k in range(1, 6))
+        saw = np.sum([np.sin(k * phase - 0.25 * k) / k * 0.8**k for k in range(1, 6)], axis=0)
         much = rng.uniform(0.08, 0.16) * np.array([0.05, -1.0, 0.75, 0.35, 0.1, -0.1, -0.25, -0.3])
         out: Floats = much[:, None] * saw
         return out

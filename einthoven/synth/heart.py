@@ -37,13 +37,21 @@ class Heart:
     t_axis_deg: float
 
 
+WIDE = ("ventricular_tachycardia", "idioventricular_rhythm", "ventricular_pacing", "dual_pacing")
+_NEEDED: dict[int, set[str]] = {
+    PVC: {"pvc", "pvc_couplet", "bigeminy", "trigeminy", "ventricular_tachycardia"},
+    ESCAPE: {"idioventricular_rhythm", "av_block_3"},
+    PACED: {"ventricular_pacing", "dual_pacing"},
+    PVC_OTHER: {"pvc"},
+}
+
 # Heart vectors: (on, peak, off, (left, feet, back)) in the QRS's own time.
 Loop = tuple[tuple[float, float, float, tuple[float, float, float]], ...]
 
 NATIVE: Loop = (
     (0.00, 0.19, 0.40, (-0.14, -0.02, -0.32)),
     (0.10, 0.35, 0.58, (0.32, 0.24, -0.22)),
-    (0.13, 0.45, 0.76, (1.00, 0.80, 0.42)),
+    (0.16, 0.45, 0.74, (1.04, 0.82, 0.44)),
     (0.46, 0.68, 1.00, (-0.22, -0.20, 0.50)),
 )
 LBBB: Loop = (
@@ -55,9 +63,9 @@ LBBB: Loop = (
 RBBB: Loop = (
     (0.00, 0.13, 0.27, (-0.14, -0.02, -0.34)),
     (0.06, 0.23, 0.39, (0.30, 0.22, -0.18)),
-    (0.08, 0.30, 0.52, (1.00, 0.80, 0.45)),
-    (0.28, 0.44, 0.62, (0.05, -0.10, 0.42)),
-    (0.38, 0.66, 1.00, (-0.62, 0.08, -0.55)),
+    (0.09, 0.30, 0.51, (1.15, 0.70, 0.30)),
+    (0.28, 0.44, 0.62, (0.05, -0.10, 0.22)),
+    (0.38, 0.66, 1.00, (-0.46, 0.06, -0.60)),
 )
 LAFB: Loop = (
     (0.00, 0.17, 0.38, (-0.18, 0.34, -0.16)),
@@ -149,26 +157,32 @@ def draw_heart(labels: Sequence[str], rng: np.random.Generator, leads: Floats, s
     own, t_mv = _native(own, on, field, gain, man, qrs_ms, rng)
     target = overrides.get("axis_deg", _axis(on, rng))
     if target is not None:
-        own = _to_axis(own, target)
+        if "rbbb" in on and "axis_deg" not in overrides:
+            own = (
+                _to_axis(own[:-1], target) + own[-1:]
+            )  # the axis is the left ventricle's; the late vector stays where it points
+        else:
+            own = _to_axis(own, target)
+        if not on & {"lbbb", "wpw"}:
+            # T follows QRS halfway: the frontal angle between them is below 45 degrees in most hearts
+            t_axis = float(np.clip(0.45 * target + 24 + rng.normal(0, 8), 12, 72))
+            t_mv = _to_axis([part(0, 0.5, 1, t_mv)], t_axis)[0].mv
     own = _meet(own, on, man, qrs_ms, rng)
     qrs_mv = _net(own)
     scale = 1.0 if "low_voltage" not in on else 0.45
     repol = _recovery(on, scale * t_mv, qrs_mv, qrs_ms, field, rng, gain, man)
 
-    own_qrs, own_t = build("qrs", own, leads), build("t", repol, leads)
-    qrs, t, widths = [own_qrs], [own_t], [qrs_ms]
-    for origin in (rng.integers(4), 1 if rng.random() < 0.5 else 3, 1, rng.integers(4)):
-        paced = len(qrs) == PACED
-        ectopic = _activation(
-            _ectopic_loop(ORIGINS[int(origin)], rng), field, rng, gain * (1.0 if paced else rng.uniform(1.0, 1.4))
-        )
+    qrs, t, widths = [build("qrs", own, leads)], [build("t", repol, leads)], [qrs_ms]
+    for form in (PVC, ESCAPE, PACED, PVC_OTHER):
+        if not on & _NEEDED[form]:
+            qrs, t, widths = qrs + qrs[:1], t + t[:1], widths + widths[:1]
+            continue
+        origin = ORIGINS[1 if form == PACED else int(rng.integers(4))]
+        ectopic = _activation(_ectopic_loop(origin, rng), field, rng, gain * (1.0 if form == PACED else rng.uniform(1.0, 1.4)))
         qrs.append(build("qrs", ectopic, leads))
         t.append(build("t", _secondary(_net(ectopic), rng, 0.75), leads))
-        widths.append(float(rng.uniform(150, 175) if paced else rng.uniform(130, 165)))
-    if (
-        rhythm_of(tuple(labels)) in ("ventricular_tachycardia", "idioventricular_rhythm", "ventricular_pacing", "dual_pacing")
-        and "qrs_ms" in overrides
-    ):
+        widths.append(float(rng.uniform(150, 175) if form == PACED else rng.uniform(130, 165)))
+    if "qrs_ms" in overrides and rhythm_of(tuple(labels)) in WIDE:
         widths[1:] = [qrs_ms] * 4
     p_parts, ectopic_p = _atria(on, field, rng)
     return Heart(
@@ -247,16 +261,16 @@ def _qtc_ms(on: set[str], man: bool, rng: np.random.Generator) -> float:
 def _axis(on: set[str], rng: np.random.Generator) -> float | None:
     """The frontal QRS axis that is asked of the native beat, degrees; None leaves it as the vectors give it."""
     if "lafb" in on:
-        return float(rng.uniform(-75, -48))
+        return float(rng.uniform(-62, -50) if "rbbb" in on else rng.uniform(-75, -48))
     if "lpfb" in on:
         return float(rng.uniform(98, 125))
     if "rvh" in on:
         return float(rng.uniform(112, 140))
     if "lbbb" in on:
         return float(rng.uniform(-25, 50))
-    if on & set(SCAR) or on & {"rbbb", "low_voltage"}:
+    if on & set(SCAR) or "low_voltage" in on:
         return None
-    if "lvh" in on:
+    if "lvh" in on or "rbbb" in on:
         return float(rng.uniform(-20, 40))
     return float(np.clip(rng.normal(45, 22), -15, 84))
 
@@ -283,7 +297,7 @@ def _activation(loop: Loop, field: Floats, rng: np.random.Generator, gain: float
                 peak + shift,
                 min(off + (shift if off < 1 else 0), 1),
                 field @ v,
-                power=rng.uniform(1.7, 2.4),
+                power=rng.uniform(1.8, 2.6),
             )
         )
     return out
@@ -435,7 +449,7 @@ def _recovery(
     """The parts of the native ST-T in its own time: 0 is the J point, 1 about the end of T."""
     if on & {"lbbb", "wpw"}:
         return _secondary(qrs_mv, rng, 0.62 if "lbbb" in on else 0.3)
-    start, top = rng.uniform(0.12, 0.22), rng.uniform(0.64, 0.71)
+    start, top = rng.uniform(0.06, 0.18), rng.uniform(0.66, 0.73)
     slope = np.array([0.0, 0.01, 0.01, 0.05, 0.05, 0.03, 0.01, 0.0]) * (1.0 if man else 0.4) * rng.uniform(0.3, 1.3)
     sagging = 0.0
     for name, st in ST_ELEVATION.items():
@@ -461,8 +475,9 @@ def _recovery(
         t_mv = t_mv * np.array([1, 0.6, 0.1, 0.1, 0.5, 0.8, 1, 1]) + np.array([0.02, -0.08, -0.22, -0.26, -0.14, 0, 0, 0])
     other = t_mv * (1 + 0.08 * rng.standard_normal(8))
     parts = [
-        part(start, top - 0.02, 0.99, 0.55 * t_mv),
-        part(start + 0.03, top + 0.03, 1.0, 0.45 * other),
+        part(start, top - 0.02, 0.985, 0.4 * t_mv, power=2.3),
+        part(start + 0.16, top, 0.97, 0.4 * t_mv),
+        part(start + 0.10, top + 0.03, 1.0, 0.25 * other),
     ]
     if np.abs(slope).max() > 0.004:
         peak = 0.30 if sagging else 0.03
@@ -487,8 +502,8 @@ def _secondary(qrs_mv: Floats, rng: np.random.Generator, much: float) -> list[Pa
 
 def _atria(on: set[str], field: Floats, rng: np.random.Generator) -> tuple[list[Part], list[Part]]:
     """The sinus P wave (right atrium, then left) and one from an ectopic focus."""
-    right = np.array([0.035, 0.085, -0.045]) * np.exp(rng.normal(0, 0.2))
-    left = np.array([0.075, 0.050, 0.050]) * np.exp(rng.normal(0, 0.2))
+    right = np.array([0.045, 0.085, -0.045]) * np.exp(rng.normal(0, 0.2))
+    left = np.array([0.090, 0.050, 0.050]) * np.exp(rng.normal(0, 0.2))
     split = 0.0
     if "left_atrial_enlargement" in on:
         left, split = np.array([0.085, 0.055, 0.10]) * rng.uniform(1.0, 1.3), 0.05
@@ -496,7 +511,7 @@ def _atria(on: set[str], field: Floats, rng: np.random.Generator) -> tuple[list[
         right = np.array([0.03, 0.23, -0.10]) * rng.uniform(1.05, 1.35)
     if "hyperkalaemia" in on:
         right, left = 0.4 * right, 0.4 * left
-    turn = rng.normal(0, 0.015, 3)
+    turn = rng.normal(0, 0.007, 3)
     sinus = [
         part(0.0, 0.36 - split, 0.78, field @ (right + turn)),
         part(0.22 + split, 0.63 + split, 1.0, field @ (left + turn)),

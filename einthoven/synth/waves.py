@@ -34,7 +34,7 @@ DOWER: Floats = np.array(
 
 # The twelve standard leads (I, II, III, aVR, aVL, aVF, V1..V6) from the eight independent ones.
 TWELVE: Floats = np.zeros((12, 8))
-TWELVE[:6, :2] = [[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]]
+TWELVE[:6, :2] = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]])
 TWELVE[6:, 2:] = np.eye(6)
 
 GRID = 400  # points on which a wave is looked at to find its fiducials; crossings and peaks are interpolated between them
@@ -136,8 +136,8 @@ def build(kind: str, parts: Sequence[Part], leads: Floats) -> Wave:
     seen = _seen(leads @ wave, leads @ ending, own, sight)
     strength = np.sqrt((ending**2).mean(axis=0))
     if np.isfinite(seen).any():
-        overall = np.array([np.nanmin(seen[:, 0]), own[int(strength.argmax())], np.nanmax(seen[:, 2])])
-        overall[1] = _summit(own, strength, int(strength.argmax()))
+        peak = _summit(own, strength[None], strength[None].argmax(axis=1))[0]
+        overall = np.array([np.nanmin(seen[:, 0]), peak, np.nanmax(seen[:, 2])])
         begin, end = (0.0 if kind == "t" else float(overall[0])), float(overall[2])
     else:
         overall = np.full(3, np.nan)
@@ -147,37 +147,41 @@ def build(kind: str, parts: Sequence[Part], leads: Floats) -> Wave:
 
 def _seen(wave: Floats, ending: Floats, own: Floats, sight: Sight) -> Floats:
     """(12, 3) own times of onset, peak and end of waves (12, GRID) under a Sight."""
-    out = np.full((len(wave), 3), np.nan)
     height, height_end = np.abs(wave), np.abs(ending)
-    for j in range(len(wave)):
-        top, top_end = height[j].max(), height_end[j].max()
-        if min(top, top_end) < sight.least:
-            continue
-        on = np.flatnonzero(height[j] >= max(sight.floor, sight.share * top))[0]
-        off = np.flatnonzero(height_end[j] >= max(sight.floor, sight.share * top_end))[-1]
-        out[j] = (
-            _crossing(own, height[j], int(on), -1, max(sight.floor, sight.share * top)),
-            _summit(own, height_end[j], int(height_end[j].argmax())),
-            _crossing(own, height_end[j], int(off), 1, max(sight.floor, sight.share * top_end)),
-        )
+    level = np.maximum(sight.floor, sight.share * height.max(axis=1))
+    level_end = np.maximum(sight.floor, sight.share * height_end.max(axis=1))
+    first = (height >= level[:, None]).argmax(axis=1)
+    last = len(own) - 1 - (height_end[:, ::-1] >= level_end[:, None]).argmax(axis=1)
+    out = np.stack(
+        [
+            _crossing(own, height, first, -1, level),
+            _summit(own, height_end, height_end.argmax(axis=1)),
+            _crossing(own, height_end, last, 1, level_end),
+        ],
+        axis=1,
+    )
+    out[np.minimum(height.max(axis=1), height_end.max(axis=1)) < sight.least] = np.nan
     return out
 
 
-def _crossing(own: Floats, height: Floats, i: int, step: int, level: float) -> float:
-    """Own time at which `height` crosses `level` between i and its neighbour outside the wave."""
-    k = i + step
-    if not 0 <= k < len(own) or height[i] == height[k]:
-        return float(own[i])
-    return float(own[i] + (own[k] - own[i]) * (height[i] - level) / (height[i] - height[k]))
+def _crossing(own: Floats, height: Floats, i: NDArray[np.intp], step: int, level: Floats) -> Floats:
+    """(12,) own times at which `height` crosses `level` between i and its neighbour outside the wave."""
+    rows, k = np.arange(len(height)), np.clip(i + step, 0, len(own) - 1)
+    here, there = height[rows, i], height[rows, k]
+    gap = np.where(here > there, here - there, np.inf)
+    out: Floats = own[i] + (own[k] - own[i]) * np.clip((here - level) / gap, 0, 1)
+    return out
 
 
-def _summit(own: Floats, height: Floats, i: int) -> float:
-    """Own time of the top of the parabola through i and its neighbours."""
-    if not 0 < i < len(own) - 1:
-        return float(own[i])
-    a, b, c = height[i - 1], height[i], height[i + 1]
+def _summit(own: Floats, height: Floats, i: NDArray[np.intp]) -> Floats:
+    """(12,) own times of the top of the parabola through i and its neighbours."""
+    rows, i = np.arange(len(height)), np.clip(i, 1, len(own) - 2)
+    a, b, c = height[rows, i - 1], height[rows, i], height[rows, i + 1]
     bend = a - 2 * b + c
-    return float(own[i] + (0.0 if bend == 0 else 0.5 * (a - c) / bend) * (own[1] - own[0]))
+    out: Floats = own[i] + np.clip(np.where(bend < 0, 0.5 * (a - c) / np.where(bend < 0, bend, -1), 0), -1, 1) * (
+        own[1] - own[0]
+    )
+    return out
 
 
 @dataclass(frozen=True)
@@ -250,6 +254,6 @@ def swapped(name: str) -> Floats:
 
 # The twelve leads from the potentials of RA, LA, LL, V1..V6; the chest leads are taken against Wilson's central terminal.
 ELECTRODES: Floats = np.zeros((12, 9))
-ELECTRODES[:6, :3] = [[-1, 1, 0], [-1, 0, 1], [0, -1, 1], [1, -0.5, -0.5], [-0.5, 1, -0.5], [-0.5, -0.5, 1]]
+ELECTRODES[:6, :3] = np.array([[-1, 1, 0], [-1, 0, 1], [0, -1, 1], [1, -0.5, -0.5], [-0.5, 1, -0.5], [-0.5, -0.5, 1]])
 ELECTRODES[6:, :3] = -1 / 3
 ELECTRODES[6:, 3:] = np.eye(6)
