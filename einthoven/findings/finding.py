@@ -1,4 +1,4 @@
-"""Findings: what the measurements mean by the criteria of the societies, each with the evidence it rests on."""
+"""`Finding`: one statement about an ECG, with the evidence it rests on."""
 
 from __future__ import annotations
 

@@ -1,0 +1,211 @@
+"""AV conduction, bundle branches, fascicles and pre-excitation: Surawicz 2009 (AHA/ACCF/HRS recommendations, part III)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from einthoven.beats.fiducials import NORMAL, P_ON, QRS_ON
+from einthoven.findings.finding import Evidence
+from einthoven.findings.rule import DEFINITE, POSSIBLE, PROBABLE, Case, Met, Rule, net
+
+SURAWICZ = "Surawicz 2009, AHA/ACCF/HRS recommendations III (conduction)"
+KUSUMOTO = "Kusumoto 2018, ACC/AHA/HRS guideline on bradycardia and conduction delay"
+STRAUSS = "Strauss 2011, Am J Cardiol 107:927 (strict criteria of left bundle branch block)"
+
+PR_LONG_MS, PR_SHORT_MS = 200, 120
+
+
+def prolonged_pr(case: Case) -> Iterator[Met]:
+    """PR above 200 ms with every P conducted."""
+    pr = case.value("pr_ms")
+    if pr > PR_LONG_MS and case.value("p_fraction") >= 0.5:
+        facts = (case.fact("pr_ms", f"> {PR_LONG_MS}"),)
+        yield Met(facts, DEFINITE if pr > PR_LONG_MS + 10 else PROBABLE, detail=f"PR {pr:.0f} ms")
+
+
+def short_pr(case: Case) -> Met | None:
+    """PR below 120 ms."""
+    if case.value("pr_ms") < PR_SHORT_MS and case.value("p_fraction") >= 0.7:
+        return Met((case.fact("pr_ms", f"< {PR_SHORT_MS}"),), DEFINITE if case.value("pr_ms") < 110 else PROBABLE)
+    return None
+
+
+def preexcitation(case: Case) -> Met | None:
+    """Short PR, slurred beginning of QRS (delta wave) in several leads, wide QRS."""
+    if not case.value("pr_ms") < 125 or not case.value("qrs_ms") >= 105 or not case.value("p_fraction") >= 0.6:
+        return None
+    slurred = tuple(n for n, x in case.leads.items() if x.delta_ms >= 30)
+    if len(slurred) < 3:
+        return None
+    widest = max(slurred, key=lambda n: case.lead(n).delta_ms)
+    return Met(
+        (
+            case.fact("pr_ms", "< 120"),
+            case.fact("qrs_ms", ">= 110"),
+            Evidence("delta_ms", round(case.lead(widest).delta_ms), "ms", ">= 30 in >= 3 leads", slurred),
+        ),
+        DEFINITE if len(slurred) >= 5 and case.value("pr_ms") < 120 else PROBABLE,
+    )
+
+
+def _right_delay(case: Case) -> tuple[Evidence, ...] | None:
+    """rSR' (R' the taller) or a late wide R in V1 or V2, with a wide or deep S in I or V6."""
+    last = None
+    for n in ("V1", "V2"):
+        x = case.lead(n)
+        if x.r2_mv > 0.05 and x.r2_mv >= x.r_mv and x.s_mv < 0:
+            last = case.of("r2_mv", n, ">= r_mv")
+        elif x.r_peak_time_ms > 50 and net(x) > 0 and x.r_mv > 0.1 and n == "V1":
+            last = case.of("r_peak_time_ms", n, "> 50")
+        if last:
+            break
+    if last is None:
+        return None
+    for n in ("V6", "I", "V5"):
+        x = case.lead(n)
+        if x.s_mv < -0.05 and (x.s_ms >= 40 or x.s_ms > x.r_ms):
+            return (last, case.of("s_ms", n, ">= 40 or > r_ms"))
+    return None
+
+
+def right_bundle(case: Case) -> Iterator[Met]:
+    """RBBB: QRS >= 120 ms with the delay to the right; incomplete: the same below 120 ms."""
+    shape = _right_delay(case)
+    qrs = case.value("qrs_ms")
+    if shape is None:
+        return
+    if qrs >= 120:
+        yield Met((case.fact("qrs_ms", ">= 120"), *shape), DEFINITE if qrs >= 125 else PROBABLE)
+    elif qrs >= 110:
+        yield Met((case.fact("qrs_ms", "110 .. 119"), *shape), DEFINITE, name="irbbb")
+    elif qrs >= 90:
+        yield Met((case.fact("qrs_ms", "90 .. 119"), *shape), POSSIBLE, name="irbbb")
+
+
+def left_bundle(case: Case) -> Iterator[Met]:
+    """LBBB: broad R without q in I, V5, V6, late R peak, QS or rS in V1; incomplete: the same at 110 to 119 ms."""
+    qrs, v1 = case.value("qrs_ms"), case.lead("V1")
+    if not qrs >= 110 or not net(v1) < 0:
+        return
+    lateral = [n for n in ("I", "V5", "V6", "aVL") if net(case.lead(n)) > 0]
+    plain = [n for n in lateral if n != "aVL" and case.lead(n).q_mv > -0.05]
+    late = [n for n in lateral if case.lead(n).r_peak_time_ms > 60 or case.lead(n).notches > 0]
+    if not ({"I", "V6"} & set(plain)) or not late or not v1.r_mv < 0.35:
+        return
+    late_lead = max(late, key=lambda n: case.lead(n).r_peak_time_ms)
+    shape = (
+        case.of("q_mv", "V6" if "V6" in plain else "I", "> -0.05: no q"),
+        case.of("r_peak_time_ms", late_lead, "> 60 or notched R"),
+        Evidence("net QRS", round(net(v1), 3), "mV", "< 0", ("V1",)),
+    )
+    strict = qrs >= (130 if case.sex == "female" else 140)
+    if qrs >= 120:
+        yield Met((case.fact("qrs_ms", ">= 120"), *shape), DEFINITE if strict else PROBABLE)
+    elif all(case.lead(n).r_peak_time_ms > 60 for n in ("V5", "V6")):
+        yield Met((case.fact("qrs_ms", "110 .. 119"), *shape), PROBABLE, name="ilbbb")
+
+
+def ivcd(case: Case) -> Met | None:
+    """QRS above 110 ms in adults without the criteria of either bundle branch."""
+    limit = 110 if (case.age or 40) > 16 else 90
+    qrs = case.value("qrs_ms")
+    return Met((case.fact("qrs_ms", f"> {limit}"),), DEFINITE if qrs >= 120 else POSSIBLE) if qrs > limit else None
+
+
+def lafb(case: Case) -> Met | None:
+    """Axis -45 to -90, qR in aVL, rS in II, III, aVF, QRS below 120 ms."""
+    axis, avl = case.value("qrs_axis_deg"), case.lead("aVL")
+    inferior = [n for n in ("II", "III", "aVF") if net(case.lead(n)) < 0 and case.lead(n).r_mv > 0.02]
+    if not -90 <= axis <= -45 or not avl.r_mv > 0.2 or not net(avl) > 0 or len(inferior) < 2:
+        return None
+    facts = [case.fact("qrs_axis_deg", "-90 .. -45"), case.of("r_mv", "aVL", "R dominant")]
+    if avl.q_mv < 0:
+        facts.append(case.of("q_mv", "aVL", "qR"))
+    if avl.r_peak_time_ms >= 45:
+        facts.append(case.of("r_peak_time_ms", "aVL", ">= 45"))
+    return Met(tuple(facts), DEFINITE if len(facts) == 4 else PROBABLE)
+
+
+def lpfb(case: Case) -> Met | None:
+    """Axis 90 to 180 in an adult, rS in I and aVL, qR in III and aVF, QRS below 120 ms, no other cause of a right axis."""
+    axis = case.value("qrs_axis_deg")
+    if not 100 <= axis <= 180 or (case.age or 40) < 30:
+        return None
+    rs = [n for n in ("I", "aVL") if net(case.lead(n)) < 0 and case.lead(n).r_mv > 0.02]
+    qr = [n for n in ("III", "aVF") if net(case.lead(n)) > 0 and case.lead(n).q_mv < -0.02]
+    if len(rs) < 2 or len(qr) < 2:
+        return None
+    return Met((case.fact("qrs_axis_deg", "90 .. 180"), case.of("q_mv", "III", "qR"), case.of("s_mv", "I", "rS")), POSSIBLE)
+
+
+def bifascicular(case: Case) -> Iterator[Met]:
+    """RBBB with a fascicular block; with a long PR besides."""
+    if not (case.has("crbbb") and case.has("lafb", "lpfb")):
+        return
+    parts = tuple(e for n in ("crbbb", "lafb", "lpfb") if case.has(n) for e in case.found[n].evidence[:1])
+    if case.has("first_degree_av_block"):
+        yield Met((*parts, case.fact("pr_ms", "> 200")), name="trifascicular_block")
+    else:
+        yield Met(parts)
+
+
+def pr_by_beat(case: Case) -> np.ndarray:
+    """PR of the normal beats in ms."""
+    b = case.beats
+    normal = np.array([k == NORMAL for k in b.kinds], bool)
+    return ((b.overall[:, QRS_ON] - b.overall[:, P_ON]) * 1000)[normal]
+
+
+_NO_PR = {
+    "atrial_fibrillation": "", "atrial_flutter": "", "complete_av_block": "", "ventricular_paced": "", "junctional_escape": "",
+    "accelerated_junctional": "", "supraventricular_tachycardia": "", "ventricular_tachycardia": "", "wide_qrs_tachycardia": "",
+    "idioventricular_rhythm": "", "accelerated_idioventricular": "", "undetermined_rhythm": "", "limb_lead_reversal": "",
+}  # fmt: skip
+_NOT_CONDUCTED = {
+    "ventricular_paced": "",
+    "preexcitation": "",
+    "ventricular_tachycardia": "",
+    "wide_qrs_tachycardia": "",
+    "idioventricular_rhythm": "",
+    "accelerated_idioventricular": "",
+}
+_BLOCKS = {"crbbb": "", "clbbb": "", "irbbb": "", "ilbbb": ""}
+_REVERSED = {"limb_lead_reversal": "the limb leads seem to be reversed"}
+
+RULES = (
+    Rule("preexcitation", SURAWICZ, preexcitation, unless={k: v for k, v in _NO_PR.items() if k != "limb_lead_reversal"}),
+    Rule(
+        "first_degree_av_block",
+        f"{SURAWICZ}; {KUSUMOTO}",
+        prolonged_pr,
+        unless={**_NO_PR, "mobitz_1": "", "mobitz_2": "", "av_block_2_1": ""},
+    ),
+    Rule("prolonged_pr", f"{SURAWICZ}; {KUSUMOTO}", prolonged_pr, unless=_NO_PR),
+    Rule(
+        "short_pr", SURAWICZ, short_pr, unless={**_NO_PR, "preexcitation": "", "ectopic_atrial_rhythm": "", "atrial_paced": ""}
+    ),
+    Rule(
+        "clbbb",
+        f"{SURAWICZ}; {STRAUSS}",
+        left_bundle,
+        unless={**_NOT_CONDUCTED, **_REVERSED},
+        leads=("V1", "V6"),
+        say=True,
+        also=("ilbbb",),
+    ),
+    Rule(
+        "crbbb",
+        SURAWICZ,
+        right_bundle,
+        unless={**_NOT_CONDUCTED, **_REVERSED, "clbbb": "", "ilbbb": ""},
+        leads=("V1",),
+        say=True,
+        also=("irbbb",),
+    ),
+    Rule("ivcd", SURAWICZ, ivcd, unless={**_NOT_CONDUCTED, **_BLOCKS}),
+    Rule("lafb", SURAWICZ, lafb, unless={**_NOT_CONDUCTED, **_REVERSED, "clbbb": ""}, leads=("I", "aVF", "aVL")),
+    Rule("lpfb", SURAWICZ, lpfb, unless={**_NOT_CONDUCTED, **_REVERSED, "clbbb": "", "rvh": ""}, leads=("I", "aVF", "aVL")),
+    Rule("bifascicular_block", SURAWICZ, bifascicular, also=("trifascicular_block",)),
+)
