@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from einthoven.io.files import File
 from einthoven.io.finish import check_fs
-from einthoven.io.format import Options
+from einthoven.io.format import Format, Options
 from einthoven.io.xmltree import (
     base64_bytes,
     full_name,
@@ -230,3 +230,6 @@ def _extra(root: Element) -> dict[str, object]:
         if words := text(root, f"TestDemographics/{tag}"):
             out[tag] = words
     return out
+
+
+MUSE = Format("muse", "GE MUSE XML", (".xml",), matches, read)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from einthoven.io.files import File
 from einthoven.io.finish import check_fs, check_samples, distinct, lead_name
-from einthoven.io.format import Options
+from einthoven.io.format import Format, Options
 from einthoven.io.xmltree import (
     as_number,
     base64_bytes,
@@ -341,3 +341,6 @@ def _extra(root: Element, interpretation: Element | None) -> dict[str, object]:
     if quality:
         out["quality"] = quality
     return out
+
+
+SIERRA = Format("sierra", "Philips Sierra XML", (".xml",), matches, read)

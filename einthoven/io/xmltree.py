@@ -214,9 +214,11 @@ def full_name(last: str | None, first: str | None) -> str | None:
 
 def root_name(file: File) -> str:
     """The local name of the root element, read from the first bytes; "" where the file is no XML. Never parses."""
-    words, _ = _decoded(file.head(4096)[:-1] if file.size > 4096 else file.head(4096))
-    found = _ROOT.search(_NOISE.sub("", words or ""))
-    return found[1] if found and (words or "").lstrip().startswith("<") else ""
+    head = file.head(8192)
+    wide = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}.get(head[:2])
+    words = head.decode(wide or "latin-1", errors="ignore").lstrip("\ufeff\xef\xbb\xbf \t\r\n")
+    found = _ROOT.search(_NOISE.sub("", words)) if words.startswith("<") else None
+    return found[1] if found else ""
 
 
 def step(value: float | None, unit: str | None, options: Options, usual: str, warn: list[str], where: str) -> float:
