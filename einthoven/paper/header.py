@@ -1,4 +1,4 @@
-"""The words on a sheet: who, when, by what machine, what was measured, what it means, and at what speed and gain it is drawn."""
+"""The words on a sheet: who, when, by what machine, what was measured, what it means, and at what scale it is drawn."""
 
 from __future__ import annotations
 
@@ -7,24 +7,12 @@ from dataclasses import dataclass, replace
 
 from einthoven.beats.measurements import Measurements
 from einthoven.paper.page import Page, Text
+from einthoven.paper.pdf import text_width
 from einthoven.record import Record
 
 NOT_A_DEVICE = "Research use only. Not a medical device."
 
 _SIZE, _LEAD = 3.0, 4.1  # letters and line spacing, mm
-
-# Advance widths of Helvetica in 1/1000 em for codes 32..126 (Adobe Core 14 AFM); what the PDF and the SVG are set in.
-_HELVETICA = (
-    "278 278 355 556 556 889 667 191 333 333 389 584 278 333 278 278 556 556 556 556 556 556 556 556 556 556 278 278 584 584 584 556 "
-    "1015 667 667 722 722 667 611 778 722 278 500 667 556 833 722 778 667 778 722 667 611 722 667 944 667 667 611 278 278 278 469 556 "
-    "333 556 556 500 556 556 278 556 556 222 222 500 222 833 556 556 556 556 333 500 278 556 500 722 500 500 500 334 260 334 584"
-)
-_WIDTHS: Mapping[str, int] = {chr(32 + i): int(w) for i, w in enumerate(_HELVETICA.split())}
-
-
-def text_width(text: str, size: float, bold: bool = False) -> float:
-    """Width in the unit of `size` of a line set in Helvetica (bold: 6 % wider, to a few per cent)."""
-    return sum(_WIDTHS.get(c, 600) for c in text) * size / 1000 * (1.06 if bold else 1.0)
 
 
 def fit(text: str, size: float, width: float) -> str:
@@ -133,7 +121,7 @@ def write_header(
         y0 = top - 25.0
         wide = right - left
         room = max(int((top - y0) / _LEAD), 1)
-        x_values = left + 0.30 * wide if head.values else left + 0.30 * wide
+        x_values = left + 0.30 * wide
         x_words = x_values + (58.0 if head.values else 0.0)
 
         who = patient_lines(record)

@@ -1,22 +1,22 @@
-"""`Page`: an ECG's sheet of paper as pure geometry, in millimetres, with the exact map from (lead, s, mV) to pixels and back.
+"""`Page`: an ECG's sheet of paper as pure geometry, in millimetres, with the exact map (lead, s, mV) -> pixel and back.
 
-Renderer, digitiser, web viewer and PDF share it. Lengths are mm from the upper left corner of the sheet, x to the right, y down.
+Renderer, digitiser, web viewer and PDF share it. Lengths are mm from the upper left corner of the sheet, x right, y down.
 
-Pixel convention: pixel (row j, column i) of an image has its centre at coordinates x = i, y = j (so OpenCV's and numpy's), and covers
-half a pixel to each side. The sheet's left edge is therefore at x = -0.5, and x_px = x_mm * dpi / 25.4 - 0.5.
+Pixel convention: pixel (row j, column i) of an image has its centre at coordinates x = i, y = j (as in OpenCV and numpy)
+and covers half a pixel to each side. The sheet's left edge is therefore at x = -0.5, and x_px = x_mm * dpi / 25.4 - 0.5.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from einthoven.record import EcgError, Record, canonical_order
+from einthoven.record import EcgError, Record, Signal, canonical_order
 
 Floats = NDArray[np.float64]
 
@@ -24,7 +24,7 @@ MM_PER_INCH = 25.4
 LETTER, A4 = (279.4, 215.9), (297.0, 210.0)  # landscape, mm
 SIZES: Mapping[str, tuple[float, float]] = {"letter": LETTER, "a4": A4}
 
-# The two limb-lead orders: as recorded since Goldberger, and by angle in the frontal plane (Cabrera; AHA/ACCF/HRS 2007 part I, 2.B).
+# The limb leads as recorded since Goldberger, and by their angle in the frontal plane (Cabrera; AHA/ACCF/HRS 2007 part I).
 STANDARD_ORDER = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 CABRERA_ORDER = ("aVL", "I", "-aVR", "II", "aVF", "III", "V1", "V2", "V3", "V4", "V5", "V6")
 ORDERS: Mapping[str, tuple[str, ...]] = {"standard": STANDARD_ORDER, "cabrera": CABRERA_ORDER}
@@ -93,7 +93,7 @@ class Text:
 class Page:
     """A sheet: `size` (width, height) mm, the `grid`'s box, and what lies on it.
 
-    speed mm/s, gain mm/mV, dpi pixels per inch. pulses: calibration pulses, and rules: lead separators, both as polylines in mm.
+    speed mm/s, gain mm/mV, dpi pixels per inch. pulses: calibration pulses, rules: lead separators, polylines in mm.
     notes: what a careful reader of this sheet should know (a lead not recorded, an offset taken out, a part not shown).
     """
 
@@ -154,23 +154,27 @@ class Page:
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Page:
-        strips = tuple(Strip(**{**s, "box": Box(**s["box"])}) for s in d["strips"])
-        lines = {k: tuple(tuple((float(x), float(y)) for x, y in line) for line in d[k]) for k in ("pulses", "rules")}
-        plain = {k: d[k] for k in ("speed", "gain", "dpi", "layout")}
+        def lines(name: str) -> tuple[tuple[tuple[float, float], ...], ...]:
+            return tuple(tuple((float(x), float(y)) for x, y in line) for line in d[name])
+
         return cls(
-            **plain,
+            speed=d["speed"],
+            gain=d["gain"],
+            dpi=d["dpi"],
             size=(d["size"][0], d["size"][1]),
+            layout=d["layout"],
             grid=Box(**d["grid"]),
-            strips=strips,
+            strips=tuple(Strip(**{**s, "box": Box(**s["box"])}) for s in d["strips"]),
             texts=tuple(Text(**t) for t in d["texts"]),
+            pulses=lines("pulses"),
+            rules=lines("rules"),
             notes=tuple(d["notes"]),
-            **lines,
         )
 
 
 @dataclass(frozen=True)
 class Layout:
-    """`rows` x `columns` leads (filled column by column) and `rhythm` strips below over the whole width; `leads` where named."""
+    """`rows` x `columns` leads (filled column by column), `rhythm` strips over the whole width below; `leads` where named."""
 
     rows: int
     columns: int
@@ -193,7 +197,7 @@ def parse_layout(text: str) -> Layout:
 
 
 def auto_layout(leads: Sequence[str], seconds: float, width_s: float) -> str:
-    """The usual layout for what was recorded: 12 leads 3x4+1, 8 leads 4x2+1, few leads one row each, a long single lead in lines."""
+    """The usual layout for what was recorded: 12 leads 3x4+1, 8 leads 4x2+1, few leads a row each, one long lead in lines."""
     n = len(leads)
     if n == 1:
         return f"{min(max(math.ceil(seconds / width_s - 1e-6), 1), 6)}x1:{leads[0]}"
@@ -262,15 +266,21 @@ def lay_out(
             placed.append(Strip(slot.lead, slot.start, stop, x, baseline, box, slot.sign, offsets[slot.lead], slot.rhythm))
     notes += _part_shown(record, placed)
 
-    pulses, rules = [], []
+    # A calibration pulse in every row where it does not run into the row above.
+    pulses: list[tuple[tuple[float, float], ...]] = []
+    above = -math.inf
     for baseline in dict.fromkeys(s.baseline for s in placed):
-        pulses.append(_pulse(grid.left + 1.5, baseline, gain, speed))
-    for strip in placed:
-        if strip.x > grid.left + _PULSE_MM + 1e-6:
-            rules += [((strip.x, strip.baseline + s * 2.0), (strip.x, strip.baseline + s * 4.5)) for s in (-1, 1)]
+        if not pulses or baseline - gain > above + 0.5:
+            pulses.append(_pulse(grid.left + 1.5, baseline, gain, speed))
+            above = baseline
+    rules = [
+        ((strip.x, strip.baseline + s * 2.0), (strip.x, strip.baseline + s * 4.5))
+        for strip in placed
+        if strip.x > grid.left + _PULSE_MM + 1e-6
+        for s in (-1, 1)
+    ]
     page = Page(speed, gain, dpi, sheet, text, grid, tuple(placed), (), tuple(pulses), tuple(rules), tuple(notes))
-    labels = tuple(_label(record, page, strip) for strip in placed)
-    return Page(speed, gain, dpi, sheet, text, grid, tuple(placed), labels, tuple(pulses), tuple(rules), tuple(notes))
+    return replace(page, texts=_labels(record, page))
 
 
 @dataclass(frozen=True)
@@ -340,13 +350,13 @@ def _rows(
     return rows
 
 
-def _stretch(record: Record, lead: str, start: float, seconds: float) -> NDArray[np.float32]:
+def _stretch(record: Record, lead: str, start: float, seconds: float) -> Signal:
     a = max(math.floor(start * record.fs), 0)
     return record.lead(lead)[a : max(math.ceil((start + seconds) * record.fs) + 1, a)]
 
 
 def _offset(record: Record, lead: str) -> float:
-    """Paper has no absolute zero (recorders are AC coupled): a median beyond 0.3 mV is an electrode's offset, not the heart's."""
+    """Paper has no absolute zero (recorders are AC coupled): a median beyond 0.3 mV is an electrode's, not the heart's."""
     x = record.lead(lead)
     x = x[np.isfinite(x)]
     middle = float(np.median(x)) if len(x) else 0.0
@@ -364,8 +374,8 @@ def _baselines(
     for row in rows:
         high, low = 0.4, -0.3
         for slot in row:
-            x = _stretch(record, slot.lead, slot.start, slot.seconds)
-            x = slot.sign * (x[np.isfinite(x)].astype(np.float64) - offsets[slot.lead])
+            x = _stretch(record, slot.lead, slot.start, slot.seconds).astype(np.float64)
+            x = slot.sign * (x[np.isfinite(x)] - offsets[slot.lead])
             if len(x):
                 high, low = max(high, float(x.max())), min(low, float(x.min()))
         up.append(high * gain + 1.0)
@@ -382,7 +392,8 @@ def _baselines(
         for i in range(n):
             ys.append(at + up[i])
             at += up[i] + down[i] + gap
-        least = 0.5 * room / n  # but rows keep their order, never closer than half the even spacing, and stay on the paper
+        # But rows keep their order, with room for a calibration pulse or half the even spacing, and stay on the paper.
+        least = max(0.5 * room / n, min(gain + 1.0, 0.9 * room / n))
         for i in range(n):
             ys[i] = max(ys[i], least if i == 0 else ys[i - 1] + least)
         for i in reversed(range(n)):
@@ -393,23 +404,44 @@ def _baselines(
 
 
 def _pulse(x: float, baseline: float, gain: float, speed: float) -> tuple[tuple[float, float], ...]:
-    """The 1 mV, 200 ms calibration pulse (5 mm wide at 25 mm/s; not wider than its place), with 1 mm of base line to each side."""
+    """The calibration pulse, 1 mV for 200 ms (at most 5 mm, its place), with 1 mm of base line to each side."""
     wide = min(0.2 * speed, 5.0)
     ys = (baseline, baseline, baseline - gain, baseline - gain, baseline, baseline)
     return tuple(zip((x, x + 1, x + 1, x + 1 + wide, x + 1 + wide, x + 2 + wide), ys, strict=True))
 
 
-def _label(record: Record, page: Page, strip: Strip) -> Text:
-    """The lead's name over the beginning of its strip, clear of the trace below it where there is room."""
-    x = _stretch(record, strip.lead, strip.start, (2 + 2.2 * len(strip.label)) / page.speed)
-    y = page.to_mm(strip, 0.0, x[np.isfinite(x)])[1]
-    clear = strip.baseline - 5.5
-    highest = float(y.min()) - 1.2 if len(y) else clear
-    lowest = float(y.max()) if len(y) else clear
-    at = min(clear, highest)
-    if at < strip.baseline - 13 or at - _LABEL_MM < page.grid.top:  # a tall wave at the start: go below it
-        at = min(max(strip.baseline + 2.5, lowest + 1.0) + _LABEL_MM, page.grid.bottom - 1)
-    return Text(strip.x + 1.0, at, _LABEL_MM, strip.label, bold=True)
+_PLACES = tuple((dx, dy) for dx in (1.0, 4.0, 8.0, 12.0, 16.0) for dy in (-5.5, -3.5, -7.5, -2.0, -9.5, 5.5))
+
+
+def _labels(record: Record, page: Page) -> tuple[Text, ...]:
+    """Each lead's name near the beginning of its strip, above the base line, where it crosses no trace (or the fewest)."""
+    lines = []
+    for strip in page.strips:
+        x = _stretch(record, strip.lead, strip.start, strip.stop - strip.start).astype(np.float64)
+        lines.append(page.to_mm(strip, strip.start + np.arange(len(x)) / record.fs, x))
+    texts = []
+    for strip in page.strips:
+        width = 2.2 * len(strip.label)
+        near = [(x[k], y[k]) for x, y in lines for k in [(x > strip.x - 1) & (x < strip.x + 26)] if k.any()]
+        best, fewest = (1.0, -5.5), math.inf
+        for dx, dy in _PLACES:
+            left, bottom = strip.x + dx - 0.6, strip.baseline + dy + 0.5
+            right, top = left + width + 1.2, bottom - _LABEL_MM * 0.72 - 1.0
+            if top < page.grid.top or bottom > page.grid.bottom or right > strip.box.right:
+                continue
+            crossed = sum(_crossings(x, y, left, top, right, bottom) for x, y in near)
+            if crossed < fewest:
+                best, fewest = (dx, dy), crossed
+            if not crossed:
+                break
+        texts.append(Text(strip.x + best[0], strip.baseline + best[1], _LABEL_MM, strip.label, bold=True))
+    return tuple(texts)
+
+
+def _crossings(x: Floats, y: Floats, left: float, top: float, right: float, bottom: float) -> int:
+    """How many steps of a polyline touch a rectangle."""
+    low, high = np.minimum(y[1:], y[:-1]), np.maximum(y[1:], y[:-1])
+    return int(((x[1:] > left) & (x[:-1] < right) & (high > top) & (low < bottom)).sum())
 
 
 def _part_shown(record: Record, strips: Sequence[Strip]) -> list[str]:

@@ -6,8 +6,8 @@ stronger, so strokes may cross in any order. With the three kinds of a plain she
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -18,7 +18,8 @@ Bytes = NDArray[np.uint8]
 STRENGTHS = 5
 
 
-class Indexed(NamedTuple):
+@dataclass(frozen=True)
+class Indexed:
     """An image as palette indices, (H, W) uint8, and its colours, (K, 3) uint8 RGB."""
 
     index: Bytes
@@ -52,12 +53,13 @@ def palette(kinds: NDArray[np.float64], ink: NDArray[np.float64]) -> Bytes:
 
 @njit(cache=True)
 def _colour(index: Bytes, colours: Bytes, out: Bytes) -> None:
-    for j in range(index.shape[0]):
-        for i in range(index.shape[1]):
-            k = index[j, i]
-            out[j, i, 0] = colours[k, 0]
-            out[j, i, 1] = colours[k, 1]
-            out[j, i, 2] = colours[k, 2]
+    flat, rgb = index.reshape(-1), out.reshape(-1)
+    red, green, blue = colours[:, 0].copy(), colours[:, 1].copy(), colours[:, 2].copy()
+    for i in range(len(flat)):
+        k = flat[i]
+        rgb[3 * i] = red[k]
+        rgb[3 * i + 1] = green[k]
+        rgb[3 * i + 2] = blue[k]
 
 
 @njit(cache=True)

@@ -8,66 +8,22 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.beats.fiducials import P_OFF, P_ON, QRS_OFF, QRS_ON, T_OFF, T_ON, Beats
+from einthoven.beats.fiducials import Beats
 from einthoven.beats.measurements import Measurements
 from einthoven.paper import raster
 from einthoven.paper.header import write_header
 from einthoven.paper.page import MM_PER_INCH, Box, Page, lay_out
+from einthoven.paper.palette import RULE_MM, THICK_MM, TRACE_MM, WAVES, bands, colours, mix
 from einthoven.paper.raster import Bytes, Indexed
 from einthoven.paper.trace import trace
-from einthoven.record import EcgError, Record
-
-# Paper, 1 mm lines, 5 mm lines, ink: RGB.
-PALETTES: Mapping[str, tuple[str, str, str, str]] = {
-    "pink": ("#fffbfa", "#f8d3d1", "#eba6a3", "#15151c"),
-    "red": ("#fff9f8", "#f7c0bb", "#e58680", "#15151c"),
-    "blue": ("#fafcff", "#d3dff2", "#a3bbe0", "#12131c"),
-    "green": ("#fafdfa", "#cfe6d1", "#9bc9a0", "#101812"),
-    "brown": ("#fdfaf5", "#ecdcc6", "#d3b48e", "#1a1512"),
-    "grey": ("#ffffff", "#e2e2e2", "#bdbdbd", "#000000"),
-    "bw": ("#ffffff", "#c8c8c8", "#8c8c8c", "#000000"),
-    "plain": ("#ffffff", "#ffffff", "#ffffff", "#000000"),
-}
-# What marks P, QRS and T where fiducials are drawn.
-WAVES: tuple[tuple[str, int, int, str], ...] = (
-    ("P", P_ON, P_OFF, "#7fb2ff"),
-    ("QRS", QRS_ON, QRS_OFF, "#ffc861"),
-    ("T", T_ON, T_OFF, "#8fd694"),
-)
-TRACE_MM, RULE_MM = 0.32, 0.25  # width of traces and pulses, of lead separators
-_TINT = 0.45  # strength of a mark over the paper
-
-
-def rgb(colour: str) -> tuple[int, int, int]:
-    """ "#rrggbb" -> three bytes."""
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
-
-
-def bands(page: Page, beats: Beats | None) -> list[tuple[int, Box]]:
-    """Where P, QRS and T lie on the sheet: (index into WAVES, box in mm) for each wave of each strip, the lead's own fiducials."""
-    out: list[tuple[int, Box]] = []
-    if beats is None:
-        return out
-    for strip in page.strips:
-        rows = beats.lead(strip.lead) if strip.lead in beats.leads else beats.overall
-        lone = beats.lone_p[:, beats.leads.index(strip.lead)] if strip.lead in beats.leads and len(beats.lone_p) else None
-        for k, (_, on, off, _) in enumerate(WAVES):
-            spans = rows[:, [on, off]]
-            if k == 0 and lone is not None:
-                spans = np.concatenate([spans, lone[:, [0, 2]]])
-            for a, b in spans:
-                if a == a and b == b and b > strip.start and a < strip.stop:
-                    x = page.to_mm(strip, [max(a, strip.start), min(b, strip.stop)], 0.0)[0]
-                    top, bottom = max(strip.baseline - 12, strip.box.top), min(strip.baseline + 8, strip.box.bottom)
-                    out.append((k, Box(float(x[0]), top, float(x[1]), bottom)))
-    return out
+from einthoven.record import Record
 
 
 def prepare(
@@ -107,10 +63,10 @@ def render(
 ) -> tuple[NDArray[np.uint8], Page]:
     """A record on paper: RGB image (H, W, 3) uint8 and the Page with the truth of every trace.
 
-    Options (keyword arguments of `prepare`): layout "3x4+1", "12x1", "6x2", "3x4", "3x4+3", "1x1:II", ... or "auto" by what was
-    recorded; speed mm/s; gain mm/mV; dpi; size "letter", "a4" or (width, height) mm; order "standard" or "cabrera"; rhythm: leads of the
-    rhythm strips; start: first second shown; header; measurements and conclusions for the header.
-    palette: a name in PALETTES. fiducials: shades P (blue), QRS (yellow) and T (green).
+    Options (keyword arguments of `prepare`): layout "3x4+1", "12x1", "6x2", "3x4", "3x4+3", "1x1:II", ... or "auto" by what
+    was recorded; speed mm/s; gain mm/mV; dpi; size "letter", "a4" or (width, height) mm; order "standard" or "cabrera";
+    rhythm: leads of the rhythm strips; start: first second shown; header; measurements and conclusions for the header.
+    palette: a name in palette.PALETTES. fiducials: shades P (blue), QRS (yellow) and T (green).
     Raises EcgError for a layout, palette or lead that cannot be.
     """
     page = prepare(record, **options)
@@ -125,8 +81,6 @@ def render_png(record: Record, *, palette: str = "pink", fiducials: Beats | None
 
 def draw(record: Record, page: Page, *, palette: str = "pink", fiducials: Beats | None = None) -> Indexed:
     """The page as an image of palette indices."""
-    if palette not in PALETTES:
-        raise EcgError(f"palette must be one of {', '.join(PALETTES)}, not {palette!r}")
     marks = bands(page, fiducials)
     kinds = 12 if marks else 3
     image = _grid(page.shape, page.px_per_mm, page.grid).copy()
@@ -155,10 +109,10 @@ def draw(record: Record, page: Page, *, palette: str = "pink", fiducials: Beats 
 
 @lru_cache(64)
 def _colours(name: str, kinds: int) -> Bytes:
-    *paper, ink = (np.array(rgb(c), np.float64) for c in PALETTES[name])
-    base = np.stack(paper)
-    tinted = [base + (np.array(rgb(c), np.float64) - base) * _TINT for *_, c in WAVES]
-    return raster.palette(np.concatenate([base, *tinted]) if kinds == 12 else base, ink)
+    *paper, ink = colours(name)
+    tinted = [mix(under, wave.colour) for wave in WAVES for under in paper]
+    backgrounds = [*paper, *tinted] if kinds == 12 else paper
+    return raster.palette(np.array(backgrounds, np.float64), np.array(ink, np.float64))
 
 
 @lru_cache(4)
@@ -167,7 +121,7 @@ def _grid(shape: tuple[int, int], scale: float, box: Box) -> Bytes:
     image = np.zeros(shape, np.uint8)
     rows = slice(round(box.top * scale - 0.5), round(box.bottom * scale - 0.5) + 1)
     columns = slice(round(box.left * scale - 0.5), round(box.right * scale - 0.5) + 1)
-    thick = max(round(0.22 * scale), 1)
+    thick = max(round(THICK_MM * 1.1 * scale), 1)
     for kind in (1, 2):
         if kind == 1 and scale < 3:  # below 3 pixels to the millimetre thin lines would be a grey mush
             continue
@@ -205,7 +159,7 @@ def _font() -> Any:
 
 
 def png_bytes(image: Indexed | NDArray[np.uint8], dpi: float = 200.0) -> bytes:
-    """A PNG file of an indexed image (4 or 8 bits a pixel) or of RGB (H, W, 3) or grey (H, W) uint8, with its resolution in pHYs."""
+    """A PNG file of an indexed image (4 or 8 bits a pixel) or of uint8 RGB (H, W, 3) or grey (H, W), with its resolution."""
     chunks: list[tuple[bytes, bytes]] = []
     if isinstance(image, Indexed):
         height, width = image.index.shape
@@ -217,9 +171,9 @@ def png_bytes(image: Indexed | NDArray[np.uint8], dpi: float = 200.0) -> bytes:
         depth, kind = 8, 2 if image.ndim == 3 else 0
         lines = _up(image.reshape(height, -1))
     metre = round(dpi / MM_PER_INCH * 1000)
-    # Differences of lines of a drawing are mostly runs of zeros: run lengths find them as well as a full search, in half the time.
+    # Differences between lines of a drawing are mostly runs of zeros, which run lengths find as well as a full search does.
     packer = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
-    body = packer.compress(memoryview(lines)) + packer.flush()
+    body = packer.compress(lines.tobytes()) + packer.flush()
     head = (b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0))
     parts = [head, (b"pHYs", struct.pack(">IIB", metre, metre, 1)), *chunks, (b"IDAT", body), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
