@@ -36,7 +36,8 @@ class Simulation:
     labels: names in CONDITIONS, the rhythm always among them.
     truth: rate_bpm, p_ms, pr_ms, qrs_ms, qt_ms (medians over the native beats of the record; NaN where there are none), qtc_ms (Fridericia),
         axis_deg, p_axis_deg, t_axis_deg (from net areas, before any exchange of cables), j_mv, q_mv, r_mv, s_mv (per lead: the native
-        beat's height at the J point, and its QRS's first negative, largest positive and last negative deflection), spikes_s, snr_db.
+        beat's height at the J point, and its QRS's first negative, largest positive and last negative deflection), spikes_s,
+        atrial_rate_bpm, snr_db.
     """
 
     record: Record
@@ -70,17 +71,24 @@ def simulate(
     """
     check(labels)
     if not any(CONDITIONS[n].group == "rhythm" for n in labels):
-        labels = ("sinus_rhythm", *labels)
+        # an AV block's rate is the atria's, so that 2:1 of 80 is still sinus rhythm at 80
+        slow, fast = rate is not None and rate < 60, rate is not None and rate > 100
+        named = ("sinus_bradycardia" if slow else "sinus_tachycardia" if fast else "sinus_rhythm", *labels)
+        labels = named if compatible(named) else ("sinus_rhythm", *labels)
     if not (duration > 0 and fs >= 50):
         raise EcgError(f"duration must be positive and fs at least 50 Hz, not {duration} s and {fs} Hz")
     rate = usual_rate(labels) if rate is None else float(rate)
     if not 15 <= rate <= 300:
         raise EcgError(f"rate must be within 15 and 300 bpm, not {rate}")
+    if ("sinus_bradycardia" in labels and rate >= 60) or ("sinus_tachycardia" in labels and rate <= 100):
+        raise EcgError(f"{rhythm_of(labels)} cannot be at {rate} bpm: {CONDITIONS[rhythm_of(labels)].meaning}")
     anatomy, timing, dirt = (np.random.default_rng([seed, k]) for k in range(3))
     sex = ("male", "female")[int(anatomy.integers(2))] if sex is None else sex
     age = float(anatomy.integers(22, 88)) if age is None else age
     leads = _cabling(labels)
     heart = draw_heart(labels, anatomy, leads, sex, overrides)
+    if "pr_ms" not in overrides:
+        heart = replace(heart, pr_ms=max(min(heart.pr_ms, 0.36 * 60000 / rate), heart.p_ms + 8))
     rhythm = draw_rhythm(labels, rate, duration, heart, overrides.get("hrv"), timing)
     samples = round(duration * fs)
     p, qrs, t = _lay(rhythm, heart, timing)
@@ -90,7 +98,10 @@ def simulate(
     clean = leads @ independent
     beats = _truth(rhythm, p, qrs, t, duration)
     made, added = _dirty(clean, noise, fs, dirt)
-    truth = _summary(heart, beats, leads, added, clean) | {"spikes_s": tuple(s for s, _ in rhythm.spikes if 0 <= s < duration)}
+    truth = _summary(heart, beats, leads, added, clean) | {
+        "spikes_s": tuple(s for s, _ in rhythm.spikes if 0 <= s < duration),
+        "atrial_rate_bpm": _atrial_rate(rhythm),
+    }
     lost = noise.lost if isinstance(noise, Noise) else ()
     if lost:
         beats = _without(beats, lost)
@@ -190,7 +201,8 @@ def _lay(rhythm: Rhythm, heart: Heart, rng: np.random.Generator) -> tuple[Laid, 
     qt = np.full(len(at), heart.qt_ms / 1000) if heart.qt_ms else heart.qtc_ms / 1000 * np.cbrt(rr)
     qt = np.where(form > 0, qt + 0.6 * np.maximum(width - heart.qrs_ms[0] / 1000, 0), qt)
     if not heart.qt_ms:
-        qt = np.minimum(qt, 0.94 * following)
+        # in tachycardia Fridericia's formula leaves no diastole; there QT follows RR in a straight line
+        qt = np.minimum(qt, np.minimum(0.94 * following, np.where(form > 0, 1.0, 0.07 + 0.62 * usual)))
     qt = np.maximum(qt, width + 0.09)
     start = np.array([t for t, _ in rhythm.atria])
     shape = np.array([f for _, f in rhythm.atria], np.intp)
@@ -226,9 +238,9 @@ def _atrial_activity(rhythm: Rhythm, samples: int, fs: float, rng: np.random.Gen
     inferior leads and positive in V1 (Bollmann et al., Europace 2006;8:911; Saoudi et al., Eur Heart J 2001;22:1162)."""
     t = np.arange(samples) / fs
     if rhythm.flutter_hz:
-        phase = 2 * np.pi * (rhythm.flutter_hz * t + rng.uniform())
+        phase = -2 * np.pi * (rhythm.flutter_hz * t + rng.uniform())
         saw = np.sum([np.sin(k * phase - 0.25 * k) / k * 0.8**k for k in range(1, 6)], axis=0)
-        much = rng.uniform(0.08, 0.16) * np.array([0.05, -1.0, 0.75, 0.35, 0.1, -0.1, -0.25, -0.3])
+        much = rng.uniform(0.10, 0.20) * np.array([0.05, -1.0, 0.75, 0.35, 0.1, -0.1, -0.25, -0.3])
         out: Floats = much[:, None] * saw
         return out
     where = np.array([[0.25, 0.7, 1.0, 0.6, 0.35, 0.2, 0.15, 0.15], [0.3, -0.3, 0.4, 0.4, 0.3, 0.3, 0.3, 0.3]])
@@ -281,6 +293,14 @@ def _truth(rhythm: Rhythm, p: Laid, qrs: Laid, t: Laid, duration: float) -> Beat
         lone_p_overall=lone_all.reshape(-1, 3),
         confidence=np.ones(len(kept)),
     )
+
+
+def _atrial_rate(rhythm: Rhythm) -> float:
+    """P waves or flutter waves per minute; NaN in fibrillation and where the atria are silent."""
+    if rhythm.flutter_hz:
+        return 60 * rhythm.flutter_hz
+    at = np.array([t for t, _ in rhythm.atria if np.isfinite(t)])
+    return float(60 / np.median(np.diff(at))) if len(at) > 2 else float("nan")
 
 
 def _hidden(at: float, qrs: Floats) -> bool:

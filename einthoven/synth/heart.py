@@ -180,7 +180,7 @@ def draw_heart(labels: Sequence[str], rng: np.random.Generator, leads: Floats, s
         origin = ORIGINS[1 if form == PACED else int(rng.integers(4))]
         ectopic = _activation(_ectopic_loop(origin, rng), field, rng, gain * (1.0 if form == PACED else rng.uniform(1.0, 1.4)))
         qrs.append(build("qrs", ectopic, leads))
-        t.append(build("t", _secondary(_net(ectopic), rng, 0.75), leads))
+        t.append(build("t", _secondary(_net(ectopic), rng, 0.5), leads))
         widths.append(float(rng.uniform(150, 175) if form == PACED else rng.uniform(130, 165)))
     if "qrs_ms" in overrides and rhythm_of(tuple(labels)) in WIDE:
         widths[1:] = [qrs_ms] * 4
@@ -420,7 +420,8 @@ def _scarred(parts: list[Part], name: str, leads: tuple[str, ...], qrs_ms: float
     """Activation without the dead muscle: the first 40 ms and more turn away from it in `leads`."""
     at = np.array([lead in leads for lead in INDEPENDENT])
     keep = rng.uniform(0.35, 0.6)
-    early = [replace(p, mv=np.where(at, p.mv * (0.0 if p.top < 0.4 else keep) if True else p.mv, p.mv)) for p in parts]
+    # what points away from the scar stays, what points to it is weaker, and the first forces are gone
+    early = [replace(p, mv=np.where(at & (p.mv > 0), p.mv * (0.0 if p.top < 0.4 else keep), p.mv)) for p in parts]
     depth = rng.uniform(0.16, 0.30)
     until = max(0.60, 52 / qrs_ms)
     looked_at = [STANDARD_LEADS.index(n) for n in SCAR_LEADS[name]]
@@ -459,6 +460,9 @@ def _recovery(
             share, change = T_CHANGE[name]
             t_mv = share * t_mv + severity * np.array(change)
             sagging = 1.0 if name == "digitalis" else 0.0
+    for name, leads in SCAR.items():
+        if name in on and rng.random() < 0.5:
+            t_mv = np.where(np.isin(INDEPENDENT, leads), -0.7 * np.abs(t_mv), t_mv)
     if "hyperkalaemia" in on:
         start, top = 0.42, rng.uniform(0.68, 0.72)
         t_mv = np.sign(t_mv) * np.maximum(np.abs(t_mv) * rng.uniform(1.9, 2.6), [0.2, 0.5, 0.1, 0.6, 0.9, 0.9, 0.6, 0.4])

@@ -166,7 +166,7 @@ def _ectopy(out: Rhythm, on: set[str], mean: float, duration: float, heart: Hear
         return
     name = wanted.pop()
     beats = out.beats
-    inside = [k for k, b in enumerate(beats[:-3]) if 0.3 < b.at < duration - 0.9 * mean]
+    inside = [k for k, b in enumerate(beats[:-3]) if 0.3 < b.at < duration - 1.3 * mean]
     if name in ("bigeminy", "trigeminy"):
         every = 2 if name == "bigeminy" else 3
         picked = list(range(int(rng.integers(every)), len(beats) - 3, every))
