@@ -20,8 +20,8 @@ from einthoven.record import STANDARD_LEADS, EcgError, Patient, Record, Signal, 
 from einthoven.synth.conditions import CONDITIONS, Condition, check, compatible, rhythm_of
 from einthoven.synth.heart import Heart, draw_heart
 from einthoven.synth.noise import Noise, draw_mixture, make_noise
-from einthoven.synth.rhythm import Beat, Rhythm, draw_rhythm
-from einthoven.synth.waves import DOWER, TWELVE, Floats, Laid, build, dipole, part, render, swapped
+from einthoven.synth.rhythm import Rhythm, draw_rhythm
+from einthoven.synth.waves import TWELVE, Floats, Laid, build, dipole, part, render, swapped
 
 __all__ = ["CONDITIONS", "Condition", "Noise", "Simulation", "random_simulation", "simulate"]
 
@@ -77,7 +77,7 @@ def simulate(
         labels = named if compatible(named) else ("sinus_rhythm", *labels)
     if not (duration > 0 and fs >= 50):
         raise EcgError(f"duration must be positive and fs at least 50 Hz, not {duration} s and {fs} Hz")
-    rate = usual_rate(labels) if rate is None else float(rate)
+    rate = rates_of(labels)[1] if rate is None else float(rate)
     if not 15 <= rate <= 300:
         raise EcgError(f"rate must be within 15 and 300 bpm, not {rate}")
     if ("sinus_bradycardia" in labels and rate >= 60) or ("sinus_tachycardia" in labels and rate <= 100):
@@ -116,24 +116,24 @@ def simulate(
     return Simulation(record, clean.astype(np.float32), beats, labels, truth)
 
 
-def usual_rate(labels: Sequence[str]) -> float:
-    """bpm that a record with these labels is drawn with where none is asked for: the first label with its own range decides."""
-    special = [
-        CONDITIONS[n].rates[1] for n in labels if n != "sinus_rhythm" and CONDITIONS[n].group in ("rhythm", "av", "ectopy")
-    ]
-    return special[-1] if special else 70.0
+def rates_of(labels: Sequence[str]) -> tuple[float, float, float]:
+    """Lowest, usual and highest rate (bpm) that a record with these labels is drawn with: the range that its rhythm and the rest share."""
+    low, usual, high = CONDITIONS[rhythm_of(tuple(labels))].rates
+    for name in labels:
+        if CONDITIONS[name].group in ("av", "ectopy"):
+            a, middle, b = CONDITIONS[name].rates
+            if max(a, low) < min(b, high):
+                low, high = max(a, low), min(b, high)
+                usual = min(max(middle, low), high)
+    return low, usual, high
 
 
 def random_simulation(
-    rng: np.random.Generator, *, duration: float = 10.0, fs: float = 500.0, noise: Noise | float | None | str = "mixed"
+    rng: np.random.Generator, *, duration: float = 10.0, fs: float = 500.0, noise: Noise | float | str | None = "mixed"
 ) -> Simulation:
     """A plausible patient with plausible labels and noise, for training. `noise` "mixed" draws it; anything else is as in `simulate`."""
     labels = _draw_labels(rng)
-    low, usual, high = 50.0, 70.0, 100.0
-    for n in labels:
-        if CONDITIONS[n].group in ("rhythm", "av", "ectopy"):
-            low, usual, high = CONDITIONS[n].rates
-    rate = float(rng.triangular(low, usual, high))
+    rate = float(rng.triangular(*rates_of(labels)))
     mixture = (
         noise if not isinstance(noise, str) else draw_mixture(rng, float(rng.choice([0.3, 1.0, 2.5], p=[0.4, 0.45, 0.15])))
     )
@@ -246,12 +246,11 @@ def _atrial_activity(rhythm: Rhythm, samples: int, fs: float, rng: np.random.Gen
     where = np.array([[0.25, 0.7, 1.0, 0.6, 0.35, 0.2, 0.15, 0.15], [0.3, -0.3, 0.4, 0.4, 0.3, 0.3, 0.3, 0.3]])
     waves = []
     middle = rng.uniform(4.8, 7.8)
-    for k in range(2):
+    for _ in where:
         f = np.clip(middle + rng.normal(0, 0.4), 4.3, 8.6)
-        wobble = 1.1 * np.sin(2 * np.pi * rng.uniform(0.3, 0.9) * t + rng.uniform(0, 6)) + 0.5 * np.sin(
-            2 * np.pi * rng.uniform(1, 1.7) * t
-        )
-        phase = 2 * np.pi * f * t + wobble + rng.uniform(0, 6)
+        phase = 2 * np.pi * f * t + rng.uniform(0, 6)
+        phase += 1.1 * np.sin(2 * np.pi * rng.uniform(0.3, 0.9) * t + rng.uniform(0, 6))
+        phase += 0.5 * np.sin(2 * np.pi * rng.uniform(1, 1.7) * t)
         swell = 1 + 0.4 * np.sin(2 * np.pi * rng.uniform(0.1, 0.6) * t + rng.uniform(0, 6))
         waves.append(swell * (np.sin(phase) + 0.3 * np.sin(2 * phase + 0.7)))
     much = rng.uniform(0.03, 0.09)
