@@ -257,7 +257,7 @@ def lay_out(
     notes += [f"{n}: offset of {mv:+.2f} mV not drawn" for n, mv in offsets.items() if mv]
 
     placed: list[Strip] = []
-    for row, (baseline, upper, lower) in zip(rows, _baselines(record, rows, offsets, grid, gain), strict=True):
+    for row, (baseline, upper, lower) in zip(rows, _baselines(record, rows, offsets, grid, gain, width / speed), strict=True):
         step = width / (1 if row[0].rhythm else plan.columns)
         for slot in row:
             x = grid.left + _PULSE_MM + slot.column * step
@@ -364,43 +364,54 @@ def _offset(record: Record, lead: str) -> float:
 
 
 def _baselines(
-    record: Record, rows: list[list[_Slot]], offsets: Mapping[str, float], grid: Box, gain: float
+    record: Record, rows: list[list[_Slot]], offsets: Mapping[str, float], grid: Box, gain: float, seconds: float
 ) -> list[tuple[float, float, float]]:
-    """(baseline, top, bottom) mm of each row: evenly spaced where traces fit so, else shared out by what each row needs.
+    """(baseline, top, bottom) mm of each row: evenly spaced where no traces meet so, else rows share the room by their need.
 
-    Baselines lie on millimetre lines.
+    Baselines lie on millimetre lines. seconds: what the paper's width shows.
     """
-    up, down = [], []
-    for row in rows:
-        high, low = 0.4, -0.3
+    n, room = len(rows), grid.height
+    bins = 128  # of the paper's width; the first is the calibration pulse
+    up, down = np.full((n, bins), 2.0), np.full((n, bins), 2.0)
+    for r, row in enumerate(rows):
+        up[r, 0], down[r, 0] = min(gain, 0.9 * room / n) + 1.0, 0.0
         for slot in row:
             x = _stretch(record, slot.lead, slot.start, slot.seconds).astype(np.float64)
-            x = slot.sign * (x[np.isfinite(x)] - offsets[slot.lead])
-            if len(x):
-                high, low = max(high, float(x.max())), min(low, float(x.min()))
-        up.append(high * gain + 1.0)
-        down.append(-low * gain + 1.0)
-    n, room = len(rows), grid.height
-    even = [(i + 0.5) * room / n + min(2.0, 0.1 * room / n) for i in range(n)]
-    clear = all(even[i] + down[i] <= even[i + 1] - up[i + 1] for i in range(n - 1))
-    if clear and up[0] <= even[0] and even[-1] + down[-1] <= room:
-        ys = even
-    else:
-        spare = room - sum(up) - sum(down)
-        gap = spare / (n + 1) if spare >= 0 else spare / max(n - 1, 1)  # negative: traces cross, all by the same amount
-        ys, at = [], max(gap, 0.0)
-        for i in range(n):
-            ys.append(at + up[i])
-            at += up[i] + down[i] + gap
-        # But rows keep their order, with room for a calibration pulse or half the even spacing, and stay on the paper.
-        least = max(0.5 * room / n, min(gain + 1.0, 0.9 * room / n))
-        for i in range(n):
-            ys[i] = max(ys[i], least if i == 0 else ys[i - 1] + least)
-        for i in reversed(range(n)):
-            ys[i] = min(ys[i], room - least / 2 if i == n - 1 else ys[i + 1] - least)
-    ys = [float(round(y)) for y in ys]
-    edges = [0.0] + [(ys[i] + down[i] + ys[i + 1] - up[i + 1]) / 2 for i in range(n - 1)] + [room]
-    return [(grid.top + ys[i], grid.top + edges[i], grid.top + edges[i + 1]) for i in range(n)]
+            mm = slot.sign * (x - offsets[slot.lead]) * gain
+            good = np.isfinite(mm)
+            if not good.any():
+                continue
+            place = (slot.column * slot.seconds + np.arange(len(mm)) / record.fs) / seconds
+            k = np.clip((place * (bins - 1)).astype(int) + 1, 1, bins - 1)[good]
+            np.maximum.at(up[r], k, mm[good] + 1.0)
+            np.maximum.at(down[r], k, -mm[good] + 1.0)
+    # A line between two samples may cross a bin, so each bin sees its neighbours.
+    for e in (up, down):
+        wide = np.maximum(e[:, 1:-1], np.maximum(e[:, :-2], e[:, 2:]))
+        e[:, 2:-1] = np.maximum(e[:, 2:-1], wide[:, 1:])
+    between = (down[:-1] + up[1:]).max(axis=1)
+    need = np.concatenate([[up[0].max()], between, [down[-1].max()]])
+    ys = np.round(np.cumsum(_share(need, room)[:-1]))
+    depth, height = down.max(axis=1), up.max(axis=1)
+    inner = [ys[i] + (ys[i + 1] - ys[i]) * depth[i] / (depth[i] + height[i + 1]) for i in range(n - 1)]
+    edges = [0.0, *(float(e) for e in inner), room]
+    return [(grid.top + float(ys[i]), grid.top + edges[i], grid.top + edges[i + 1]) for i in range(n)]
+
+
+def _share(need: Floats, room: float) -> Floats:
+    """Distances (n + 1,) edge - rows - edge that fill `room`: what is needed, and the rest so that small ones become equal.
+
+    Edges count half. Where the need is more than the room, the greatest give way, equally.
+    """
+    weight = np.ones(len(need))
+    weight[[0, -1]] = 0.5
+    enough = need.sum() <= room
+    low, high = 0.0, room * 2
+    for _ in range(50):  # bisection for the level that fills the room
+        level = (low + high) / 2
+        given = np.maximum(need, level * weight) if enough else np.minimum(need, level * weight)
+        low, high = (level, high) if given.sum() < room else (low, level)
+    return given
 
 
 def _pulse(x: float, baseline: float, gain: float, speed: float) -> tuple[tuple[float, float], ...]:
@@ -410,7 +421,10 @@ def _pulse(x: float, baseline: float, gain: float, speed: float) -> tuple[tuple[
     return tuple(zip((x, x + 1, x + 1, x + 1 + wide, x + 1 + wide, x + 2 + wide), ys, strict=True))
 
 
-_PLACES = tuple((dx, dy) for dx in (1.0, 4.0, 8.0, 12.0, 16.0) for dy in (-5.5, -3.5, -7.5, -2.0, -9.5, 5.5))
+_PLACES = tuple((dx, dy) for dx in (1.0, 4.0, 8.0, 12.0, 16.0, 20.0) for dy in (-5.5, -3.5, -2.0)) + (
+    (1.0, -8.0),
+    (1.0, 5.5),
+)
 
 
 def _labels(record: Record, page: Page) -> tuple[Text, ...]:
@@ -419,10 +433,10 @@ def _labels(record: Record, page: Page) -> tuple[Text, ...]:
     for strip in page.strips:
         x = _stretch(record, strip.lead, strip.start, strip.stop - strip.start).astype(np.float64)
         lines.append(page.to_mm(strip, strip.start + np.arange(len(x)) / record.fs, x))
-    texts = []
+    texts: list[Text] = []
     for strip in page.strips:
         width = 2.2 * len(strip.label)
-        near = [(x[k], y[k]) for x, y in lines for k in [(x > strip.x - 1) & (x < strip.x + 26)] if k.any()]
+        near = [(x[k], y[k]) for x, y in lines for k in [(x > strip.x - 1) & (x < strip.x + 34)] if k.any()]
         best, fewest = (1.0, -5.5), math.inf
         for dx, dy in _PLACES:
             left, bottom = strip.x + dx - 0.6, strip.baseline + dy + 0.5
@@ -430,6 +444,7 @@ def _labels(record: Record, page: Page) -> tuple[Text, ...]:
             if top < page.grid.top or bottom > page.grid.bottom or right > strip.box.right:
                 continue
             crossed = sum(_crossings(x, y, left, top, right, bottom) for x, y in near)
+            crossed += 99 * sum(left < t.x + 2.2 * len(t.text) and t.x < right and abs(bottom - t.y) < 4 for t in texts)
             if crossed < fewest:
                 best, fewest = (dx, dy), crossed
             if not crossed:

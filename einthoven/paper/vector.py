@@ -53,9 +53,7 @@ def to_svg(
         across = "".join(f"M{g.left + k * step:.6g} {g.top:.6g}v{g.height:.6g}" for k in range(round(g.width / step) + 1))
         down = "".join(f"M{g.left:.6g} {g.top + k * step:.6g}h{g.width:.6g}" for k in range(round(g.height / step) + 1))
         out.append(f'<path d="{across}{down}" fill="none" stroke="{_hex(colour)}" stroke-width="{width:g}"/>')
-    clip = (
-        f"grid-{zlib.crc32(repr((page.size, g)).encode()):x}"  # several pages may stand in one HTML
-    )
+    clip = f"grid-{zlib.crc32(repr((page.size, g)).encode()):x}"  # several pages may stand in one HTML
     out.append(
         f'<clipPath id="{clip}">{_rectangle(g)}</clipPath><g clip-path="url(#{clip})"><g transform="scale({1 / _STEP:g})" '
         f'fill="none" stroke="{_hex(ink)}" stroke-linejoin="round" stroke-linecap="round">'
