@@ -11,7 +11,7 @@ from einthoven.beats.measurements import Measurements
 from einthoven.findings import chambers, conduction, infarction, placement, repolarisation, rhythm
 from einthoven.findings.conclusion import conclude, summary
 from einthoven.findings.finding import Evidence, Finding
-from einthoven.findings.rule import UNDETERMINED, Case, Met, Rule
+from einthoven.findings.rule import POSSIBLE, UNDETERMINED, Case, Rule
 from einthoven.record import Record
 from einthoven.signal.quality import Quality
 from einthoven.statements import STATEMENTS
@@ -51,7 +51,12 @@ def find(record: Record, beats: Beats, measurements: Measurements, quality: Qual
             continue
         for met in rule.mets(case):
             name = met.name or rule.name
-            hidden = {n: why for n, why in rule.unless.items() if n != name and case.has(n)}
+            # What is itself only possible does not forbid another statement; it may only make it superfluous (no reason given).
+            hidden = {
+                n: why
+                for n, why in rule.unless.items()
+                if n != name and case.has(n) and not (why and case.found[n].confidence == POSSIBLE)
+            }
             if not hidden:
                 _keep(case, rule, name, met.confidence, met.evidence, met.detail)
             elif all(hidden.values()):
@@ -80,6 +85,3 @@ def _importance(f: Finding) -> tuple[int, int, int, int]:
         _CONFIDENCE.index(f.confidence),
         _ORDER.index(f.group),
     )
-
-
-_UNUSED = Met  # re-exported for tests of single rules

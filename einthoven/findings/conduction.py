@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from einthoven.beats.fiducials import NORMAL, P_ON, QRS_ON
 from einthoven.findings.finding import Evidence
 from einthoven.findings.rule import DEFINITE, POSSIBLE, PROBABLE, Case, Met, Rule, net
 
@@ -44,7 +41,7 @@ def preexcitation(case: Case) -> Met | None:
         (
             case.fact("pr_ms", "< 120"),
             case.fact("qrs_ms", ">= 110"),
-            Evidence("delta_ms", round(case.lead(widest).delta_ms), "ms", ">= 30 in >= 3 leads", slurred),
+            Evidence("delta_ms", round(case.lead(widest).delta_ms, 1), "ms", ">= 30 in >= 3 leads", slurred),
         ),
         DEFINITE if len(slurred) >= 5 and case.value("pr_ms") < 120 else PROBABLE,
     )
@@ -63,10 +60,11 @@ def _right_delay(case: Case) -> tuple[Evidence, ...] | None:
             break
     if last is None:
         return None
+    least = 40 if case.value("qrs_ms") >= 120 else 30
     for n in ("V6", "I", "V5"):
         x = case.lead(n)
-        if x.s_mv < -0.05 and (x.s_ms >= 40 or x.s_ms > x.r_ms):
-            return (last, case.of("s_ms", n, ">= 40 or > r_ms"))
+        if x.s_mv < -0.05 and (x.s_ms >= least or x.s_ms > x.r_ms):
+            return (last, case.of("s_ms", n, f">= {least:g} or > r_ms"))
     return None
 
 
@@ -90,9 +88,10 @@ def left_bundle(case: Case) -> Iterator[Met]:
     if not qrs >= 110 or not net(v1) < 0:
         return
     lateral = [n for n in ("I", "V5", "V6", "aVL") if net(case.lead(n)) > 0]
-    plain = [n for n in lateral if n != "aVL" and case.lead(n).q_mv > -0.05]
-    late = [n for n in lateral if case.lead(n).r_peak_time_ms > 60 or case.lead(n).notches > 0]
-    if not ({"I", "V6"} & set(plain)) or not late or not v1.r_mv < 0.35:
+    plain = [n for n in lateral if n in ("I", "V6") and case.lead(n).q_mv > -0.04]
+    septal = [n for n in lateral if n in ("I", "V6") and n not in plain]
+    late = [n for n in lateral if case.lead(n).r_peak_time_ms > 60 or (case.lead(n).notches > 0 and case.lead(n).q_mv > -0.04)]
+    if not plain or septal or not late or not v1.r_mv < 0.35:
         return
     late_lead = max(late, key=lambda n: case.lead(n).r_peak_time_ms)
     shape = (
@@ -149,13 +148,6 @@ def bifascicular(case: Case) -> Iterator[Met]:
         yield Met((*parts, case.fact("pr_ms", "> 200")), name="trifascicular_block")
     else:
         yield Met(parts)
-
-
-def pr_by_beat(case: Case) -> np.ndarray:
-    """PR of the normal beats in ms."""
-    b = case.beats
-    normal = np.array([k == NORMAL for k in b.kinds], bool)
-    return ((b.overall[:, QRS_ON] - b.overall[:, P_ON]) * 1000)[normal]
 
 
 _NO_PR = {

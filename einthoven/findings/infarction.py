@@ -162,6 +162,12 @@ def st_elevation(case: Case) -> Iterator[Met]:
         yield Met(facts, sure, "st_elevation_lateral")
 
 
+def stemi(case: Case) -> Met | None:
+    """ST elevation to the limits with reciprocal depression: the pattern of an acute coronary occlusion until shown otherwise."""
+    sure = [f for n, f in case.found.items() if n.startswith("st_elevation_") and f.confidence == DEFINITE]
+    return Met(sure[0].evidence, PROBABLE, detail="pattern of acute coronary occlusion") if sure else None
+
+
 def early_repolarisation(case: Case) -> Met | None:
     """J >= 0.1 mV in two contiguous inferior or lateral leads, end of QRS notched or slurred or ST rising concavely into a tall T, no depression."""
     hits = elevated(case) or {}
@@ -316,5 +322,6 @@ RULES = (
             "st_elevation_inferolateral",
         ),
     ),
+    Rule("stemi", UDMI, stemi, unless={k: "" for k in (*_SECONDARY, "lvh")}),
     Rule("st_depression", UDMI, st_depression, unless={**_SECONDARY, **_REVERSED}, leads=("I", "aVF")),
 )

@@ -113,7 +113,7 @@ def qtc(case: Case) -> tuple[str, float, Evidence] | None:
         return None
     if qrs >= 120 and case.value("qt_ms") > 0:
         value = (case.value("qt_ms") - 0.485 * qrs) * value / case.value("qt_ms")
-        return name, value, Evidence(f"{name} without the widening of QRS (QT - 48.5 % of QRS)", round(value), "ms")
+        return name, value, Evidence(f"{name} without the widening of QRS (QT - 48.5 % of QRS)", round(value, 1), "ms")
     return name, value, case.fact(name)
 
 

@@ -49,6 +49,11 @@ _OTHER = (
 def paced(case: Case) -> Iterator[Met]:
     """Most beats are classified as paced (a spike before them); atrial where the spike stands before P, ventricular before QRS."""
     n, spikes = len(case.beats), case.value("spikes")
+    if n >= 3 and case.value("n_paced") < 2 and spikes >= 0.7 * n and case.value("p_fraction") >= 0.5:
+        facts = [case.fact("spikes", ">= 0.7 per beat, none before QRS")]
+        yield Met(tuple(facts))
+        yield Met(tuple(facts), PROBABLE, name="atrial_paced")
+        return
     if not n or not case.value("n_paced") >= max(2, 0.3 * n):
         return
     facts = [case.fact("n_paced", ">= 2 and >= 30 % of beats")] + ([case.fact("spikes")] if spikes == spikes else [])
@@ -119,12 +124,32 @@ def complete_av_block(case: Case) -> Met | None:
     spread = float(np.ptp(seen)) if len(seen) >= 2 else float("nan")
     return Met(
         (
-            Evidence("atrial rate", round(atrial), "/min", "> ventricular rate"),
+            Evidence("atrial rate", round(atrial, 1), "/min", "> ventricular rate"),
             case.fact("rate_bpm", "<= 65"),
-            Evidence("range of PR", round(spread), "ms", ">= 80"),
+            Evidence("range of PR", round(spread, 1), "ms", ">= 80"),
             Evidence("P waves without QRS", float(lone.sum()), "", ">= 2"),
         ),
         DEFINITE if lone.sum() >= 4 else PROBABLE,
+    )
+
+
+def blocked_pac(case: Case) -> Met | None:
+    """A P wave that no QRS follows and that comes early for the P waves around it: a premature one that is not conducted."""
+    if len(case.beats) < 3 or not len(case.beats.lone_p_overall):
+        return None
+    ps, _, lone = _atrial(case)
+    if len(ps) < 5 or lone.sum() > 0.4 * len(case.beats):
+        return None
+    pp = np.diff(ps)
+    usual = float(np.median(pp))
+    alone = np.isin(ps[1:-1], case.beats.lone_p_overall[:, 0])
+    early = alone & (pp[:-1] < 0.87 * usual) & (pp[1:] > 0.95 * usual)
+    if not early.any() or not case.value("p_fraction") >= 0.7:
+        return None
+    return Met(
+        (Evidence("early P waves without QRS", float(early.sum()), "", f"PP < 87 % of {usual * 1000:.0f} ms"),),
+        PROBABLE,
+        detail="not conducted",
     )
 
 
@@ -134,7 +159,7 @@ def second_degree_av_block(case: Case) -> Iterator[Met]:
         return
     ps, pr, lone = _atrial(case)
     inner = lone[1:]
-    if not _steady(ps) or not inner.any() or inner.max() > 1:
+    if not _steady(ps) or not inner.any() or inner.max() > 1 or blocked_pac(case):
         return
     blocked = Evidence(
         "P waves without QRS", float(inner.sum()), "", ">= 1", beats=tuple(int(i) + 1 for i in np.flatnonzero(inner))
@@ -145,7 +170,7 @@ def second_degree_av_block(case: Case) -> Iterator[Met]:
     growth = [pr[i] - pr[i + 1] for i in np.flatnonzero(inner) if np.isfinite(pr[i]) and np.isfinite(pr[i + 1])]
     if not growth:
         return
-    shortening = Evidence("PR before minus PR after the blocked P", round(float(np.median(growth))), "ms", ">= 30: Mobitz I")
+    shortening = Evidence("PR before minus PR after the blocked P", round(float(np.median(growth)), 1), "ms", ">= 30: Mobitz I")
     if np.median(growth) >= 30:
         yield Met((blocked, shortening), name="mobitz_1")
     elif np.ptp(pr[np.isfinite(pr)]) <= 60:
@@ -171,7 +196,7 @@ def ventricular_tachycardia(case: Case) -> Iterator[Met]:
         rate = 60 / float(np.mean(np.diff(case.beats.r[run])))
         beats = Evidence("ventricular beats in a row", float(len(run)), "", ">= 3", beats=tuple(run))
         if rate >= 100:
-            yield Met((beats, Evidence("rate of the run", round(rate), "/min", ">= 100")), DEFINITE)
+            yield Met((beats, Evidence("rate of the run", round(rate, 1), "/min", ">= 100")), DEFINITE)
             return
     if (
         case.value("rate_bpm") >= 120
@@ -241,7 +266,8 @@ def sinus(case: Case) -> Iterator[Met]:
     if axis == axis:
         facts.append(case.fact("p_axis_deg", f"{SINUS_P_AXIS[0]:g} .. {SINUS_P_AXIS[1]:g}"))
     sure = DEFINITE if case.value("p_fraction") >= 0.8 and not (axis < SINUS_P_AXIS[0] or axis > SINUS_P_AXIS[1]) else PROBABLE
-    slow, fast = round(rate) < BRADYCARDIA_BPM, round(rate) > TACHYCARDIA_BPM
+    # The rate is told in whole beats per minute, so the limits hold for the rounded figure.
+    slow, fast = rate < BRADYCARDIA_BPM - 0.5, rate >= TACHYCARDIA_BPM + 0.5
     if slow:
         facts[1] = case.fact("rate_bpm", f"< {BRADYCARDIA_BPM}")
         yield Met(tuple(facts), sure, name="sinus_bradycardia")
@@ -258,9 +284,9 @@ def sinus_arrhythmia(case: Case) -> Met | None:
     if not case.has("sinus_rhythm", "sinus_bradycardia", "sinus_tachycardia") or len(rr) < 4:
         return None
     span = float(np.ptp(rr))
-    if span <= 120 or span / float(np.mean(rr)) <= 0.1:
+    if span <= 120 or span / float(np.mean(rr)) <= 0.1 or float(np.max(np.abs(np.diff(rr)))) > 0.8 * float(np.mean(rr)):
         return None
-    return Met((Evidence("longest minus shortest RR", round(span), "ms", "> 120"), case.fact("rr_sd_ms")))
+    return Met((Evidence("longest minus shortest RR", round(span, 1), "ms", "> 120"), case.fact("rr_sd_ms")))
 
 
 def pause(case: Case) -> Met | None:
@@ -327,7 +353,7 @@ _AF = {"atrial_fibrillation": ""}
 _SLOW_PACED = {"ventricular_paced": "", "paced": ""}
 
 RULES = (
-    Rule("paced", MASON, paced, also=("ventricular_paced",)),
+    Rule("paced", MASON, paced, also=("ventricular_paced", "atrial_paced")),
     Rule("ventricular_tachycardia", ALKHATIB, ventricular_tachycardia, unless=_SLOW_PACED, also=("wide_qrs_tachycardia",)),
     Rule("complete_av_block", KUSUMOTO, complete_av_block, unless=_SLOW_PACED),
     Rule("atrial_flutter", PAGE, atrial_flutter, unless={**_SLOW_PACED, "complete_av_block": ""}),
