@@ -264,6 +264,15 @@ def _size(spans: list[float]) -> list[str]:
     return [f"implausible amplitude: leads span {words}; the file's unit or gain is probably wrong"]
 
 
+def level(rows: Sequence[Signal]) -> Signal:
+    """Rows of different rates (each a divisor of the fastest) at the fastest: straight lines between samples, NaN stays."""
+    most = max(len(r) for r in rows)
+    out = np.empty((len(rows), most), np.float32)
+    for i, row in enumerate(rows):
+        out[i] = row if len(row) == most else np.interp(np.arange(most) * (len(row) / most), np.arange(len(row)), row)
+    return out
+
+
 def scale(
     values: NDArray[np.generic], unit: str | None, given: str | None, file: File
 ) -> tuple[Signal, float, tuple[str, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from einthoven.io import archive, wfdb
+from einthoven.io import archive, edf, ishne, wfdb
 from einthoven.io.files import File, decode
 from einthoven.io.format import Format
 from einthoven.record import EcgError
@@ -14,6 +14,8 @@ FORMATS: dict[str, Format] = {
     for row in (
         # Magic numbers. A row is added here and tests/test_io_contract.py asks for its example.
         archive.ZIP,
+        edf.EDF,
+        ishne.ISHNE,
         # Text.
         wfdb.WFDB,
     )

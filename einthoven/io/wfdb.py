@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.io.files import File, decode, replacing
-from einthoven.io.finish import check_fs, check_samples, distinct, is_ecg, millivolts
+from einthoven.io.finish import check_fs, check_samples, distinct, is_ecg, level, millivolts
 from einthoven.io.format import Format, Options
 from einthoven.record import EcgError, Patient, Record, Signal, Source
 
@@ -129,7 +129,7 @@ def read(file: File, options: Options) -> Record:
         labels, steps, fs = header.layout.labels, header.layout.steps_uv, header.fs
     else:
         fs, labels, rows, steps = _read_channels(file, header, options, warnings)
-        signal = np.stack(rows) if len({len(r) for r in rows}) == 1 else _level(rows)
+        signal = np.stack(rows) if len({len(r) for r in rows}) == 1 else level(rows)
     about = _about(header.comments) if header.comments else _NOTHING
     return Record(
         signal=signal,
@@ -375,15 +375,6 @@ def _physical(samples: NDArray[Any], layout: _Layout, i: int, factor: float) -> 
     return signal
 
 
-def _level(rows: Sequence[Signal]) -> Signal:
-    """Rows of different rates (each a divisor of the fastest) at the fastest: straight lines between samples, NaN stays."""
-    most = max(len(r) for r in rows)
-    out = np.empty((len(rows), most), np.float32)
-    for i, row in enumerate(rows):
-        out[i] = row if len(row) == most else np.interp(np.arange(most) * (len(row) / most), np.arange(len(row)), row)
-    return out
-
-
 def _digital(file: File, header: _Header, group: tuple[int, ...], warnings: list[str]) -> NDArray[Any]:
     """The samples of the signals that share a file: (N frames, S samples per frame of the group), integers."""
     layout = header.layout
@@ -592,8 +583,8 @@ def _read_segments(file: File, header: _Header, options: Options) -> Record:
     coarsest = dict.fromkeys(labels, 0.0)
     for at, count, _, names, rows, steps in parts:
         for label, row, step in zip(names, rows, steps, strict=True):
-            level = row if len(row) == count * wide else _level([row, np.empty(count * wide, np.float32)])[0]
-            signal[labels.index(label), at * wide : (at + count) * wide] = level
+            full = row if len(row) == count * wide else level([row, np.empty(count * wide, np.float32)])[0]
+            signal[labels.index(label), at * wide : (at + count) * wide] = full
             coarsest[label] = max(coarsest[label], step)
     about = _about(header.comments)
     return Record(
