@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from einthoven.io import archive, edf, ishne, wfdb
+from einthoven.io import archive, arrays, csv, edf, ishne, wfdb
 from einthoven.io.files import File, decode
 from einthoven.io.format import Format
 from einthoven.record import EcgError
@@ -13,11 +13,17 @@ FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
         # Magic numbers. A row is added here and tests/test_io_contract.py asks for its example.
+        arrays.NPZ,
         archive.ZIP,
+        arrays.NPY,
+        arrays.HDF5,
+        arrays.PARQUET,
         edf.EDF,
         ishne.ISHNE,
         # Text.
         wfdb.WFDB,
+        arrays.MAT,  # after WFDB: a Challenge's .mat has its header beside it
+        csv.CSV,
     )
 }
 
