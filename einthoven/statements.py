@@ -117,7 +117,7 @@ _ROWS = (
     _s("second_degree_av_block", "Second-degree AV block", "conduction", "2AVB CD/_AVB", "2nd degree av block|second degree av block|ii degree av block|av block ii|av block 2 grades|av block zweiten grades", "critical", "195042002"),
     _s("mobitz_1", "Second-degree AV block, Mobitz I (Wenckebach)", "conduction", "2AVB CD/_AVB", "mobitz i|mobitz 1|mobitz type i|wenckebach|2nd degree av block mobitz i", "abnormal", "54016002"),
     _s("mobitz_2", "Second-degree AV block, Mobitz II", "conduction", "2AVB CD/_AVB", "mobitz ii|mobitz 2|mobitz type ii|2nd degree av block mobitz ii", "critical", "426183003"),
-    _s("av_block_2_1", "Second-degree AV block with 2:1 conduction", "conduction", "2AVB CD/_AVB", "2 1 av block|2nd degree av block with 2 1 av conduction|2 1 av conduction|2 1 block", "critical", "195042002"),
+    _s("av_block_2_1", "Second-degree AV block with 2:1 conduction", "conduction", "2AVB CD/_AVB", "2 1 av block|2 1 av conduction|2 1 block", "critical", "195042002"),
     _s("complete_av_block", "Third-degree (complete) AV block", "conduction", "3AVB CD/_AVB", "3rd degree av block|third degree av block|iii degree av block|complete heart block|complete av block|totaler av block|av block iii|av block 3 grades|av block dritten grades", "critical", "27885002"),
     _s("av_dissociation", "AV dissociation", "conduction", "-", "av dissociation|av dissoziation", "abnormal", "50799005"),
     _s("crbbb", "Complete right bundle branch block", "conduction", "CRBBB CD/CRBBB", "right bundle branch block|complete right bundle branch block|rbbb|rechtsschenkelblock|kompletter rechtsschenkelblock|vollstaendiger rechtsschenkelblock|hoegersidigt skaenkelblock", "abnormal", "713427006"),

@@ -396,6 +396,7 @@ RULES = (
     Rule("sinus_arrhythmia", MASON, sinus_arrhythmia, unless={"mobitz_1": "", "mobitz_2": ""}),
     Rule("pvc", MASON, pvc, unless={"ventricular_paced": "", "ventricular_tachycardia": ""}),
     Rule("pac", MASON, pac, unless={**_AF, "atrial_flutter": "", "ventricular_paced": ""}),
+    Rule("pac", MASON, blocked_pac, unless={**_AF, **_SLOW_PACED, "atrial_flutter": "", "complete_av_block": ""}),
     Rule(
         "ventricular_bigeminy",
         MASON,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
-from einthoven.beats.fiducials import NORMAL, Beats
+from einthoven.beats.fiducials import NORMAL, Beats, Times
 from einthoven.beats.measurements import LeadMeasurements, Measurements
 from einthoven.findings.finding import Evidence, Finding
 from einthoven.record import Record
@@ -114,10 +115,15 @@ class Case:
         return Evidence(field_name, round(float(getattr(self.lead(lead), field_name)), 3), unit, threshold, (lead,))
 
     @cached_property
-    def nn_ms(self) -> np.ndarray:
-        """RR intervals in ms between neighbouring beats that are both normal."""
-        k = np.array([a == NORMAL == b for a, b in zip(self.beats.kinds, self.beats.kinds[1:], strict=False)], bool)
-        return self.beats.rr[k] * 1000 if len(k) else np.empty(0)
+    def nn_ms(self) -> Times:
+        """RR intervals in ms between neighbouring beats that are both normal, without those that hold a P wave of their own."""
+        b = self.beats
+        lone = b.lone_p_overall[:, 0] if len(b.lone_p_overall) else np.empty(0)
+        keep = [
+            b.kinds[i] == NORMAL == b.kinds[i + 1] and not ((lone > b.r[i]) & (lone < b.r[i + 1])).any()
+            for i in range(len(b) - 1)
+        ]
+        return b.rr[np.array(keep, bool)] * 1000
 
 
 _NOTHING = LeadMeasurements()
@@ -131,7 +137,7 @@ def net(x: LeadMeasurements) -> float:
 def contiguous(leads: Iterable[str], order: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
     """Those of `leads` that have a neighbour among them in one of the orders (chains of neighbouring leads)."""
     have = set(leads)
-    kept = {n for chain in order for pair in zip(chain, chain[1:], strict=False) if set(pair) <= have for n in pair}
+    kept = {n for chain in order for pair in pairwise(chain) if set(pair) <= have for n in pair}
     return tuple(n for chain in order for n in chain if n in kept)
 
 
