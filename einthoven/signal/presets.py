@@ -434,8 +434,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 unit="1",
                 citation="DSAIL SNU, PhysioNet/CinC Challenge 2021",
                 notes="Min-max to [-1, 1] over all leads of the record. Harmful: it destroys millivolts, and one spike "
-                "rescales every lead. Here only so that the published model can be fed as it was trained. At the rate of the record; "
-                "ExChanGeAI feeds it exchangeai-minmax at 100 Hz.",
+                "rescales every lead. Here only so that the published model can be fed as it was trained. At the rate of the "
+                "record; ExChanGeAI feeds it exchangeai-minmax at 100 Hz.",
             ),
             Preset(
                 "ecg-fm",

@@ -1,0 +1,190 @@
+"""How the limits of einthoven.signal.quality were found, and what they detect.
+
+    python bench/quality.py          # detection and false alarms on fold 9 (PTB-XL subset), with intervals
+    python bench/quality.py --fit    # refits the constants on folds 1-8 and prints them
+
+The truth for noise, wander and electrode faults is PTB-XL's own columns (static_noise, burst_noise, baseline_drift), which
+name leads but are not complete; reversals, gains and rates are planted on records that are taken to be right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from conftest import data_folder
+
+import einthoven
+from einthoven.record import STANDARD_LEADS, Record
+from einthoven.signal import quality as q
+
+Rows = list[dict[str, str]]
+_UPPER = [n.upper() for n in STANDARD_LEADS]
+_SWAPS = {"RA-LA": (-1, 0, -1, 1), "RA-LL": (1, -1, 0, -1), "LA-LL": (0, 1, 1, 0)}
+
+
+def leads_named(words: str) -> set[str] | None:
+    """The leads of a PTB-XL signal remark such as ", I-AVR," or "v5-6,"; empty for no remark, None where it names no lead."""
+    words = re.sub(r"MITTEL|STARK|LEICHT|[ ?]", "", words.upper()).replace(".", ",").replace("V1V6", "V1,V6")
+    if "ALLE" in words:
+        return set(STANDARD_LEADS)
+    words = re.sub(r"(?<=\d)([,-])(?=\d)", r"\1V", words)
+    found: set[str] = set()
+    for part in words.split(","):
+        ends = part.split("-")
+        if all(e in _UPPER for e in ends):
+            found |= set(STANDARD_LEADS[_UPPER.index(ends[0]) : _UPPER.index(ends[-1]) + 1])
+    return found if found or not words.strip(",1") else None
+
+
+def swapped(record: Record, pair: str) -> Record:
+    """The record as two exchanged limb electrodes would have given it."""
+    a, b, c, d = _SWAPS[pair]
+    one, two = record.lead("I"), record.lead("II")
+    I, II = a * one + b * two, c * one + d * two
+    limbs = [I, II, II - I, -(I + II) / 2, I - II / 2, II - I / 2]
+    return replace(record, signal=np.concatenate([np.stack(limbs), record.signal[6:]]).astype(np.float32))
+
+
+def interval(hits: int, of: int) -> str:
+    """hits / of with its 95 % Wilson interval, in percent."""
+    if not of:
+        return "-"
+    z, p = 1.96, hits / of
+    middle, half = (p + z * z / 2 / of) / (1 + z * z / of), z * np.sqrt(p * (1 - p) / of + z * z / 4 / of**2) / (1 + z * z / of)
+    return f"{100 * p:5.1f} [{100 * (middle - half):.1f}, {100 * (middle + half):.1f}] ({hits}/{of})"
+
+
+def read_all(rate: int) -> tuple[Rows, list[Record]]:
+    folder = data_folder() / "ptbxl"
+    column = "filename_lr" if rate == 100 else "filename_hr"
+    with open(folder / "ptbxl_database.csv", newline="", encoding="utf-8") as file:
+        rows = [r for r in csv.DictReader(file) if (folder / f"{r[column]}.hea").exists()]
+    return rows, [einthoven.read(folder / f"{r[column]}.hea") for r in rows]
+
+
+def spectrum_of(record: Record) -> q._Spectrum:
+    return q._spectrum(record.signal, record.fs)
+
+
+def report(rate: int) -> None:
+    rows, records = read_all(rate)
+    test = [(r, x) for r, x in zip(rows, records, strict=True) if r["strat_fold"] == "9"]
+    found = [q.assess(x) for _, x in test]
+    print(f"\nPTB-XL subset, fold 9, {rate} Hz: {len(test)} records; per cent [95 % Wilson interval] (count)")
+    print(f"readable: { {k: sum(f.readable == k for f in found) for k in ('good', 'limited', 'unreadable')} }")
+    for column, flags in (
+        ("baseline_drift", {"baseline", "steps"}),
+        ("static_noise", {"noisy", "mains"}),
+        ("burst_noise", {"noisy", "mains"}),
+    ):
+        truth = [leads_named(r[column]) for r, _ in test]
+        pairs = [
+            (n in t, bool(flags & set(f.leads[n].flags)))
+            for t, f in zip(truth, found, strict=True)
+            if t is not None
+            for n in STANDARD_LEADS
+        ]
+        said = [any(flags & set(lead.flags) for lead in f.leads.values()) for f in found]
+        real = [bool(r[column].strip()) for r, _ in test]
+        print(
+            f"{column:15s} leads: found {interval(sum(a and b for a, b in pairs), sum(a for a, _ in pairs))}, "
+            f"flagged without remark {interval(sum(b and not a for a, b in pairs), sum(not a for a, _ in pairs))}"
+        )
+        print(
+            f"{'':15s} records: found {interval(sum(a and b for a, b in zip(real, said, strict=True)), sum(real))}, "
+            f"flagged without remark {interval(sum(b and not a for a, b in zip(real, said, strict=True)), real.count(False))}"
+        )
+    for flag in ("flat", "saturated", "gain", "spikes", "steps"):
+        share = sum(flag in lead.flags for f in found for lead in f.leads.values())
+        print(f"{flag:15s} leads flagged {interval(share, 12 * len(found))}")
+
+    faults: list[tuple[str, str, Callable[[Record], Record]]] = [
+        *((f"limb-lead reversal {p}", f"limb-lead reversal {p}", lambda x, p=p: swapped(x, p)) for p in _SWAPS),  # type: ignore[misc]
+        *(
+            (f"gain x {k:g}", "wrong gain", lambda x, k=k: replace(x, signal=(k * x.signal).astype(np.float32)))  # type: ignore[misc]
+            for k in (0.001, 0.1, 0.2, 5, 10, 1000)
+        ),
+        *(
+            (f"rate x {k:g}", "sampling rate", lambda x, k=k: replace(x, fs=k * x.fs))  # type: ignore[misc]
+            for k in (0.2, 0.25, 0.4, 0.5, 2, 2.5, 4, 5)
+        ),
+    ]
+    print("planted faults: found; the same flag on the records as they are")
+    for words, flag, plant in faults:
+        hits = sum(any(flag in f for f in q.assess(plant(x)).flags) for _, x in test)
+        false = sum(any(flag in g for g in f.flags) for f in found)
+        print(f"  {words:26s} {interval(hits, len(test))}   {interval(false, len(test))}")
+
+
+def fit() -> None:
+    """Folds 1-8: predictions of I and II from the chest leads, weights and limits of reversal and rate."""
+    rows, records = read_all(100)
+    train = [x for r, x in zip(rows, records, strict=True) if r["strat_fold"] != "9"]
+    spectra = [spectrum_of(x) for x in train]
+    chest = []
+    for low, high in q._REVERSAL_BANDS:
+        total = np.zeros((8, 8))
+        for s in spectra:
+            bins = s.bins[[STANDARD_LEADS.index(n) for n in q._EIGHT]][:, (s.f >= low) & (s.f < high)].astype(np.complex128)
+            c = (bins @ bins.conj().T).real
+            total += c / max(np.trace(c), 1e-12)
+        ridge = 1e-3 * np.trace(total[2:, 2:]) / 6 * np.eye(6)
+        chest.append(np.linalg.solve(total[2:, 2:] + ridge, total[2:, :2]).T.round(3))
+    print("_FROM_CHEST", [c.tolist() for c in chest])
+    q._FROM_CHEST = (chest[0], chest[1])
+    for pair in q._INTERCHANGE:
+        plain = np.array([q.gains_by_undoing(s, STANDARD_LEADS)[pair] for s in spectra])
+        planted = np.array([q.gains_by_undoing(spectrum_of(swapped(x, pair)), STANDARD_LEADS)[pair] for x in train])
+        weights = discriminant(plain, planted)
+        limit = float(np.quantile(plain @ weights, 0.998))
+        print(pair, weights.round(2).tolist(), "limit", round(limit, 2), "found", np.mean(planted @ weights > limit).round(4))
+    dead = np.array([list(q.dead_leads(s, STANDARD_LEADS).values()) for s in spectra])
+    print("limb leads without voltage, lowest shares of power:", np.sort(dead, axis=0)[:4].round(5).tolist())
+    swing = np.sort([float(np.median(np.ptp(q._windows(x.signal, 5), axis=2))) for x in train])
+    print("median swing of the leads, mV: lowest", swing[:4].round(3), "highest", swing[-4:].round(2))
+    figures = [q.pace_figures(s, list(range(12))) for s in spectra]
+    log = np.log([f for f in figures if f is not None])
+    mean, inverse = log.mean(0), np.linalg.inv(np.cov(log.T))
+    along = inverse @ np.array([1.0, -1.0])
+    along /= np.sqrt(along @ np.cov(log.T) @ along)
+    print("_RATE_MEAN", mean.round(3).tolist(), "_RATE_WEIGHTS", along.round(3).tolist())
+    print("rate error, extremes:", np.quantile((log - mean) @ along, [0, 0.001, 0.999, 1]).round(2))
+
+
+def discriminant(plain: NDArray[np.float64], planted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logistic regression without an intercept: undoing a fault gains what the fault cost."""
+    x = np.concatenate([plain, planted])
+    y = np.concatenate([-np.ones(len(plain)), np.ones(len(planted))])
+
+    def loss(w: NDArray[np.float64]) -> float:
+        return float(np.logaddexp(0, -y * (x @ w)).sum() + 0.5 * w @ w)
+
+    return np.asarray(minimize(loss, np.zeros(x.shape[1])).x)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fit", action="store_true", help="refit the constants on folds 1-8")
+    arguments = parser.parse_args()
+    if arguments.fit:
+        fit()
+    else:
+        report(100)
+        report(500)
+
+
+if __name__ == "__main__":
+    main()
