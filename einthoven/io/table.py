@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from einthoven.io import archive, arrays, csv, edf, ishne, wfdb
+from einthoven.io import aecg, archive, arrays, cardiosoft, csv, dicom, edf, eli, ishne, muse, schiller, scp, sierra, wfdb
 from einthoven.io.files import File, decode
 from einthoven.io.format import Format
 from einthoven.record import EcgError
@@ -20,6 +20,16 @@ FORMATS: dict[str, Format] = {
         arrays.PARQUET,
         edf.EDF,
         ishne.ISHNE,
+        dicom.DICOM,
+        scp.SCP,
+        # XML, by its root element.
+        muse.MUSE,
+        sierra.SIERRA,
+        aecg.AECG,
+        schiller.ZONCARE,
+        cardiosoft.CARDIOSOFT,
+        eli.ELI,
+        schiller.SCHILLER,
         # Text.
         wfdb.WFDB,
         arrays.MAT,  # after WFDB: a Challenge's .mat has its header beside it
