@@ -245,12 +245,12 @@ def _atrial_activity(rhythm: Rhythm, samples: int, fs: float, rng: np.random.Gen
         return out
     where = np.array([[0.25, 0.7, 1.0, 0.6, 0.35, 0.2, 0.15, 0.15], [0.3, -0.3, 0.4, 0.4, 0.3, 0.3, 0.3, 0.3]])
     waves = []
-    middle = rng.uniform(4.8, 7.8)
+    middle = rng.uniform(4.9, 7.6)
     for _ in where:
-        f = np.clip(middle + rng.normal(0, 0.4), 4.3, 8.6)
+        f = np.clip(middle + rng.normal(0, 0.4), 4.6, 7.8)
         phase = 2 * np.pi * f * t + rng.uniform(0, 6)
-        phase += 1.1 * np.sin(2 * np.pi * rng.uniform(0.3, 0.9) * t + rng.uniform(0, 6))
-        phase += 0.5 * np.sin(2 * np.pi * rng.uniform(1, 1.7) * t)
+        phase += 0.9 * np.sin(2 * np.pi * rng.uniform(0.3, 0.9) * t + rng.uniform(0, 6))
+        phase += 0.4 * np.sin(2 * np.pi * rng.uniform(1, 1.7) * t)
         swell = 1 + 0.4 * np.sin(2 * np.pi * rng.uniform(0.1, 0.6) * t + rng.uniform(0, 6))
         waves.append(swell * (np.sin(phase) + 0.3 * np.sin(2 * phase + 0.7)))
     much = rng.uniform(0.03, 0.09)

@@ -152,7 +152,7 @@ def draw_heart(labels: Sequence[str], rng: np.random.Generator, leads: Floats, s
     gain = overrides.get("amplitude", float(np.clip(np.exp(rng.normal(0.05 if man else -0.05, 0.18)), 0.65, 1.5)))
 
     qrs_ms = overrides.get("qrs_ms", _qrs_ms(on, man, rng))
-    loop = next((table[n] for n, table in _LOOPS if n in on), NATIVE)
+    loop = next((table for n, table in _LOOPS if n in on), NATIVE)
     own = _activation(loop, field, rng, gain)
     own, t_mv = _native(own, on, field, gain, man, qrs_ms, rng)
     target = overrides.get("axis_deg", _axis(on, rng))
@@ -200,14 +200,7 @@ def draw_heart(labels: Sequence[str], rng: np.random.Generator, leads: Floats, s
     )
 
 
-_LOOPS = (
-    ("lbbb", {"lbbb": LBBB}),
-    ("rbbb", {"rbbb": RBBB}),
-    ("lafb", {"lafb": LAFB}),
-    ("lpfb", {"lpfb": LPFB}),
-    ("ivcd", {"ivcd": IVCD}),
-    ("rvh", {"rvh": RVH}),
-)
+_LOOPS = (("lbbb", LBBB), ("rbbb", RBBB), ("lafb", LAFB), ("lpfb", LPFB), ("ivcd", IVCD), ("rvh", RVH))
 
 
 def _qrs_ms(on: set[str], man: bool, rng: np.random.Generator) -> float:
@@ -303,6 +296,12 @@ def _activation(loop: Loop, field: Floats, rng: np.random.Generator, gain: float
     return out
 
 
+def _squeezed(p: Part, start: float, end: float) -> Part:
+    """The part in a stretch of its own time."""
+    on, top, hold, off = (start + (end - start) * x for x in (p.on, p.top, p.hold, p.off))
+    return replace(p, on=on, top=top, hold=hold, off=off)
+
+
 def _ectopic_loop(way: tuple[float, float, float], rng: np.random.Generator) -> Loop:
     """Slow activation from one place through muscle: two overlapping, blunt vectors."""
     v = np.array(way)
@@ -363,34 +362,27 @@ def _native(
     if "irbbb" in on:
         terminal = np.array([-0.30, 0.0, -0.42]) * gain
         parts = parts[:-1] + [replace(parts[-1], mv=0.4 * parts[-1].mv, off=0.85), part(0.56, 0.78, 1.0, field @ terminal)]
-    if "rbbb" in on and "lafb" in on:
-        # the left bundle's half of the QRS is that of LAFB, the terminal forces those of RBBB
-        first = [
-            replace(p, on=0.55 * p.on, top=0.55 * p.top, hold=0.55 * p.hold, off=0.55 * p.off)
-            for p in _activation(LAFB, field, rng, gain)
-        ]
-        parts = first + [parts[-1]]
-    if "rbbb" in on and "lpfb" in on:
-        first = [
-            replace(p, on=0.55 * p.on, top=0.55 * p.top, hold=0.55 * p.hold, off=0.55 * p.off)
-            for p in _activation(LPFB, field, rng, gain)
-        ]
-        parts = first + [parts[-1]]
+    if "rbbb" in on:
+        # the terminal forces point away from I and V6 in every such heart
+        late = replace(parts[-1], mv=np.minimum(parts[-1].mv, np.array([-0.22, 9, 9, 9, 9, 9, 9, -0.26]) * gain))
+        first = next((table for name, table in (("lafb", LAFB), ("lpfb", LPFB)) if name in on), None)
+        if first is not None:
+            # the left bundle's half of the QRS is that of the fascicular block
+            parts = [_squeezed(p, 0.0, 0.55) for p in _activation(first, field, rng, gain)] + [late]
+        else:
+            parts = parts[:-1] + [late]
     if "wpw" in on:
         # delta wave: slow early muscle activation from the pathway, before and under a later native QRS
         way = [(0.42, 0.22, 0.12), (0.36, 0.30, -0.42), (0.34, -0.20, -0.30), (0.30, -0.26, 0.20)][int(rng.integers(4))]
-        late = [
-            replace(p, on=0.26 + 0.74 * p.on, top=0.26 + 0.74 * p.top, hold=0.26 + 0.74 * p.hold, off=0.26 + 0.74 * p.off)
-            for p in parts[1:]
-        ]
-        parts = [part(0.0, 0.36, 0.72, field @ (gain * np.array(way)), power=1.6)] + late
+        late = [_squeezed(p, 0.32, 1.0) for p in parts[1:]]
+        parts = [part(0.0, 0.42, 0.74, field @ (0.85 * gain * np.array(way)), power=1.7)] + late
     if "lvh" in on:
         boost = np.array([0.55, 0.10, 0.55]) * gain
         parts = parts + [part(0.14, 0.47, 0.80, field @ boost)]
     if rng.random() < 0.35 and not on & {"lbbb", "wpw"}:
         # a slur or notch, as most hearts have somewhere
         where = rng.uniform(0.3, 0.7)
-        parts = parts + [part(where - 0.11, where, where + 0.11, field @ rng.normal(0, 0.07, 3))]
+        parts = [part(where - 0.11, where, where + 0.11, field @ rng.normal(0, 0.07, 3)), *parts]
     return parts, t_mv
 
 

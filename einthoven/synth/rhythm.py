@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from einthoven.record import EcgError
 from einthoven.synth.conditions import rhythm_of
 from einthoven.synth.heart import ECTOPIC_P, ESCAPE, PACED, PVC, PVC_OTHER, Heart
 from einthoven.synth.waves import Floats
@@ -56,8 +57,9 @@ def draw_rhythm(
         rr = _rr(n, mean, _default(hrv, _SPREAD[name]), rng)
         if name == "atrial_fibrillation":
             out.fibrillation = True
-            spread = _default(hrv, float(rng.uniform(0.17, 0.28)))
-            rr = np.maximum(mean * np.exp(rng.normal(0, spread, n)), min(0.27, 0.8 * mean))
+            spread = _default(hrv, float(rng.uniform(0.18, 0.29)))
+            z = rng.standard_normal(n)
+            rr = np.maximum(mean * np.exp(spread * (z - z.mean()) / z.std()), min(0.27, 0.8 * mean))
             rr *= mean / rr.mean()
         if name == "atrial_flutter":
             out.flutter_ratio = int(np.clip(round(290 / rate), 1, 8))
@@ -166,7 +168,9 @@ def _ectopy(out: Rhythm, on: set[str], mean: float, duration: float, heart: Hear
         return
     name = wanted.pop()
     beats = out.beats
-    inside = [k for k, b in enumerate(beats[:-3]) if 0.3 < b.at < duration - 1.3 * mean]
+    inside = [k for k, b in enumerate(beats[:-3]) if 0.3 < b.at < duration - 2.6 * mean]
+    if not inside:
+        raise EcgError(f"{duration:g} s at {60 / mean:.0f} bpm is too short to show {name}")
     if name in ("bigeminy", "trigeminy"):
         every = 2 if name == "bigeminy" else 3
         picked = list(range(int(rng.integers(every)), len(beats) - 3, every))
