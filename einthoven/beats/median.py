@@ -23,8 +23,8 @@ _MIN_FS = 500.0
 
 
 @dataclass(frozen=True)
-class MedianBeats:
-    """The median beat of the dominant class.
+class MedianBeats(MedianBeat):
+    """The median beat of the dominant class, and what it was made of.
 
     signal: (L, T) float32 mV at `fs` >= 500 Hz, rows named by `leads`; the level just before QRS is 0. NaN where no beat tells.
     overall: (9,) fiducials over all leads, times: (L, 9) per lead, seconds from the start of `signal` (medians over the beats).
@@ -32,11 +32,8 @@ class MedianBeats:
     noise_uv: (L,) RMS over beats and time of beat minus median beat, microvolts. kind: the class of the beats.
     """
 
-    signal: Signal
-    fs: float
-    leads: tuple[str, ...]
-    overall: Times
-    times: Times
+    overall: Times = field(default_factory=lambda: np.full(9, np.nan))
+    times: Times = field(default_factory=lambda: np.empty((0, 9)))
     beats: tuple[int, ...] = ()
     r: Times = field(default_factory=lambda: np.empty(0))
     noise_uv: Times = field(default_factory=lambda: np.empty(0))
@@ -44,10 +41,6 @@ class MedianBeats:
 
     def __bool__(self) -> bool:
         return len(self.beats) > 0
-
-    def as_record_median(self) -> MedianBeat:
-        """The same as the median beat that a Record carries."""
-        return MedianBeat(self.signal, self.fs, self.leads)
 
 
 def dominant(beats: Beats) -> tuple[str, NDArray[np.intp]]:
@@ -58,18 +51,20 @@ def dominant(beats: Beats) -> tuple[str, NDArray[np.intp]]:
     return kind, np.flatnonzero((kinds == kind) & np.isfinite(beats.r))
 
 
-def median_beats(record: Record, beats: Beats) -> MedianBeats:
-    """The median beat of the dominant beats of `record`.
+def median_beats(record: Record, beats: Beats, chosen: NDArray[np.bool_] | None = None) -> MedianBeats:
+    """The median beat of the dominant beats of `record`, or of those `chosen` (B,).
 
     Beats are cut with a band-limited interpolator at the rate's smallest multiple of at least 500 Hz, shifted against each other
     until all leads together fit the median best, and freed of wander by the line through the levels before each QRS.
     With no beat at all the result is empty (and false).
     """
-    kind, chosen = dominant(beats)
+    kind, which = dominant(beats)
+    if chosen is not None:
+        which = np.flatnonzero(chosen & np.isfinite(beats.r))
     rows = [beats.leads.index(n) if n in beats.leads else -1 for n in record.leads]
     up = max(1, int(np.ceil(_MIN_FS / record.fs - 1e-9)))
     fs = record.fs * up
-    if not len(chosen):
+    if not len(which):
         nothing = np.full((len(record.leads), 9), np.nan)
         return MedianBeats(
             np.empty((len(rows), 0), np.float32),
@@ -80,7 +75,7 @@ def median_beats(record: Record, beats: Beats) -> MedianBeats:
             kind=kind,
         )
     signal = np.ascontiguousarray(record.signal)
-    marks = beats.overall[chosen]  # (B, 9)
+    marks = beats.overall[which]  # (B, 9)
     r = _aligned(signal, record.fs, marks[:, R_PEAK], up)
     span = median_of((marks - marks[:, R_PEAK:][:, :1])[:, None])[0]  # (9,) s after R
     before, after = _window(span, beats.rr)
@@ -96,14 +91,14 @@ def median_beats(record: Record, beats: Beats) -> MedianBeats:
     at = before + span  # (9,) fiducials inside the median
     times = np.full((len(rows), 9), np.nan)
     known = [i for i, j in enumerate(rows) if j >= 0]
-    per_lead = beats.times[chosen][keep][:, [rows[i] for i in known]] - r[keep][:, None, None]
+    per_lead = beats.times[which][keep][:, [rows[i] for i in known]] - r[keep][:, None, None]
     times[known] = median_of(per_lead) + before
     zero = round(float(at[QRS_ON] if np.isfinite(at[QRS_ON]) else before - 0.05) * fs)
     middle -= _level(middle, zero, fs)[:, None]
     left = cut[keep] - middle
     left -= median_of(np.ascontiguousarray(left.transpose(2, 0, 1)))[None].transpose(1, 2, 0)
     noise = _rms(left) * 1000
-    return MedianBeats(middle, fs, record.leads, at, times, tuple(int(i) for i in chosen[keep]), r[keep], noise, kind)
+    return MedianBeats(middle, fs, record.leads, at, times, tuple(int(i) for i in which[keep]), r[keep], noise, kind)
 
 
 # -- cutting -----------------------------------------------------------------------------------------------------------------
