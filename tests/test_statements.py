@@ -23,13 +23,36 @@ def test_every_scp_statement_of_ptbxl_is_there_with_its_place(shared_data: Path)
 def test_snomed_codes_are_those_of_the_challenge_headers(shared_data: Path) -> None:
     """Of the codes in the headers, those this vocabulary uses mean what the Challenge's table says."""
     meaning = {
-        "284470004": "pac", "427084000": "sinus_tachycardia", "426783006": "sinus_rhythm", "164934002": "t_abnormal", "698252002": "ivcd",
-        "426177001": "sinus_bradycardia", "427172004": "pvc", "59931005": "t_inversion", "164873001": "lvh", "55827005": "lvh_voltage",
-        "429622005": "st_depression", "55930002": "nonspecific_st", "713422000": "atrial_tachycardia", "164890007": "atrial_flutter",
-        "89792004": "rvh", "713427006": "crbbb", "713426002": "irbbb", "67741000119109": "lae", "446358003": "rae", "365413008": "poor_r_progression",
-        "251146004": "low_voltage", "164947007": "prolonged_pr", "164917005": "q_waves", "164889003": "atrial_fibrillation", "111975006": "long_qt",
-        "106068003": "ectopic_atrial_rhythm", "10370003": "paced", "427393009": "sinus_arrhythmia", "270492004": "first_degree_av_block",
-    }  # fmt: skip
+        "284470004": "pac",
+        "427084000": "sinus_tachycardia",
+        "426783006": "sinus_rhythm",
+        "164934002": "t_abnormal",
+        "698252002": "ivcd",
+        "426177001": "sinus_bradycardia",
+        "427172004": "pvc",
+        "59931005": "t_inversion",
+        "164873001": "lvh",
+        "55827005": "lvh_voltage",
+        "429622005": "st_depression",
+        "55930002": "nonspecific_st",
+        "713422000": "atrial_tachycardia",
+        "164890007": "atrial_flutter",
+        "89792004": "rvh",
+        "713427006": "crbbb",
+        "713426002": "irbbb",
+        "67741000119109": "lae",
+        "446358003": "rae",
+        "365413008": "poor_r_progression",
+        "251146004": "low_voltage",
+        "164947007": "prolonged_pr",
+        "164917005": "q_waves",
+        "164889003": "atrial_fibrillation",
+        "111975006": "long_qt",
+        "106068003": "ectopic_atrial_rhythm",
+        "10370003": "paced",
+        "427393009": "sinus_arrhythmia",
+        "270492004": "first_degree_av_block",
+    }
     headers = "\n".join(p.read_text(errors="replace") for p in (shared_data / "challenge").rglob("*.hea"))
     seen = {c for line in re.findall(r"^# ?Dx:(.*)$", headers, re.M) for c in re.findall(r"\d{6,}", line)}
     assert len(seen) > 40

@@ -1,7 +1,8 @@
 """Findings: what the measurements mean by the criteria of the societies, each with the evidence it rests on.
 
-`RULES` is the whole table, in the order it is worked through: what an earlier rule found may hide a later one (`Rule.unless`), because
-in left bundle branch block, pacing and pre-excitation voltage, Q waves and ST-T no longer mean what they do otherwise.
+`RULES` is the whole table, in the order it is worked through: what an earlier rule found may hide a later one
+(`Rule.unless`), because in left bundle branch block, pacing and pre-excitation voltage, Q waves and ST-T no longer mean
+what they do otherwise.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ _ORDER = ("quality", "rhythm", "pacing", "conduction", "infarction", "hypertroph
 def find(record: Record, beats: Beats, measurements: Measurements, quality: Quality) -> tuple[Finding, ...]:
     """All findings of one ECG, most important first: the summary, then rhythm, then by severity.
 
-    A statement that cannot be judged (no such leads, an unreadable signal, a conduction disturbance that hides it) is there with
-    confidence "cannot be determined" and the reason as evidence.
+    A statement that cannot be judged (no such leads, an unreadable signal, a conduction disturbance that hides it) is there
+    with confidence "cannot be determined" and the reason as evidence.
     """
     case = Case(record, beats, measurements, quality)
     for rule in RULES:

@@ -1,4 +1,6 @@
-"""Axis, atria, ventricular hypertrophy and voltage: Hancock 2009 (AHA/ACCF/HRS recommendations, part V) and Surawicz 2009 (axis)."""
+"""Axis, atria, ventricular hypertrophy and voltage: Hancock 2009 (AHA/ACCF/HRS recommendations, part V) and Surawicz 2009
+(axis).
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,19 @@ from einthoven.record import LIMB_LEADS, PRECORDIAL_LEADS
 
 HANCOCK = "Hancock 2009, AHA/ACCF/HRS recommendations V (chamber hypertrophy)"
 SURAWICZ = "Surawicz 2009, AHA/ACCF/HRS recommendations III (axis)"
-CRITERIA = f"{HANCOCK}; Sokolow & Lyon 1949; Casale 1985 (Cornell); Molloy 1992 (Cornell product); Lewis 1914; Peguero 2017; Romhilt & Estes 1968"
+CRITERIA = (
+    f"{HANCOCK}; Sokolow & Lyon 1949; Casale 1985 (Cornell); Molloy 1992 (Cornell product); Lewis 1914; "
+    "Peguero 2017; Romhilt & Estes 1968"
+)
 
 
-# Axis --------------------------------------------------------------------------------------------------------------------------
+# Axis -----------------------------------------------------------------------------------------------------------------
 
 
 def axis(case: Case) -> Iterator[Met]:
-    """Adult frontal QRS axis: -30 to 90 normal, left of it -30 to -90, right of it 90 to 180, north-west beyond; indeterminate without one."""
+    """Adult frontal QRS axis: -30 to 90 normal, left of it -30 to -90, right of it 90 to 180, north-west beyond;
+    indeterminate without one.
+    """
     a = case.value("qrs_axis_deg")
     if a != a:
         return
@@ -33,7 +40,7 @@ def axis(case: Case) -> Iterator[Met]:
         yield Met((case.fact("qrs_axis_deg", "-180 .. -90"),), name="axis_extreme")
 
 
-# Atria -------------------------------------------------------------------------------------------------------------------------
+# Atria ----------------------------------------------------------------------------------------------------------------
 
 
 def left_atrium(case: Case) -> Met | None:
@@ -60,7 +67,7 @@ def right_atrium(case: Case) -> Met | None:
     return Met(tuple(facts), PROBABLE if ii.p_mv > 0.25 else POSSIBLE) if facts else None
 
 
-# Left ventricle ----------------------------------------------------------------------------------------------------------------
+# Left ventricle -------------------------------------------------------------------------------------------------------
 
 
 def _s(case: Case, lead: str) -> float:
@@ -74,7 +81,7 @@ def _r(case: Case, lead: str) -> float:
     return max(x.r_mv, x.r2_mv)
 
 
-def voltages(case: Case) -> dict[str, tuple[Evidence, bool]]:
+def voltages(case: Case) -> list[tuple[Evidence, bool]]:
     """Each voltage criterion of left ventricular hypertrophy: its figure, and whether it is met."""
     female = case.sex == "female"
     qrs = case.value("qrs_ms")
@@ -94,13 +101,9 @@ def voltages(case: Case) -> dict[str, tuple[Evidence, bool]]:
         ),
         ("Peguero-Lo Presti deepest S + S V4", deepest + _s(case, "V4"), 2.3 if female else 2.8, "mV", ("V4",)),
     )
-    return {
-        name.split(" ")[0] if not name.startswith(("R aVL", "Cornell p")) else name: (
-            Evidence(name, round(v, 2), unit, f">= {limit:g}", leads),
-            bool(v >= limit),
-        )
-        for name, v, limit, unit, leads in rows
-    }
+    return [
+        (Evidence(name, round(v, 2), unit, f">= {limit:g}", leads), bool(v >= limit)) for name, v, limit, unit, leads in rows
+    ]
 
 
 def strained(case: Case) -> tuple[Evidence, ...]:
@@ -111,22 +114,29 @@ def strained(case: Case) -> tuple[Evidence, ...]:
 
 
 def romhilt_estes(case: Case) -> tuple[int, tuple[str, ...]]:
-    """Points of Romhilt & Estes 1968: voltage 3, strain 3 (without digitalis), P terminal force 3, left axis 2, QRS >= 90 ms 1, R peak >= 50 ms 1."""
-    parts: list[tuple[int, str, bool]] = [
-        (3, "voltage", max((_r(case, n) for n in LIMB_LEADS), default=0) >= 2.0 or max((_s(case, n) for n in LIMB_LEADS if n != "aVR"), default=0) >= 2.0 or max(_s(case, "V1"), _s(case, "V2")) >= 3.0 or max(_r(case, "V5"), _r(case, "V6")) >= 3.0),
+    """Points of Romhilt & Estes 1968: voltage 3, strain 3 (without digitalis), P terminal force 3, left axis 2, QRS >= 90 ms
+    1, R peak >= 50 ms 1.
+    """
+    limb_r = max((_r(case, n) for n in LIMB_LEADS), default=0.0)
+    limb_s = max((_s(case, n) for n in LIMB_LEADS if n != "aVR"), default=0.0)
+    voltage = limb_r >= 2 or limb_s >= 2 or max(_s(case, "V1"), _s(case, "V2")) >= 3 or max(_r(case, "V5"), _r(case, "V6")) >= 3
+    with_p = not case.has("atrial_fibrillation", "atrial_flutter")
+    late = max(case.lead("V5").r_peak_time_ms, case.lead("V6").r_peak_time_ms) >= 50
+    parts = (
+        (3, "voltage", voltage),
         (3, "ST-T against QRS", len(strained(case)) >= 1),
-        (3, "left atrium", case.lead("V1").p_terminal_force_mvms >= 4 and not case.has("atrial_fibrillation", "atrial_flutter")),
+        (3, "left atrium", case.lead("V1").p_terminal_force_mvms >= 4 and with_p),
         (2, "left axis", case.value("qrs_axis_deg") <= -30),
         (1, "QRS >= 90 ms", case.value("qrs_ms") >= 90),
-        (1, "R peak V5, V6 >= 50 ms", max(case.lead("V5").r_peak_time_ms, case.lead("V6").r_peak_time_ms) >= 50),
-    ]  # fmt: skip
+        (1, "R peak V5, V6 >= 50 ms", late),
+    )
     met = [(points, what) for points, what, yes in parts if yes]
     return sum(p for p, _ in met), tuple(w for _, w in met)
 
 
 def lvh_voltage(case: Case) -> Met | None:
     """Any voltage criterion. Below 35 years voltage alone means little."""
-    met = [e for e, yes in voltages(case).values() if yes]
+    met = [e for e, yes in voltages(case) if yes]
     if not met:
         return None
     return Met(tuple(met), POSSIBLE if (case.age or 40) < 35 or len(met) == 1 else PROBABLE)
@@ -134,7 +144,7 @@ def lvh_voltage(case: Case) -> Met | None:
 
 def lvh(case: Case) -> Met | None:
     """Voltage with something besides: strain, a left atrium, Romhilt-Estes 5 points, or several criteria that agree."""
-    met = [e for e, yes in voltages(case).values() if yes]
+    met = [e for e, yes in voltages(case) if yes]
     points, parts = romhilt_estes(case)
     score = Evidence("Romhilt-Estes", float(points), "points", ">= 5 definite, 4 probable: " + ", ".join(parts))
     strain = strained(case)
@@ -154,7 +164,7 @@ def lv_strain(case: Case) -> Met | None:
     return Met(hit, PROBABLE) if hit and case.has("lvh") else None
 
 
-# Right ventricle, voltage ------------------------------------------------------------------------------------------------------
+# Right ventricle, voltage ---------------------------------------------------------------------------------------------
 
 
 def rvh(case: Case) -> Met | None:

@@ -69,7 +69,9 @@ def summary(case: Case) -> Iterator[Finding]:
 
 
 def conclude(findings: Sequence[Finding]) -> str:
-    """The findings as a reader would dictate them: rhythm and rate, what is abnormal, what could not be judged; closed by the summary."""
+    """The findings as a reader would dictate them: rhythm and rate, what is abnormal, what could not be judged; closed by the
+    summary.
+    """
     said = [f for f in findings if f.confidence != UNDETERMINED]
     rhythm = [f for f in said if f.group in ("rhythm", "pacing")]
     rest = [
@@ -78,7 +80,7 @@ def conclude(findings: Sequence[Finding]) -> str:
     sentences = []
     if rhythm:
         rate = next((e.value for f in rhythm for e in f.evidence if e.measurement == "rate_bpm"), None)
-        words = ", ".join(_lower(f, i) for i, f in enumerate(rhythm) if f.name not in _implied(said))
+        words = ", ".join(_lower(f.text, i) for i, f in enumerate(rhythm) if f.name not in _implied(said))
         sentences.append(words + (f" at {rate:.0f}/min" if rate is not None else ""))
     axis = next((f for f in said if f.group == "axis"), None)
     strong = [f for f in rest if f.confidence != POSSIBLE and f is not axis]
@@ -86,12 +88,12 @@ def conclude(findings: Sequence[Finding]) -> str:
     if axis and axis in rest:
         strong.insert(0, axis)
     if strong:
-        sentences.append(", ".join(_lower(f, i) for i, f in enumerate(strong)))
+        sentences.append(", ".join(_lower(f.text, i) for i, f in enumerate(strong)))
     if weak:
-        sentences.append("Possible " + ", ".join(_lower(f, 1) for f in weak))
+        sentences.append("Possible " + ", ".join(_lower(f.text, 1) for f in weak))
     hidden = [f for f in findings if f.confidence == UNDETERMINED]
     if hidden:
-        what = dict.fromkeys(_lower(STATEMENTS[f.name], 1) for f in hidden)
+        what = dict.fromkeys(_lower(STATEMENTS[f.name].text, 1) for f in hidden)
         sentences.append("Not to be judged here: " + ", ".join(what))
     top = next((f for f in said if f.group == "summary"), None)
     if top:
@@ -102,15 +104,23 @@ def conclude(findings: Sequence[Finding]) -> str:
 def _implied(said: Sequence[Finding]) -> set[str]:
     """Statements that another one already says."""
     names = {f.name for f in said}
-    pairs = {
-        "prolonged_pr": ("first_degree_av_block", "trifascicular_block"), "lvh_voltage": ("lvh",), "q_waves": tuple(n for n in names if n.startswith("mi_")),
-        "axis_left": ("lafb",), "axis_right": ("lpfb", "rvh"), "low_t": ("nondiagnostic_t",), "paced": ("ventricular_paced",),
-        "st_depression": tuple(n for n in names if n.startswith("ischaemia")), "crbbb": ("bifascicular_block", "trifascicular_block"),
-    }  # fmt: skip
-    return {n for n, by in pairs.items() if n in names and any(b in names for b in by) and n != "crbbb"}
+    infarcts = tuple(n for n in names if n.startswith("mi_"))
+    territories = tuple(n for n in names if n.startswith("ischaemia"))
+    by = {
+        "prolonged_pr": ("first_degree_av_block", "trifascicular_block"),
+        "lvh_voltage": ("lvh",),
+        "q_waves": infarcts,
+        "axis_left": ("lafb",),
+        "axis_right": ("lpfb", "rvh"),
+        "low_t": ("nondiagnostic_t",),
+        "paced": ("ventricular_paced", "atrial_paced"),
+        "st_depression": territories,
+        "pvc": ("ventricular_bigeminy", "ventricular_trigeminy"),
+        "pac": ("atrial_bigeminy",),
+    }
+    return {n for n, others in by.items() if n in names and names & set(others)}
 
 
-def _lower(f: object, place: int) -> str:
-    """The text in the middle of a sentence: small initial unless it is an acronym."""
-    text = str(getattr(f, "text"))  # noqa: B009
+def _lower(text: str, place: int) -> str:
+    """A statement in the middle of a sentence: small initial unless it begins with an acronym."""
     return text if place == 0 or text[1:2].isupper() or text[1:2] == "-" else text[0].lower() + text[1:]

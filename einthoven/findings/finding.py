@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Evidence:
-    """One measured fact for a finding: `measurement` `value` `unit`, held against `threshold` (as text, ">= 120"), in these leads and beats."""
+    """One measured fact for a finding: `measurement` `value` `unit`, held against `threshold` (as text, ">= 120"), in these
+    leads and beats.
+    """
 
     measurement: str
     value: float

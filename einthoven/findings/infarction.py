@@ -1,4 +1,6 @@
-"""Q waves, ST elevation and ST depression: Fourth Universal Definition of Myocardial Infarction (Thygesen 2018) and Wagner 2009 (part VI)."""
+"""Q waves, ST elevation and ST depression: Fourth Universal Definition of Myocardial Infarction (Thygesen 2018) and Wagner
+2009 (part VI).
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,13 @@ MACFARLANE = "Macfarlane 2015, early repolarisation consensus, JACC 66:470"
 INFERIOR, LATERAL, SEPTAL = ("II", "III", "aVF"), ("I", "aVL", "V5", "V6"), ("V1", "V2")
 
 
-# Q waves -----------------------------------------------------------------------------------------------------------------------
+# Q waves --------------------------------------------------------------------------------------------------------------
 
 
 def is_q(case: Case, lead: str) -> Evidence | None:
-    """Pathological Q (Thygesen 2018, table 3): V2, V3 any Q > 20 ms or QS; elsewhere >= 30 ms and >= 0.1 mV deep, or QS. V1 counts only as QS, with V2."""
+    """Pathological Q (Thygesen 2018, table 3): V2, V3 any Q > 20 ms or QS; elsewhere >= 30 ms and >= 0.1 mV deep, or QS. V1
+    counts only as QS, with V2.
+    """
     x = case.lead(lead)
     if x.qs and abs(x.q_mv) >= 0.1:
         return case.of("q_mv", lead, "QS")
@@ -108,11 +112,12 @@ def poor_r_progression(case: Case) -> Met | None:
     return None
 
 
-# ST elevation ------------------------------------------------------------------------------------------------------------------
+# ST elevation ---------------------------------------------------------------------------------------------------------
 
 
 def st_limit(lead: str, age: float | None, sex: str | None) -> float:
-    """J-point elevation in mV that counts (Thygesen 2018): V2, V3 0.15 in women, 0.25 in men under 40, 0.2 in men from 40; elsewhere 0.1.
+    """J-point elevation in mV that counts (Thygesen 2018): V2, V3 0.15 in women, 0.25 in men under 40, 0.2 in men from 40;
+    elsewhere 0.1.
 
     Where age or sex is unknown, the higher limit that could apply.
     """
@@ -135,7 +140,9 @@ def elevated(case: Case) -> dict[str, Evidence]:
 
 
 def st_elevation(case: Case) -> Iterator[Met]:
-    """By territory. Reciprocal depression or a large rise makes it surer; a concave rise on a tall R is early repolarisation, told apart below."""
+    """By territory. Reciprocal depression or a large rise makes it surer; a concave rise on a tall R is early repolarisation,
+    told apart below.
+    """
     hits = elevated(case)
     if not hits or case.has("early_repolarisation", "pericarditis"):
         return
@@ -163,13 +170,17 @@ def st_elevation(case: Case) -> Iterator[Met]:
 
 
 def stemi(case: Case) -> Met | None:
-    """ST elevation to the limits with reciprocal depression: the pattern of an acute coronary occlusion until shown otherwise."""
+    """ST elevation to the limits with reciprocal depression: the pattern of an acute coronary occlusion until shown
+    otherwise.
+    """
     sure = [f for n, f in case.found.items() if n.startswith("st_elevation_") and f.confidence == DEFINITE]
     return Met(sure[0].evidence, PROBABLE, detail="pattern of acute coronary occlusion") if sure else None
 
 
 def early_repolarisation(case: Case) -> Met | None:
-    """J >= 0.1 mV in two contiguous inferior or lateral leads, end of QRS notched or slurred or ST rising concavely into a tall T, no depression."""
+    """J >= 0.1 mV in two contiguous inferior or lateral leads, end of QRS notched or slurred or ST rising concavely into a
+    tall T, no depression.
+    """
     hits = elevated(case) or {}
     leads = contiguous(
         [n for n, x in case.leads.items() if x.st_j_mv >= 0.1 and n in (*INFERIOR, *LATERAL, "V4")],
@@ -216,7 +227,9 @@ def pericarditis(case: Case) -> Met | None:
 
 
 def sgarbossa(case: Case) -> Met | None:
-    """In left bundle branch block or pacing: concordant elevation >= 0.1 mV, concordant depression >= 0.1 mV in V1 to V3, or ST/S <= -0.25."""
+    """In left bundle branch block or pacing: concordant elevation >= 0.1 mV, concordant depression >= 0.1 mV in V1 to V3, or
+    ST/S <= -0.25.
+    """
     if not case.has("clbbb", "ventricular_paced"):
         return None
     facts = []
@@ -232,7 +245,7 @@ def sgarbossa(case: Case) -> Met | None:
     return Met(tuple(facts), PROBABLE if len(facts) >= 2 else POSSIBLE) if facts else None
 
 
-# ST depression -----------------------------------------------------------------------------------------------------------------
+# ST depression --------------------------------------------------------------------------------------------------------
 
 
 def depressed(case: Case) -> dict[str, Evidence]:

@@ -34,7 +34,9 @@ def quality(case: Case) -> Iterator[Met]:
 
 
 def limb_lead_reversal(case: Case) -> Iterator[Met]:
-    """RA-LA: P, QRS and T all inverted in I while V5, V6 are upright, aVR upright. RA-RL: II flat. Or what signal.quality noticed."""
+    """RA-LA: P, QRS and T all inverted in I while V5, V6 are upright, aVR upright. RA-RL: II flat. Or what signal.quality
+    noticed.
+    """
     i, avr, v6 = case.lead("I"), case.lead("aVR"), case.lead("V6")
     ii, iii = case.lead("II"), case.lead("III")
     if i.p_mv <= -0.03 and net(i) < -0.1 and i.t_mv < 0 and net(v6) > 0.2 and net(avr) > 0 and not v6.p_mv < 0:

@@ -54,7 +54,9 @@ def tall_t(case: Case) -> Met | None:
 
 
 def nonspecific(case: Case) -> Met | None:
-    """T low or slightly inverted, or ST slightly low, in two contiguous leads where neither ischaemia nor a secondary cause is shown."""
+    """T low or slightly inverted, or ST slightly low, in two contiguous leads where neither ischaemia nor a secondary cause
+    is shown.
+    """
     if case.has("low_t"):
         return Met(case.found["low_t"].evidence, PROBABLE)
     hits = [n for n in _UPRIGHT if -0.1 < case.lead(n).t_mv <= 0.02 and net(case.lead(n)) > 0.3]
@@ -100,11 +102,12 @@ def ischaemia(case: Case) -> Met | None:
     return Met(facts, PROBABLE if len(both) >= 3 else POSSIBLE, f"ischaemia_{place}" if place else "ischaemia")
 
 
-# QT ----------------------------------------------------------------------------------------------------------------------------
+# QT -------------------------------------------------------------------------------------------------------------------
 
 
 def qtc(case: Case) -> tuple[str, float, Evidence] | None:
-    """QTc in ms: Bazett between 60 and 90/min, else Fridericia (Bazett over-corrects fast and under-corrects slow rates); in wide QRS the part
+    """QTc in ms: Bazett between 60 and 90/min, else Fridericia (Bazett over-corrects fast and under-corrects slow rates); in
+    wide QRS the part
     of QRS above normal is taken off first (Bogossian 2014)."""
     rate, qrs = case.value("rate_bpm"), case.value("qrs_ms")
     name = "qtc_bazett_ms" if 60 <= rate <= 90 else "qtc_fridericia_ms"

@@ -1,6 +1,7 @@
 """Rhythm, ectopy and pacing.
 
-AV = Surawicz 2009 where conduction is meant; rhythm definitions follow the ACC/AHA/HRS key data elements for electrophysiology (Buxton 2006)
+AV = Surawicz 2009 where conduction is meant; rhythm definitions follow the ACC/AHA/HRS key data elements for
+electrophysiology (Buxton 2006)
 and Mason 2007 (AHA/ACC/HRS recommendations, part II: the statement list), part I (Kligfield 2007) for what is measured.
 """
 
@@ -43,11 +44,13 @@ _OTHER = (
 )
 
 
-# Pacing ------------------------------------------------------------------------------------------------------------------------
+# Pacing ---------------------------------------------------------------------------------------------------------------
 
 
 def paced(case: Case) -> Iterator[Met]:
-    """Most beats are classified as paced (a spike before them); atrial where the spike stands before P, ventricular before QRS."""
+    """Most beats are classified as paced (a spike before them); atrial where the spike stands before P, ventricular before
+    QRS.
+    """
     n, spikes = len(case.beats), case.value("spikes")
     if n >= 3 and case.value("n_paced") < 2 and spikes >= 0.7 * n and case.value("p_fraction") >= 0.5:
         facts = [case.fact("spikes", ">= 0.7 per beat, none before QRS")]
@@ -62,7 +65,7 @@ def paced(case: Case) -> Iterator[Met]:
         yield Met((*facts, case.fact("qrs_ms", ">= 120")), name="ventricular_paced")
 
 
-# AF, flutter -------------------------------------------------------------------------------------------------------------------
+# AF, flutter ----------------------------------------------------------------------------------------------------------
 
 
 def atrial_fibrillation(case: Case) -> Met | None:
@@ -89,11 +92,13 @@ def atrial_flutter(case: Case) -> Met | None:
     )
 
 
-# Blocked P waves ---------------------------------------------------------------------------------------------------------------
+# Blocked P waves ------------------------------------------------------------------------------------------------------
 
 
 def _atrial(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Times of all P onsets (s, sorted), PR of each beat (ms, NaN without P), and of each beat the number of lone P since the last beat."""
+    """Times of all P onsets (s, sorted), PR of each beat (ms, NaN without P), and of each beat the number of lone P since the
+    last beat.
+    """
     b = case.beats
     pr = (b.overall[:, QRS_ON] - b.overall[:, P_ON]) * 1000
     lone = b.lone_p_overall[:, 0] if len(b.lone_p_overall) else np.empty(0)
@@ -104,7 +109,9 @@ def _atrial(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _steady(ps: np.ndarray) -> bool:
-    """Whether the P waves march on at one rate: most PP intervals within 15 % of their median (Kusumoto 2018: regular PP tells block from PAC)."""
+    """Whether the P waves march on at one rate: most PP intervals within 15 % of their median (Kusumoto 2018: regular PP
+    tells block from PAC).
+    """
     pp = np.diff(ps)
     return len(pp) >= 3 and float(np.mean(np.abs(pp / np.median(pp) - 1) < 0.15)) >= 0.75
 
@@ -154,7 +161,9 @@ def blocked_pac(case: Case) -> Met | None:
 
 
 def second_degree_av_block(case: Case) -> Iterator[Met]:
-    """A P wave in its place that no QRS follows: PR that grows before it (Mobitz I), stays (Mobitz II), every second one (2:1)."""
+    """A P wave in its place that no QRS follows: PR that grows before it (Mobitz I), stays (Mobitz II), every second one
+    (2:1).
+    """
     if len(case.beats) < 3:
         return
     ps, pr, lone = _atrial(case)
@@ -177,7 +186,7 @@ def second_degree_av_block(case: Case) -> Iterator[Met]:
         yield Met((blocked, shortening), PROBABLE, name="mobitz_2")
 
 
-# Tachycardias and rhythms without sinus P --------------------------------------------------------------------------------------
+# Tachycardias and rhythms without sinus P -----------------------------------------------------------------------------
 
 
 def supraventricular_tachycardia(case: Case) -> Met | None:
@@ -190,7 +199,9 @@ def supraventricular_tachycardia(case: Case) -> Met | None:
 
 
 def ventricular_tachycardia(case: Case) -> Iterator[Met]:
-    """Three or more ventricular beats in a row faster than 100/min; a wide regular tachycardia without P waves is named as such."""
+    """Three or more ventricular beats in a row faster than 100/min; a wide regular tachycardia without P waves is named as
+    such.
+    """
     run = longest_run(case.beats.kinds, VENTRICULAR)
     if len(run) >= 3:
         rate = 60 / float(np.mean(np.diff(case.beats.r[run])))
@@ -254,7 +265,7 @@ def ectopic_atrial_rhythm(case: Case) -> Met | None:
     )
 
 
-# Sinus rhythm ------------------------------------------------------------------------------------------------------------------
+# Sinus rhythm ---------------------------------------------------------------------------------------------------------
 
 
 def sinus(case: Case) -> Iterator[Met]:
@@ -279,7 +290,9 @@ def sinus(case: Case) -> Iterator[Met]:
 
 
 def sinus_arrhythmia(case: Case) -> Met | None:
-    """Sinus rhythm whose longest and shortest RR differ by more than 120 ms and by more than 10 % (normal beats only), changing gradually."""
+    """Sinus rhythm whose longest and shortest RR differ by more than 120 ms and by more than 10 % (normal beats only),
+    changing gradually.
+    """
     rr = case.nn_ms
     if not case.has("sinus_rhythm", "sinus_bradycardia", "sinus_tachycardia") or len(rr) < 4:
         return None
@@ -305,7 +318,7 @@ def undetermined_rhythm(case: Case) -> Met | None:
     return Met((case.fact("p_fraction"), case.fact("rr_irregularity"), case.fact("rate_bpm")))
 
 
-# Ectopy ------------------------------------------------------------------------------------------------------------------------
+# Ectopy ---------------------------------------------------------------------------------------------------------------
 
 
 def _ectopic(case: Case, kind: str, quantity: str) -> Met | None:

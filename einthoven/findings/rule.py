@@ -23,7 +23,9 @@ USABLE_LEAD = 0.3
 
 @dataclass(frozen=True)
 class Met:
-    """A criterion that is met: by which evidence and how surely. `name` where the rule has several, `detail` is added to the text."""
+    """A criterion that is met: by which evidence and how surely. `name` where the rule has several, `detail` is added to the
+    text.
+    """
 
     evidence: tuple[Evidence, ...]
     confidence: str = DEFINITE
@@ -123,7 +125,7 @@ class Case:
             b.kinds[i] == NORMAL == b.kinds[i + 1] and not ((lone > b.r[i]) & (lone < b.r[i + 1])).any()
             for i in range(len(b) - 1)
         ]
-        return b.rr[np.array(keep, bool)] * 1000
+        return np.asarray(b.rr[np.array(keep, bool)] * 1000)
 
 
 _NOTHING = LeadMeasurements()
@@ -141,6 +143,7 @@ def contiguous(leads: Iterable[str], order: tuple[tuple[str, ...], ...]) -> tupl
     return tuple(n for chain in order for n in chain if n in kept)
 
 
-# Neighbours on the chest and, Cabrera's order, around the frontal plane (Wagner 2009, part VI: contiguous leads; -aVR is left out
+# Neighbours on the chest and, Cabrera's order, around the frontal plane (Wagner 2009, part VI: contiguous leads; -aVR is left
+# out
 # because it is not recorded as such).
 CONTIGUOUS = (("V1", "V2", "V3", "V4", "V5", "V6"), ("aVL", "I"), ("II", "aVF", "III"))
