@@ -116,7 +116,12 @@ class PdfPage:
         wide, high = (right - left) * MM, (bottom - top) * MM
         self.operators.append(f"q {self._at(left, bottom)} {_number(wide)} {_number(high)} re W n")
 
+    def shift(self, x: float, y: float) -> None:
+        """What is painted until `unclip` lies x mm further right and y mm further down."""
+        self.operators.append(f"q 1 0 0 1 {_number(x * MM)} {_number(-y * MM)} cm")
+
     def unclip(self) -> None:
+        """Ends the last `clip` or `shift`."""
         self.operators.append("Q")
 
 

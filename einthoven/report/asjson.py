@@ -1,0 +1,157 @@
+"""A Report as JSON: plain values, versioned; docs/report-schema.md explains it, report.schema.json checks it.
+
+NaN is null. Times are seconds from the start of the record, potentials millivolts, and every other name says its unit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.beats.fiducials import FIDUCIALS, Beats
+from einthoven.beats.measurements import Measurements
+from einthoven.findings import Finding
+from einthoven.interpret import Report
+from einthoven.record import Record
+from einthoven.report.limits import limit
+from einthoven.report.words import RESEARCH_ONLY
+from einthoven.signal.quality import Quality
+
+SCHEMA = "einthoven.report/1"
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """The whole report as plain values for json.dumps(allow_nan=False)."""
+    record = report.record
+    return {
+        "schema": SCHEMA,
+        "software": report.software,
+        "created": report.created or None,
+        "disclaimer": RESEARCH_ONLY,
+        "source": {"path": record.source.path, "format": record.source.format, "version": record.source.version},
+        "record": record_json(record),
+        "quality": quality_json(report.quality),
+        "conclusion": report.conclusion,
+        "findings": [finding_json(f) for f in report.findings],
+        **measurements_json(report.measurements, record),
+        "beats": beats_json(report.beats),
+        "warnings": list(report.warnings),
+    }
+
+
+def record_json(record: Record) -> dict[str, Any]:
+    """Leads, length, patient, device, and what the recorder itself measured and said; not the signal."""
+    patient = {k: v for k, v in asdict(record.patient).items() if k != "extra"}
+    return {
+        "leads": list(record.leads),
+        "derived_leads": list(record.derived),
+        "fs_hz": record.fs,
+        "duration_s": record.duration,
+        "start": record.start.isoformat() if record.start else None,
+        "patient": {**{k: _plain(v) for k, v in patient.items()}, "extra": dict(record.patient.extra)},
+        "device": {k: _plain(v) for k, v in asdict(record.device).items()},
+        "machine": {
+            "measurements": {k: number(v) for k, v in record.machine.items()},
+            "statements": list(record.statements),
+            "codes": list(record.codes),
+        },
+    }
+
+
+def quality_json(quality: Quality) -> dict[str, Any]:
+    """Score, readability and flags of the record and of each lead."""
+    leads = {
+        name: {
+            "score": number(q.score),
+            "flags": list(q.flags),
+            "noise_uv": number(q.noise_uv),
+            "mains_uv": number(q.mains_uv),
+            "wander_uv": number(q.wander_uv),
+        }
+        for name, q in quality.leads.items()
+    }
+    return {"score": number(quality.score), "readable": quality.readable, "flags": list(quality.flags), "leads": leads}
+
+
+def finding_json(finding: Finding) -> dict[str, Any]:
+    """A finding with its evidence and codes."""
+    evidence = [
+        {
+            "measurement": e.measurement,
+            "value": number(e.value),
+            "unit": e.unit,
+            "threshold": e.threshold,
+            "leads": list(e.leads),
+            "beats": [int(b) for b in e.beats],
+        }
+        for e in finding.evidence
+    ]
+    return {
+        "name": finding.name,
+        "text": finding.text,
+        "group": finding.group,
+        "confidence": finding.confidence,
+        "severity": finding.severity,
+        "scp": finding.scp,
+        "snomed": finding.snomed,
+        "probability": None if finding.probability is None else number(finding.probability),
+        "calibrated": finding.calibrated,
+        "source": finding.source,
+        "evidence": evidence,
+    }
+
+
+def measurements_json(measurements: Measurements, record: Record | None = None) -> dict[str, Any]:
+    """`measurements` and `leads`: every quantity with unit, definition and beats (and limits, where the record is given)."""
+    out: dict[str, Any] = {}
+    for name, q in measurements.quantities.items():
+        out[name] = {
+            "value": number(q.value),
+            "unit": q.unit,
+            "definition": q.definition,
+            "beats": [int(b) for b in q.beats],
+            "why_not": q.why or None,
+        }
+        bounds = limit(name, record.patient) if record is not None else None
+        if bounds:
+            low, high = (None if math.isinf(v) else v for v in (bounds.low, bounds.high))
+            out[name]["limits"] = {"low": low, "high": high, "source": bounds.source, "mark": bounds.mark(q.value) or None}
+    leads = {lead: {f.name: _plain(getattr(m, f.name)) for f in fields(m)} for lead, m in measurements.leads.items()}
+    return {"measurements": out, "leads": leads}
+
+
+def beats_json(beats: Beats) -> dict[str, Any]:
+    """Fiducials in seconds: over all leads and of each lead, columns as in `fiducials`; lone P waves (onset, peak, offset)."""
+    return {
+        "fiducials": list(FIDUCIALS),
+        "kinds": list(beats.kinds),
+        "overall": _table(beats.overall),
+        "leads": {lead: _table(beats.times[:, j]) for j, lead in enumerate(beats.leads)},
+        "lone_p": _table(beats.lone_p_overall),
+    }
+
+
+def number(value: float) -> float | int | None:
+    """A JSON number with six significant digits at most; None for NaN and infinities."""
+    value = float(value)
+    if not math.isfinite(value):
+        return None
+    return int(value) if value == int(value) and abs(value) < 1e15 else float(f"{value:.6g}")
+
+
+def _table(values: NDArray[np.float64]) -> list[list[float | int | None]]:
+    """Seconds to a tenth of a millisecond."""
+    return [[None if v != v else round(v, 4) for v in row] for row in np.asarray(values, np.float64).tolist()]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return number(value)

@@ -1,0 +1,268 @@
+"""A Report as one HTML page that needs nothing else: no script, no font, no picture from elsewhere. Prints on A4.
+
+The trace is an inline SVG from the same Page as the PNG and the PDF. Every word that came from a file is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from einthoven.beats.measurements import LeadMeasurements, Measurements
+from einthoven.beats.median import MedianBeats, median_beats
+from einthoven.findings import Finding
+from einthoven.interpret import Report
+from einthoven.paper.page import Page
+from einthoven.paper.render import prepare
+from einthoven.paper.vector import to_svg
+from einthoven.report.limits import ADULT_YEARS, limit
+from einthoven.report.median import median_page
+from einthoven.report.words import (
+    GROUPS,
+    MAIN,
+    MORE,
+    RESEARCH_ONLY,
+    evidence_words,
+    figure,
+    machine_value,
+    patient_words,
+    provenance,
+    title,
+    unit,
+)
+
+TOLERANCE_MM = 0.02  # of the traces: a fifteenth of the pen
+SHEET = (279.4, 165.0)  # of the trace, mm: 10 s at 25 mm/s, and A4 landscape holds it
+
+# Columns of the table of leads: (heading, LeadMeasurements field).
+_LEAD_COLUMNS = (
+    ("P", "p_mv"), ("Q", "q_mv"), ("Q ms", "q_ms"), ("R", "r_mv"), ("S", "s_mv"), ("R'", "r2_mv"), ("S'", "s2_mv"),
+    ("QRS ms", "qrs_ms"), ("R peak ms", "r_peak_time_ms"), ("ST J", "st_j_mv"), ("J+60", "st_j60_mv"), ("J+80", "st_j80_mv"),
+    ("T", "t_mv"), ("T neg.", "t_negative_mv"), ("Noise µV", "noise_uv"),
+)  # fmt: skip
+
+_STYLE = """
+:root{color-scheme:light dark;--ink:#1b1d22;--soft:#5c626c;--line:#d9dce1;--card:#fff;--back:#f4f5f7;--critical:#a4000f;
+--abnormal:#b45309;--minor:#5b6472;--normal:#1f7a3d;--mark:#b42318;--markback:#fdecea}
+@media (prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a5acb8;--line:#3b4049;--card:#1f2227;--back:#15171a;
+--critical:#ff7b84;--abnormal:#f5a95b;--minor:#aab2bf;--normal:#6fcf8e;--mark:#ff9a90;--markback:#43201d}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--back);color:var(--ink);font:15px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,Helvetica,Arial,sans-serif}
+main{max-width:1180px;margin:0 auto;padding:20px}
+header{display:flex;flex-wrap:wrap;gap:4px 24px;align-items:baseline;margin-bottom:12px}
+h1{font-size:1.35rem;margin:0}h2{font-size:1.02rem;margin:0 0 8px}
+.who{font-weight:600}.soft,header time{color:var(--soft)}
+section,figure{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:14px 18px;margin:0 0 14px}
+figure{padding:8px}figure svg{display:block;width:100%;height:auto;border-radius:4px}
+figcaption{color:var(--soft);font-size:.85rem;padding:6px 4px 0}
+.conclusion p{font-size:1.12rem;margin:0 0 10px}
+.chips{list-style:none;display:flex;flex-wrap:wrap;gap:6px;margin:0;padding:0}
+.chips li{border:1px solid currentColor;border-radius:999px;padding:1px 11px;font-size:.9rem;font-weight:600}
+.critical{color:var(--critical)}.abnormal{color:var(--abnormal)}.minor{color:var(--minor)}.normal{color:var(--normal)}
+.undetermined{color:var(--soft)}
+.columns{display:grid;grid-template-columns:minmax(0,1.25fr) minmax(0,1fr);gap:14px;align-items:start}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+th,td{text-align:left;padding:4px 8px 4px 0;vertical-align:top;border-bottom:1px solid var(--line)}
+tr:last-child>*{border-bottom:0}thead th{color:var(--soft);font-weight:600;font-size:.84rem}
+tbody th{font-weight:500}td.n,th.n{text-align:right;padding-right:10px;white-space:nowrap}
+td.out{color:var(--mark);background:var(--markback);font-weight:700}
+.finding>th{font-weight:650}.evidence{margin:0;padding:0;list-style:none;font-size:.92rem}
+.source{color:var(--soft);font-size:.82rem;font-weight:400}
+.scroll{overflow-x:auto}.leads td,.leads th{padding:2px 6px 2px 0;font-size:.84rem}
+details{margin-top:6px}summary{cursor:pointer;color:var(--soft)}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:3px 16px;margin:0}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
+ul.plain{margin:0;padding-left:18px}
+footer{color:var(--soft);font-size:.85rem;text-align:center;padding:6px 0 16px}
+@media (max-width:800px){.columns{grid-template-columns:1fr}}
+@page{size:A4 landscape;margin:8mm}
+@media print{:root{color-scheme:light;--ink:#000;--soft:#444;--line:#bbb;--card:#fff;--back:#fff;--critical:#a4000f;
+--abnormal:#8a3c00;--minor:#444;--normal:#14532d;--mark:#a4000f;--markback:#fff}
+body{font-size:9.5pt;print-color-adjust:exact;-webkit-print-color-adjust:exact}main{max-width:none;padding:0}
+section,figure{border:0;padding:0;margin:0 0 4mm;break-inside:avoid}section.findings,section.measured{break-inside:auto}
+tr{break-inside:avoid}figure svg{width:var(--wide);max-width:none}
+details::details-content{content-visibility:visible;block-size:auto}summary{display:none}}
+"""
+
+
+def to_html(report: Report) -> str:
+    """The report as one self-contained page."""
+    record = report.record
+    who = patient_words(record) or "Patient not named"
+    time = f'<time datetime="{record.start.isoformat()}">{record.start:%Y-%m-%d %H:%M}</time>' if record.start else ""
+    body = [
+        f'<header><h1>ECG report</h1><span class="who">{escape(who)}</span>{time}<span class="soft">{escape(RESEARCH_ONLY)}</span></header>',
+        _conclusion(report),
+        _trace(report),
+        '<div class="columns">',
+        _findings(report.findings),
+        f"<div>{_measurements(report)}{_machine(report)}</div>",
+        "</div>",
+        _median(report),
+        _leads(report.measurements),
+        _quality(report),
+        _provenance(report),
+        f"<footer>{escape(report.software)} · {escape(RESEARCH_ONLY)}</footer>",
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+        f'<meta name="generator" content="{escape(report.software)}">\n<title>ECG report</title>\n<style>{_STYLE}</style>\n'
+        "</head>\n<body>\n<main>\n" + "\n".join(part for part in body if part) + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _conclusion(report: Report) -> str:
+    chips = [f for f in report.findings if f.group != "summary" and f.confidence != "cannot be determined"]
+    items = "".join(f'<li class="{_severity(f)}">{escape(f.text)}{_sure(f)}</li>' for f in chips)
+    shown = f'<ul class="chips">{items}</ul>' if items else ""
+    return f'<section class="conclusion" aria-label="Conclusion"><p>{escape(report.conclusion)}</p>{shown}</section>'
+
+
+def _trace(report: Report) -> str:
+    page = prepare(report.record, header=False, software="", size=SHEET)
+    svg = to_svg(report.record, page, tolerance=TOLERANCE_MM, inline=True)
+    notes = "; ".join((f"{page.speed:g} mm/s, {page.gain:g} mm/mV, true to size in print", *page.notes))
+    return _figure("trace", svg, page, notes)
+
+
+def _figure(name: str, svg: str, page: Page, caption: str) -> str:
+    """A page as a figure: as wide as its place on a screen, its true width in print."""
+    return f'<figure class="{name}" style="--wide:{page.size[0]:g}mm">{svg}<figcaption>{escape(caption)}</figcaption></figure>'
+
+
+def _findings(findings: Sequence[Finding]) -> str:
+    if not findings:
+        return '<section class="findings"><h2>Findings</h2><p>No statement can be made.</p></section>'
+    rows = []
+    for f in findings:
+        evidence = "".join(
+            f"<li>{escape(what)} <strong>{escape(value)}</strong>{f' ({escape(held)})' if held else ''}</li>"
+            for what, value, held in map(evidence_words, f.evidence)
+        )
+        source = f'<div class="source">{escape(f.source)}</div>' if f.source else ""
+        codes = ", ".join(t for t in (f"SCP {f.scp}" if f.scp else "", f"SNOMED CT {f.snomed}" if f.snomed else "") if t)
+        group = escape(GROUPS.get(f.group, f.group))
+        rows.append(
+            f'<tr class="finding"><th scope="row" class="{_severity(f)}">{escape(f.text)}'
+            f'<div class="source">{group}{_sure(f)}{f" · {escape(codes)}" if codes else ""}</div></th>'
+            f'<td><ul class="evidence">{evidence}</ul>{source}</td></tr>'
+        )
+    return (
+        '<section class="findings"><h2>Findings and their evidence</h2><table><thead><tr><th scope="col">Finding</th>'
+        f'<th scope="col">Evidence (limit)</th></tr></thead><tbody>{"".join(rows)}</tbody></table></section>'
+    )
+
+
+def _measurements(report: Report) -> str:
+    record = report.record
+    own = {n: machine_value(record, n) for n in (*MAIN, *MORE)}
+    compared = any(v == v for v in own.values())
+
+    def rows(names: Iterable[str], every: bool) -> str:
+        out = []
+        for name in names:
+            q = report.measurements.quantities.get(name)
+            if q is None or (not every and q.value != q.value):
+                continue
+            bounds = limit(name, record.patient)
+            mark = bounds.mark(q.value) if bounds else ""
+            value = f"{figure(q.value)} {unit(q.unit)}".strip() if q.value == q.value else "–"
+            arrow = {"high": " ▲", "low": " ▼", "": ""}[mark]
+            spoken = f' aria-label="{escape(value)}, {mark}"' if mark else ""
+            why = f'<div class="source">{escape(q.why)}</div>' if q.why else ""
+            machine = f'<td class="n">{figure(own[name]) if own[name] == own[name] else ""}</td>' if compared else ""
+            out.append(
+                f'<tr><th scope="row" title="{escape(q.definition)}">{escape(title(name))}{why}</th>'
+                f'<td class="n{" out" if mark else ""}"{spoken}>{escape(value)}{arrow}</td>'
+                f'<td class="n soft">{bounds if bounds else ""}</td>{machine}</tr>'
+            )
+        return "".join(out)
+
+    head = '<th scope="col"></th><th scope="col" class="n">Measured</th><th scope="col" class="n">Adult limits</th>'
+    head += '<th scope="col" class="n">Recorder</th>' if compared else ""
+    child = record.patient.age is not None and record.patient.age < ADULT_YEARS
+    note = f'<p class="source">Limits are not marked under {ADULT_YEARS} years.</p>' if child else ""
+    more = rows(MORE, False)
+    folded = f"<details><summary>More measurements</summary><table><tbody>{more}</tbody></table></details>" if more else ""
+    return (
+        f'<section class="measured"><h2>Measurements</h2><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows(MAIN, True)}</tbody></table>{note}{folded}</section>"
+    )
+
+
+def _machine(report: Report) -> str:
+    if not report.record.statements:
+        return ""
+    items = "".join(f"<li>{escape(s)}</li>" for s in report.record.statements)
+    return f'<section><h2>What the recorder said</h2><ul class="plain">{items}</ul></section>'
+
+
+def median_of(report: Report) -> MedianBeats | None:
+    """The report's median beat with its fiducials; None where there is none."""
+    if isinstance(report.median, MedianBeats):
+        return report.median or None
+    if not len(report.beats):
+        return None
+    return median_beats(report.record, report.beats) or None
+
+
+def _median(report: Report) -> str:
+    median = median_of(report)
+    if median is None:
+        return ""
+    record, page, beats = median_page(median)
+    svg = to_svg(record, page, fiducials=beats, tolerance=TOLERANCE_MM, inline=True)
+    told = (
+        f"Median of {len(median.beats)} beats, {page.speed:g} mm/s, {page.gain:g} mm/mV. "
+        "Shaded: P blue, QRS yellow, T green. Ticks: J and J + 60 ms."
+    )
+    return _figure("median", svg, page, told)
+
+
+def _leads(measurements: Measurements) -> str:
+    if not measurements.leads:
+        return ""
+    head = "".join(f'<th scope="col" class="n">{escape(name)}</th>' for name, _ in _LEAD_COLUMNS)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(lead)}{" (QS)" if m.qs else ""}</th>'
+        + "".join(f'<td class="n">{_cell(m, field)}</td>' for _, field in _LEAD_COLUMNS)
+        + "</tr>"
+        for lead, m in measurements.leads.items()
+    )
+    return (
+        '<section class="leads"><h2>Leads</h2><details><summary>Amplitudes (mV) and durations of every lead</summary>'
+        f'<div class="scroll"><table><thead><tr><th scope="col">Lead</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        "</details></section>"
+    )
+
+
+def _cell(m: LeadMeasurements, field: str) -> str:
+    value = float(getattr(m, field))
+    if value != value:
+        return "–"
+    return f"{value:.2f}".replace("-0.00", "0.00") if field.endswith("_mv") else f"{value:.0f}"
+
+
+def _quality(report: Report) -> str:
+    q = report.quality
+    words = {"good": "can be read", "limited": "can be read with limits", "unreadable": "cannot be read"}
+    lines = [f"The signal {words.get(q.readable, q.readable)} (score {q.score:.2f} of 1)."]
+    lines += [f"Record: {', '.join(q.flags)}"] if q.flags else []
+    lines += [f"{lead}: {', '.join(lq.flags)}" for lead, lq in q.leads.items() if lq.flags]
+    items = "".join(f"<li>{escape(line)}</li>" for line in (*lines, *report.warnings))
+    return f'<section><h2>Quality and warnings</h2><ul class="plain">{items}</ul></section>'
+
+
+def _provenance(report: Report) -> str:
+    pairs = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in provenance(report))
+    return f"<section><h2>Where this comes from</h2><dl>{pairs}</dl></section>"
+
+
+def _severity(finding: Finding) -> str:
+    known = finding.severity in ("normal", "minor", "abnormal", "critical")
+    return "undetermined" if finding.confidence == "cannot be determined" or not known else finding.severity
+
+
+def _sure(finding: Finding) -> str:
+    return "" if finding.confidence == "definite" else f" ({escape(finding.confidence)})"

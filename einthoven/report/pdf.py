@@ -1,0 +1,242 @@
+"""A Report as PDF, A4 landscape: the trace at true size with conclusions on top, then findings, measurements and median beats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from einthoven.findings import Finding
+from einthoven.interpret import Report
+from einthoven.paper.header import fit, wrap
+from einthoven.paper.page import A4
+from einthoven.paper.pdf import PdfPage, text_width, write_pdf
+from einthoven.paper.render import prepare
+from einthoven.paper.vector import paint
+from einthoven.report.html import median_of
+from einthoven.report.limits import limit
+from einthoven.report.median import median_page
+from einthoven.report.words import (
+    GROUPS,
+    MAIN,
+    MORE,
+    RESEARCH_ONLY,
+    conclusions,
+    evidence_words,
+    figure,
+    machine_value,
+    patient_words,
+    provenance,
+    title,
+    unit,
+)
+
+_INK, _SOFT, _RULE, _RED = (20, 22, 28), (95, 100, 108), (205, 208, 213), (164, 0, 15)
+_COLOURS = {"critical": (164, 0, 15), "abnormal": (160, 72, 0), "minor": (70, 76, 86), "normal": (22, 101, 52)}
+_LEFT, _RIGHT, _TOP, _BOTTOM = 14.0, 283.0, 16.0, 198.0
+_BODY, _SMALL, _LEADING = 2.9, 2.4, 4.0
+
+
+def to_pdf(report: Report) -> bytes:
+    """The report's pages as a PDF file: the trace, then as many pages as findings and measurements need (mostly one)."""
+    record = report.record
+    page = prepare(record, size=A4, measurements=report.measurements, conclusions=conclusions(report), software=report.software)
+    first = PdfPage(*A4)
+    paint(first, record, page)
+    sheets = [first, *_Writer(report).write()]
+    for i, sheet in enumerate(sheets[1:], 2):
+        foot = f"{report.software} · {RESEARCH_ONLY}"
+        sheet.text(_LEFT, 205, _SMALL, foot, colour=_SOFT)
+        sheet.text(_RIGHT, 205, _SMALL, f"{i} / {len(sheets)}", anchor="end", colour=_SOFT)
+    return write_pdf(sheets, title="ECG report", producer=report.software)
+
+
+class _Writer:
+    """Two columns that flow over pages: findings on the left, measurements on the right; then median beats and provenance."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.sheets: list[PdfPage] = []
+
+    def write(self) -> list[PdfPage]:
+        self._sheet()
+        middle = 170.0
+        left = self._flow(0, _TOP + 8, _LEFT, middle - 8, self._findings)
+        right = self._flow(0, _TOP + 8, middle, _RIGHT, self._measurements)
+        at = max(left, right)
+        at = self._median(at)
+        self._flow(*at, _LEFT, _RIGHT, self._rest)
+        return self.sheets
+
+    def _sheet(self) -> PdfPage:
+        sheet = PdfPage(*A4)
+        record = self.report.record
+        started = record.start.strftime("%Y-%m-%d %H:%M") if record.start else ""
+        head = "   ".join(t for t in (patient_words(record), started) if t)
+        sheet.text(_LEFT, _TOP - 3, 3.6, "ECG report", bold=True, colour=_INK)
+        sheet.text(_RIGHT, _TOP - 3, _BODY, fit(head, _BODY, 200), anchor="end", colour=_INK)
+        sheet.lines([((_LEFT, _RIGHT), (_TOP, _TOP))], 0.3, _INK)
+        self.sheets.append(sheet)
+        return sheet
+
+    def _flow(
+        self, number: int, y: float, left: float, right: float, blocks: Callable[[float], list[_Block]]
+    ) -> tuple[int, float]:
+        """Blocks one below the other from page `number` (after the trace) at `y`. Returns where the next thing may begin."""
+        for block in blocks(right - left):
+            if y + block.height > _BOTTOM and y > _TOP + 10:
+                number, y = number + 1, _TOP + 8
+            while len(self.sheets) <= number:
+                self._sheet()
+            block.paint(self.sheets[number], left, y)
+            y += block.height
+        return number, y
+
+    def _findings(self, width: float) -> list[_Block]:
+        blocks = [_heading("Findings and their evidence")]
+        if not self.report.findings:
+            blocks.append(_Block().line(0, _BODY, "No statement can be made."))
+        for f in self.report.findings:
+            block = _Block()
+            colour = _COLOURS.get(f.severity, _INK) if f.confidence != "cannot be determined" else _SOFT
+            sure = "" if f.confidence == "definite" else f" ({f.confidence})"
+            for line in wrap(f.text + sure, _BODY, width - 34):
+                block.line(0, _BODY, line, bold=True, colour=colour)
+            block.aside(width, _SMALL, _codes(f))
+            for what, value, held in map(evidence_words, f.evidence):
+                for line in wrap(f"{what} {value}" + (f" ({held})" if held else ""), _BODY, width - 4):
+                    block.line(4, _BODY, line)
+            for line in wrap(f.source, _SMALL, width - 4):
+                block.line(4, _SMALL, line, colour=_SOFT, leading=3.3)
+            block.height += 1.6
+            blocks.append(block)
+        return blocks
+
+    def _measurements(self, width: float) -> list[_Block]:
+        report = self.report
+        own = {n: machine_value(report.record, n) for n in (*MAIN, *MORE)}
+        compared = any(v == v for v in own.values())
+        at_value, at_limit, at_own = 0.56 * width, 0.8 * width, width
+        head = _Block()
+        head.line(0, _SMALL, "", colour=_SOFT)
+        head.more(at_value, _SMALL, "measured", anchor="end", colour=_SOFT)
+        head.more(at_limit, _SMALL, "adult limits", anchor="end", colour=_SOFT)
+        if compared:
+            head.more(at_own, _SMALL, "recorder", anchor="end", colour=_SOFT)
+        blocks = [_heading("Measurements"), head]
+        for name in (*MAIN, *MORE):
+            q = report.measurements.quantities.get(name)
+            if q is None or (name in MORE and q.value != q.value):
+                continue
+            bounds = limit(name, report.record.patient)
+            mark = bounds.mark(q.value) if bounds else ""
+            small = name in MORE
+            size = _SMALL if small else _BODY
+            block = _Block().line(0, size, title(name), leading=3.4 if small else _LEADING, colour=_SOFT if small else _INK)
+            value = f"{figure(q.value)} {unit(q.unit)}".strip() + (f" {mark}" if mark else "")
+            block.more(at_value, size, value, bold=bool(mark), anchor="end", colour=_RED if mark else _INK)
+            if bounds:
+                block.more(at_limit, size, str(bounds), anchor="end", colour=_SOFT)
+            if own[name] == own[name]:
+                block.more(at_own, size, figure(own[name]), anchor="end")
+            if q.value != q.value and q.why:
+                block.more(at_value + 3, _SMALL, fit(q.why, _SMALL, width - at_value - 3), colour=_SOFT)
+            blocks.append(block)
+        if report.record.statements:
+            blocks += [_gap(), _heading("What the recorder said")]
+            blocks += [_Block().line(0, _BODY, line) for s in report.record.statements for line in wrap(s, _BODY, width)]
+        return blocks
+
+    def _median(self, at: tuple[int, float]) -> tuple[int, float]:
+        median = median_of(self.report)
+        if median is None:
+            return at
+        record, page, beats = median_page(median, _RIGHT - _LEFT + 10, 25.0)
+        number, y = at
+        height = page.size[1] + 2
+        if y + height > _BOTTOM:
+            number, y = number + 1, _TOP + 8
+        while len(self.sheets) <= number:
+            self._sheet()
+        sheet = self.sheets[number]
+        told = (
+            f"Median of {len(median.beats)} beats, {page.speed:g} mm/s, {page.gain:g} mm/mV. "
+            "Shaded: P blue, QRS yellow, T green. Ticks: J and J + 60 ms."
+        )
+        sheet.text(_LEFT, y + 3, _SMALL, told, colour=_SOFT)
+        sheet.shift(_LEFT - page.grid.left, page.size[1] - A4[1] + A4[1] - page.size[1] + y + 4 - page.grid.top)
+        canvas = PdfPage(*page.size)
+        canvas.size = A4  # painted from the same upper left corner as the sheet
+        paint(canvas, record, page, fiducials=beats)
+        sheet.operators += canvas.operators
+        sheet.unclip()
+        return number, y + page.grid.height + 8
+
+    def _rest(self, width: float) -> list[_Block]:
+        report = self.report
+        q = report.quality
+        lines = [f"Signal: {q.readable} (score {q.score:.2f} of 1)" + (f"; {', '.join(q.flags)}" if q.flags else "")]
+        lines += [f"{lead}: {', '.join(lq.flags)}" for lead, lq in q.leads.items() if lq.flags]
+        lines += report.warnings
+        blocks = [_gap(), _heading("Quality, warnings and provenance")]
+        for text in (*lines, *(f"{name}: {value}" for name, value in provenance(report))):
+            blocks += [_Block().line(0, _SMALL, line, leading=3.3) for line in wrap(text, _SMALL, width)]
+        return blocks
+
+
+class _Block:
+    """Lines of text that stay together; heights grow as they are added."""
+
+    def __init__(self) -> None:
+        self.height = 0.0
+        self.parts: list[tuple[float, float, float, str, bool, str, tuple[int, int, int]]] = []
+
+    def line(
+        self,
+        x: float,
+        size: float,
+        text: str,
+        *,
+        bold: bool = False,
+        colour: tuple[int, int, int] = _INK,
+        leading: float = _LEADING,
+    ) -> _Block:
+        self.parts.append((x, self.height + leading * 0.75, size, text, bold, "start", colour))
+        self.height += leading
+        return self
+
+    def more(
+        self,
+        x: float,
+        size: float,
+        text: str,
+        *,
+        bold: bool = False,
+        anchor: str = "start",
+        colour: tuple[int, int, int] = _INK,
+    ) -> None:
+        """More text on the line last begun."""
+        self.parts.append((x, self.parts[-1][1], size, text, bold, anchor, colour))
+
+    def aside(self, x: float, size: float, text: str) -> None:
+        """Text that ends at x on the block's first line."""
+        self.parts.append((x, self.parts[0][1], size, text, False, "end", _SOFT))
+
+    def paint(self, sheet: PdfPage, left: float, top: float) -> None:
+        for x, y, size, text, bold, anchor, colour in self.parts:
+            if text:
+                sheet.text(left + x, top + y, size, text, bold=bold, anchor=anchor, colour=colour)
+
+
+def _heading(text: str) -> _Block:
+    return _Block().line(0, 3.3, text, bold=True, leading=6.0)
+
+
+def _gap() -> _Block:
+    block = _Block()
+    block.height = 2.5
+    return block
+
+
+def _codes(f: Finding) -> str:
+    codes = (GROUPS.get(f.group, f.group), f"SCP {f.scp}" if f.scp else "", f"SNOMED {f.snomed}" if f.snomed else "")
+    text = " · ".join(t for t in codes if t)
+    return text if text_width(text, _SMALL) < 60 else f.scp or ""

@@ -1,0 +1,69 @@
+"""A Report as plain text: for terminals, logs and systems that take nothing else."""
+
+from __future__ import annotations
+
+import textwrap
+
+from einthoven.beats.measurements import Measurements
+from einthoven.interpret import Report
+from einthoven.record import Patient
+from einthoven.report.limits import limit
+from einthoven.report.words import (
+    MAIN,
+    MORE,
+    RESEARCH_ONLY,
+    evidence_words,
+    figure,
+    machine_value,
+    patient_words,
+    provenance,
+    title,
+    unit,
+)
+
+_WIDE = 100
+
+
+def to_text(report: Report) -> str:
+    """Conclusion, findings with their evidence, measurements, the recorder's own words, quality and warnings."""
+    record = report.record
+    started = record.start.strftime("%Y-%m-%d %H:%M") if record.start else ""
+    parts = ["  ".join(t for t in ("ECG", patient_words(record), started) if t), ""]
+    parts += [*_wrap(report.conclusion), ""]
+    for f in report.findings:
+        sure = "" if f.confidence == "definite" else f" ({f.confidence})"
+        parts += _wrap(f"{f.text}{sure}", "  - ", "    ")
+        for what, value, against in map(evidence_words, f.evidence):
+            parts += _wrap(f"{what} {value}" + (f" ({against})" if against else ""), "      ", "      ")
+    parts += ["", measurements_text(report.measurements, record.patient)]
+    told = [
+        f"{title(n)} {figure(machine_value(record, n))}" for n in MAIN if machine_value(record, n) == machine_value(record, n)
+    ]
+    if told or record.statements:
+        parts += ["", "The recorder's own:"]
+        parts += _wrap(", ".join(told), "  ", "  ") if told else []
+        parts += [line for s in record.statements for line in _wrap(s, "  ", "    ")]
+    flags = ", ".join(report.quality.flags)
+    parts += ["", f"Signal: {report.quality.readable}" + (f" ({flags})" if flags else "")]
+    parts += [line for w in report.warnings for line in _wrap(w, "  ! ", "    ")]
+    parts += ["", *(f"{name}: {value}" for name, value in provenance(report)), RESEARCH_ONLY]
+    return "\n".join(parts)
+
+
+def measurements_text(measurements: Measurements, patient: Patient | None = None) -> str:
+    """The measurements, one a line, those outside the adult limits marked."""
+    patient = patient or Patient()
+    lines = []
+    for name in (*MAIN, *MORE, *(n for n in measurements.quantities if n not in MAIN and n not in MORE)):
+        q = measurements.quantities.get(name)
+        if q is None or (name not in MAIN and q.value != q.value):
+            continue
+        bounds = limit(name, patient)
+        mark = bounds.mark(q.value) if bounds else ""
+        note = f"{mark}, normal {bounds}" if mark else q.why
+        lines.append(f"  {title(name):<32}{figure(q.value):>7} {unit(q.unit):<5} {note}".rstrip())
+    return "\n".join(lines)
+
+
+def _wrap(text: str, first: str = "", rest: str = "") -> list[str]:
+    return textwrap.wrap(text, _WIDE, initial_indent=first, subsequent_indent=rest) or [first.rstrip()]
