@@ -23,14 +23,14 @@ SUFFIXES = {
 def save(report: Report, path: str | Path, format: str | None = None) -> None:
     """Writes a report as "json", "fhir", "html", "pdf" or "text", by default as the suffix says (.fhir.json is FHIR).
 
-    Raises EcgError for a suffix or format that is none of these and where the file cannot be written. It appears whole or not at all.
+    Raises EcgError for a suffix or format that is none of these, and where the file cannot be written. The file appears whole
+    or not at all.
     """
     path = Path(path)
     chosen = format or next((kind for suffix, kind in SUFFIXES.items() if path.name.lower().endswith(suffix)), None)
-    if chosen not in SUFFIXES.values():
-        raise EcgError(
-            f"a report is written as {', '.join(SUFFIXES)}, not {format or path.suffix or 'without a suffix'}", path=path
-        )
+    if chosen is None or chosen not in SUFFIXES.values():
+        asked = format or path.suffix or "without a suffix"
+        raise EcgError(f"a report is written as {', '.join(SUFFIXES)}, not {asked}", path=path)
     data = to_bytes(report, chosen)
     with replacing(path) as draft:
         draft.write_bytes(data)

@@ -47,7 +47,8 @@ _STYLE = """
 @media (prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a5acb8;--line:#3b4049;--card:#1f2227;--back:#15171a;
 --critical:#ff7b84;--abnormal:#f5a95b;--minor:#aab2bf;--normal:#6fcf8e;--mark:#ff9a90;--markback:#43201d}}
 *{box-sizing:border-box}
-body{margin:0;background:var(--back);color:var(--ink);font:15px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,Helvetica,Arial,sans-serif}
+body{margin:0;background:var(--back);color:var(--ink);
+font:15px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,Helvetica,Arial,sans-serif}
 main{max-width:1180px;margin:0 auto;padding:20px}
 header{display:flex;flex-wrap:wrap;gap:4px 24px;align-items:baseline;margin-bottom:12px}
 h1{font-size:1.35rem;margin:0}h2{font-size:1.02rem;margin:0 0 8px}
@@ -70,7 +71,8 @@ td.out{color:var(--mark);background:var(--markback);font-weight:700}
 .source{color:var(--soft);font-size:.82rem;font-weight:400}
 .scroll{overflow-x:auto}.leads td,.leads th{padding:2px 6px 2px 0;font-size:.84rem}
 details{margin-top:6px}summary{cursor:pointer;color:var(--soft)}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:3px 16px;margin:0}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:3px 16px;margin:0}
+dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 ul.plain{margin:0;padding-left:18px}
 footer{color:var(--soft);font-size:.85rem;text-align:center;padding:6px 0 16px}
 @media (max-width:800px){.columns{grid-template-columns:1fr}}
@@ -90,7 +92,8 @@ def to_html(report: Report) -> str:
     who = patient_words(record) or "Patient not named"
     time = f'<time datetime="{record.start.isoformat()}">{record.start:%Y-%m-%d %H:%M}</time>' if record.start else ""
     body = [
-        f'<header><h1>ECG report</h1><span class="who">{escape(who)}</span>{time}<span class="soft">{escape(RESEARCH_ONLY)}</span></header>',
+        f'<header><h1>ECG report</h1><span class="who">{escape(who)}</span>{time}',
+        f'<span class="soft">{escape(RESEARCH_ONLY)}</span></header>',
         _conclusion(report),
         _trace(report),
         '<div class="columns">',

@@ -1,4 +1,4 @@
-"""The median beat of every lead on a small sheet of its own, at 50 mm/s, with P, QRS and T shaded and J and J + 60 ms ticked."""
+"""The median beat of every lead on a small sheet at 50 mm/s, with P, QRS and T shaded and J and J + 60 ms ticked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Report as PDF, A4 landscape: the trace at true size with conclusions on top, then findings, measurements and median beats."""
+"""A Report as PDF, A4 landscape: the trace at true size, then findings, measurements and median beats."""
 
 from __future__ import annotations
 
@@ -162,11 +162,8 @@ class _Writer:
             "Shaded: P blue, QRS yellow, T green. Ticks: J and J + 60 ms."
         )
         sheet.text(_LEFT, y + 3, _SMALL, told, colour=_SOFT)
-        sheet.shift(_LEFT - page.grid.left, page.size[1] - A4[1] + A4[1] - page.size[1] + y + 4 - page.grid.top)
-        canvas = PdfPage(*page.size)
-        canvas.size = A4  # painted from the same upper left corner as the sheet
-        paint(canvas, record, page, fiducials=beats)
-        sheet.operators += canvas.operators
+        sheet.shift(_LEFT - page.grid.left, y + 4 - page.grid.top)
+        paint(sheet, record, page, fiducials=beats)
         sheet.unclip()
         return number, y + page.grid.height + 8
 

@@ -1,4 +1,4 @@
-"""How a report names and writes what it holds: names of measurements, figures with their unit, lines about patient and device."""
+"""How a report names and writes what it holds: names of measurements, figures, lines about patient and device."""
 
 from __future__ import annotations
 
