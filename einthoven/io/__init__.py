@@ -61,10 +61,13 @@ def read(source: Input, *, fs: float | None = None, unit: str | None = None, for
     """
     file = open_file(source)
     row = _row(file, format)
-    record = row.read(file, Options(fs, unit)) if fs or unit else row.read(file, _PLAIN)
-    if record.source.format is not None:  # an archive: its entry is finished already
-        return record
-    return _said(finish(record, file, row.name), fs)
+    try:
+        record = row.read(file, Options(fs, unit)) if fs or unit else row.read(file, _PLAIN)
+        if record.source.format is not None:  # an archive: its entry is finished already
+            return record
+        return _said(finish(record, file, row.name), fs)
+    except EcgError as error:  # many a fault is found by code that does not know the file
+        raise error.at(file.path) from error.__cause__
 
 
 def read_all(source: Input, *, fs: float | None = None, unit: str | None = None, format: str | None = None) -> Iterator[Record]:
@@ -72,8 +75,11 @@ def read_all(source: Input, *, fs: float | None = None, unit: str | None = None,
     file = open_file(source)
     row = _row(file, format)
     each = row.read_all(file, Options(fs, unit)) if row.read_all else iter((row.read(file, Options(fs, unit)),))
-    for record in each:
-        yield record if record.source.format is not None else _said(finish(record, file, row.name), fs)
+    try:
+        for record in each:
+            yield record if record.source.format is not None else _said(finish(record, file, row.name), fs)
+    except EcgError as error:
+        raise error.at(file.path) from error.__cause__
 
 
 def write(record: Record, path: str | os.PathLike[str], format: str | None = None) -> list[Path]:

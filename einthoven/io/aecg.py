@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from xml.etree.ElementTree import Element
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax import saxutils
 
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.io import calibration
 from einthoven.io.files import File, replacing
 from einthoven.io.finish import check_fs, distinct, lead_name, millivolts
 from einthoven.io.format import Format, Options
@@ -105,6 +106,10 @@ def _record(root: Element, series: Element, options: Options, warn: list[str]) -
     start = _moment(main.head) or _effective(series) or _effective(root)
     derived = [d for d in series.findall("derivation/derivedSeries") if "BEAT" in _code(d).upper() or len(d)]
     machine = _measurements(series, derived)
+    pulse, where = calibration.told(main.signal, main.fs)
+    promised = _seconds(series)
+    if promised is not None and abs(promised - main.signal.shape[1] / main.fs) > max(0.5, 0.02 * promised):
+        warn.append(f"the series lasts {promised:g} s by its effectiveTime, its samples {main.signal.shape[1] / main.fs:g} s")
     return Record(
         signal=main.signal,
         fs=main.fs,
@@ -115,10 +120,10 @@ def _record(root: Element, series: Element, options: Options, warn: list[str]) -
         machine=machine,
         statements=_statements(series),
         median=_median(derived, options, warn),
-        warnings=tuple(warn),
+        warnings=(*warn, *pulse),
         source=Source(version=root.get("schemaLocation", "").rpartition("/")[2].partition(" ")[0] or None),
         resolution_uv=tuple(1000 * s for s in main.steps_mv),
-        extra=_extra(root, series, _moment(main.head)),
+        extra=_extra(root, series, _moment(main.head)) | where,
     )
 
 
@@ -158,9 +163,7 @@ def _sequences(sequences: Element, options: Options, warn: list[str]) -> _Set | 
     return _Set(rows(samples, [1.0] * len(samples), warn), float(fs), labels, scales, head)
 
 
-def _digits(
-    value: Element, digits: str, code: str, options: Options, warn: list[str]
-) -> tuple[NDArray[np.float64], float]:
+def _digits(value: Element, digits: str, code: str, options: Options, warn: list[str]) -> tuple[NDArray[np.float64], float]:
     """Samples of one lead in mV, and mV per step."""
     where = f"sequence {code or '?'}"
     scale, origin = value.find("scale"), value.find("origin")
@@ -182,7 +185,9 @@ def _median(derived: list[Element], options: Options, warn: list[str]) -> Median
                 warn.append(f"the representative beat cannot be read: {error}")
                 return None
             if beat is not None:
-                return median_beat(beat.signal, beat.fs, beat.labels)
+                top = np.array(beat.steps_mv)[:, None] * 32766.5  # Philips marks samples beyond the beat with 32767
+                signal = np.where(np.abs(beat.signal) > top, np.float32(np.nan), beat.signal).astype(np.float32)
+                return median_beat(signal, beat.fs, beat.labels)
     return None
 
 
@@ -209,6 +214,15 @@ def _effective(element: Element) -> datetime | None:
     return None if whole is None else _moment(whole.get("value"))
 
 
+def _seconds(series: Element) -> float | None:
+    """Length of a series by its effectiveTime."""
+    low, high = series.find("effectiveTime/low"), series.find("effectiveTime/high")
+    ends = [None if e is None else _moment(e.get("value")) for e in (low, high)]
+    if ends[0] is None or ends[1] is None or (ends[0].tzinfo is None) != (ends[1].tzinfo is None):
+        return None
+    return (ends[1] - ends[0]).total_seconds()
+
+
 def _patient(root: Element, start: datetime | None) -> Patient:
     subject = root.find(".//trialSubject")
     person = None if subject is None else subject.find("subjectDemographicPerson")
@@ -221,7 +235,11 @@ def _patient(root: Element, start: datetime | None) -> Patient:
     if age is None and born is not None and start is not None:
         age = float(start.year - born.year - ((start.month, start.day) < (born.month, born.day)))
     name = text(person, "name")
-    if name is None and person is not None and (parts := [p for tag in ("family", "given") if (p := text(person, f"name/{tag}"))]):
+    if (
+        name is None
+        and person is not None
+        and (parts := [p for tag in ("family", "given") if (p := text(person, f"name/{tag}"))])
+    ):
         name = "^".join(parts)
     return Patient(
         id=(None if ident is None else ident.get("extension")) or text(person, "PatientID"),
@@ -367,7 +385,9 @@ def _document(record: Record) -> str:
             '<derivation><derivedSeries><id root="{}"/><code code="REPRESENTATIVE_BEAT" codeSystem="2.16.840.1.113883.5.4"'
             ' codeSystemName="ActCode"/><effectiveTime><low value="{}"/><high value="{}"/></effectiveTime>{}'
             "</derivedSeries></derivation>"
-        ).format(uuid.uuid5(uuid.NAMESPACE_OID, seed + "median"), stamp, end, _sequence_set(whole, "TIME_RELATIVE", "GLIST_PQ", head))
+        ).format(
+            uuid.uuid5(uuid.NAMESPACE_OID, seed + "median"), stamp, end, _sequence_set(whole, "TIME_RELATIVE", "GLIST_PQ", head)
+        )
     return _FILE.format(
         root=uuid.uuid5(uuid.NAMESPACE_OID, seed),
         series=uuid.uuid5(uuid.NAMESPACE_OID, seed + "series"),
@@ -395,6 +415,20 @@ def _document(record: Record) -> str:
     )
 
 
+# What XML 1.0 cannot hold.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def escape(words: str) -> str:
+    """Text as XML."""
+    return saxutils.escape(_FORBIDDEN.sub(" ", words))
+
+
+def quoteattr(words: str) -> str:
+    """An attribute as XML, with its quotes."""
+    return saxutils.quoteattr(_FORBIDDEN.sub(" ", words))
+
+
 def _stamp(when: datetime) -> str:
     zone = when.strftime("%z")[:5]
     return when.strftime("%Y%m%d%H%M%S.") + f"{when.microsecond // 1000:03d}" + zone
@@ -411,11 +445,12 @@ def _median_steps(record: Record) -> tuple[float, ...]:
 def _sequence_set(record: Record, time_code: str, time_type: str, head: str) -> str:
     parts = [
         f'<component><sequenceSet><component><sequence><code code="{time_code}" codeSystem="2.16.840.1.113883.5.4" '
-        f'codeSystemName="ActCode"/><value xsi:type="{time_type}">{head}<increment value="{1 / record.fs:.12g}" unit="s"/></value>'
+        f'codeSystemName="ActCode"/><value xsi:type="{time_type}">{head}'
+        f'<increment value="{1 / record.fs:.15g}" unit="s"/></value>'
         "</sequence></component>"
     ]
     for name, row, size in zip(record.leads, record.signal, storage_steps(record), strict=True):
-        missing = np.isnan(row)
+        missing = ~np.isfinite(row)
         if missing.all():
             continue
         if missing.any():
@@ -439,8 +474,13 @@ def _author(record: Record) -> str:
         if words
     )
     serial = f"<id extension={quoteattr(device.serial)}/>" if device.serial else ""
-    made = f"<manufacturerOrganization><name>{escape(device.manufacturer)}</name></manufacturerOrganization>" if device.manufacturer else ""
-    return f"<author><seriesAuthor>{serial}<manufacturedSeriesDevice>{inner}</manufacturedSeriesDevice>{made}</seriesAuthor></author>"
+    made = (
+        f"<manufacturerOrganization><name>{escape(device.manufacturer)}</name></manufacturerOrganization>"
+        if device.manufacturer
+        else ""
+    )
+    made = f"<manufacturedSeriesDevice>{inner}</manufacturedSeriesDevice>{made}"
+    return f"<author><seriesAuthor>{serial}{made}</seriesAuthor></author>"
 
 
 def _annotations(record: Record, stamp: str) -> str:
@@ -483,7 +523,8 @@ xsi:schemaLocation="urn:hl7-org:v3 PORT_MT020001.xsd" type="Observation">
 <effectiveTime><low value="{low}" inclusive="true"/><high value="{high}" inclusive="false"/></effectiveTime>
 <componentOf><timepointEvent><componentOf><subjectAssignment>
 <subject><trialSubject>{subject}<subjectDemographicPerson>{name}\
-<administrativeGenderCode code="{gender}" codeSystem="2.16.840.1.113883.5.1"/>{birth}</subjectDemographicPerson></trialSubject></subject>
+<administrativeGenderCode code="{gender}" codeSystem="2.16.840.1.113883.5.1"/>{birth}\
+</subjectDemographicPerson></trialSubject></subject>
 <componentOf><clinicalTrial><id root="{root}" extension="none"/><location><trialSite><id root="{root}" extension="none"/>\
 <location>{site}</location></trialSite></location></clinicalTrial></componentOf>
 </subjectAssignment></componentOf></timepointEvent></componentOf>

@@ -261,9 +261,9 @@ def _measurements(root: Element) -> dict[str, float]:
 
 def _statements(root: Element) -> tuple[str, ...]:
     """The device's statements, and the physician's conclusion after them."""
-    said = [
-        text(s, "StmtText") or text(s) for s in root.iter("DiagnosisStatement")
-    ] or [text(c) for c in root.findall("Interpretation/Diagnosis")]
+    said = [text(s, "StmtText") or text(s) for s in root.iter("DiagnosisStatement")] or [
+        text(c) for c in root.findall("Interpretation/Diagnosis")
+    ]
     said += [text(c) for c in root.findall("Interpretation/Conclusion/ConclusionStatement")]
     return tuple(dict.fromkeys(words for words in said if words))
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.io import calibration
 from einthoven.io.files import File, replacing
 from einthoven.io.finish import check_fs, check_samples, distinct, lead_name, millivolts
 from einthoven.io.format import Format, Options
@@ -344,7 +345,9 @@ def _joined(a: _Group, b: _Group) -> _Group:
     at = [round((g.offset_ms - start) * g.fs / 1000) for g in (a, b)]
     length = max(at[0] + a.signal.shape[1], at[1] + b.signal.shape[1])
     if length > 2 * (a.signal.shape[1] + b.signal.shape[1]):
-        raise EcgError("impossible: the multiplex groups lie further apart than they are long", where="MultiplexGroupTimeOffset")
+        raise EcgError(
+            "impossible: the multiplex groups lie further apart than they are long", where="MultiplexGroupTimeOffset"
+        )
     signal = np.full((len(a.labels) + len(b.labels), length), np.nan, np.float32)
     signal[: len(a.labels), at[0] : at[0] + a.signal.shape[1]] = a.signal
     signal[len(a.labels) :, at[1] : at[1] + b.signal.shape[1]] = b.signal
@@ -363,6 +366,7 @@ def _beat(medians: list[_Group]) -> MedianBeat | None:
 
 def _record(dataset: Any, group: _Group, beat: MedianBeat | None, medians: list[_Group], warn: list[str]) -> Record:
     start = _start(dataset)
+    pulse, where = calibration.told(group.signal, group.fs)
     statements, machine, marks = _annotations(dataset, group.fs, {g.trigger for g in medians if g.trigger is not None})
     return Record(
         signal=group.signal,
@@ -383,10 +387,10 @@ def _record(dataset: Any, group: _Group, beat: MedianBeat | None, medians: list[
         machine=machine,
         statements=statements,
         median=beat,
-        warnings=tuple(dict.fromkeys(warn)),
+        warnings=tuple(dict.fromkeys((*warn, *pulse))),
         source=Source(version=str(getattr(dataset.get("SOPClassUID"), "name", "") or "") or None),
         resolution_uv=group.steps_uv,
-        extra=marks,
+        extra=marks | where,
     )
 
 
@@ -482,9 +486,9 @@ def _annotations(dataset: Any, fs: float, triggers: set[int]) -> tuple[tuple[str
 def write(record: Record, path: Path) -> list[Path]:
     """Writes a DICOM ECG, explicit VR little endian, int16 in µV steps; NaN becomes the padding value.
 
-    The SOP class is 12-lead ECG where its limits are kept (13 leads, 16,384 samples, 200 to 1000 Hz), else general or ambulatory
-    ECG. Measurements and statements become annotations, the median beat a second multiplex group. Identifiers are made
-    from the content, so that the same record gives the same file.
+    The SOP class is 12-lead ECG where its limits are kept (13 leads, 16,384 samples, 200 to 1000 Hz), else general or
+    ambulatory ECG. Measurements and statements become annotations, the median beat a second multiplex group. Identifiers
+    are made from the content, so that the same record gives the same file.
     """
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -496,7 +500,9 @@ def write(record: Record, path: Path) -> list[Path]:
         raise EcgError(f"{leads} leads do not fit into one multiplex group", path=path)
     usual = 200 <= record.fs <= 1000
     sop = TWELVE_LEAD if usual and leads <= 13 and samples <= 16_384 else GENERAL if usual and leads <= 24 else AMBULATORY
-    seed = hashlib.sha256(np.ascontiguousarray(record.signal).tobytes() + repr((record.fs, record.leads, record.start)).encode())
+    seed = hashlib.sha256(
+        np.ascontiguousarray(record.signal).tobytes() + repr((record.fs, record.leads, record.start)).encode()
+    )
 
     def uid(part: str) -> str:
         return str(generate_uid(entropy_srcs=[seed.hexdigest(), part]))

@@ -14,7 +14,19 @@ from numpy.typing import NDArray
 from einthoven.io.files import File
 from einthoven.io.finish import check_fs, distinct
 from einthoven.io.format import Format, Options
-from einthoven.io.xmltree import as_number, base64_bytes, full_name, known, median_beat, moment, parse, root_name, rows, sex, text
+from einthoven.io.xmltree import (
+    as_number,
+    base64_bytes,
+    full_name,
+    known,
+    median_beat,
+    moment,
+    parse,
+    root_name,
+    rows,
+    sex,
+    text,
+)
 from einthoven.record import Device, EcgError, MedianBeat, Patient, Record, Source
 
 # Depth of a sample -> numpy's type.
@@ -63,7 +75,9 @@ def read(file: File, options: Options) -> Record:
     if len(set(rates)) != 1:
         raise EcgError(f"leads of different sampling rates ({sorted(set(rates))} Hz)", where="CHANNEL/@SAMPLE_FREQ")
     fs = check_fs(rates[0], where="CHANNEL/@SAMPLE_FREQ")
-    start = moment(root.get("ACQUISITION_TIME"), None, "%Y%m%d%H%M%S", "%Y%m%d%H%M%S.%f", "%Y-%m-%dT%H:%M:%S", "%m/%d/%Y %H:%M:%S")
+    start = moment(
+        root.get("ACQUISITION_TIME"), None, "%Y%m%d%H%M%S", "%Y%m%d%H%M%S.%f", "%Y-%m-%dT%H:%M:%S", "%m/%d/%Y %H:%M:%S"
+    )
     source, cycle = root.find("SOURCE"), root.find("TYPICAL_CYCLE")
     return Record(
         signal=rows(samples, scales, warn),

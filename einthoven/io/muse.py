@@ -109,7 +109,9 @@ def _waveform(waveform: Element, options: Options, warn: list[str]) -> _Waveform
             raise EcgError("a lead without a name", where=f"Waveform {kind}/LeadData/LeadID")
         where = f"Waveform {kind}, lead {name}"
         samples.append(_samples(lead, where, warn))
-        scales.append(step(number(lead, "LeadAmplitudeUnitsPerBit"), text(lead, "LeadAmplitudeUnits"), options, "uV", warn, where))
+        scales.append(
+            step(number(lead, "LeadAmplitudeUnitsPerBit"), text(lead, "LeadAmplitudeUnits"), options, "uV", warn, where)
+        )
         names.append(name)
         if (text(lead, "LeadOff") or "").upper() == "TRUE":
             warn.append(f"the recorder says that the electrode of lead {name} was off")

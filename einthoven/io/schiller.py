@@ -63,7 +63,9 @@ def read(file: File, options: Options) -> Record:
     kinds = {(text(w, "type") or "").upper(): w for w in reversed(waves)}
     rhythm = kinds.get("ECG_RHYTHMS")
     if rhythm is None:
-        raise EcgError(f"no wavedata of type ECG_RHYTHMS (there are: {', '.join(kinds) or 'none'})", where="eventdata/event/wavedata")
+        raise EcgError(
+            f"no wavedata of type ECG_RHYTHMS (there are: {', '.join(kinds) or 'none'})", where="eventdata/event/wavedata"
+        )
     signal, fs, labels, scale = _waves(rhythm, options, warn)
     average = next((w for kind, w in kinds.items() if "AVERAGE" in kind or "MEDIAN" in kind), None)
     start = _start(root)
@@ -99,7 +101,12 @@ def _waves(waves: Element, options: Options, warn: list[str]) -> tuple[Signal, f
         raise EcgError(f"a sampling rate with the exponent {exponent:g} is not known", where=f"{where}/resolution/samplerate")
     fs = check_fs(need(waves, "resolution/samplerate/value", "sampling rate"), where=f"{where}/resolution/samplerate")
     scale = step(
-        number(waves, "resolution/yres/unitperbit"), text(waves, "resolution/yres/units"), options, "uV", warn, f"{where}/resolution/yres"
+        number(waves, "resolution/yres/unitperbit"),
+        text(waves, "resolution/yres/units"),
+        options,
+        "uV",
+        warn,
+        f"{where}/resolution/yres",
     )
     labels, samples = [], []
     for index, channel in enumerate(waves.findall("channel")):

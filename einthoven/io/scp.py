@@ -11,6 +11,7 @@ import re
 import struct
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class _Span:
 
 @dataclass(frozen=True)
 class _Beat:
-    """A beat in section 4: its type (0 = reference beat subtracted), start, fiducial and end; protected from `keep` to `till`."""
+    """A beat in section 4: type (0 = reference beat subtracted), start, fiducial, end; protected from `keep` to `till`."""
 
     kind: int
     start: int
@@ -237,7 +238,9 @@ def _coded(body: bytes, leads: int, number: int) -> _Coded:
         raise EcgError("cut off", where=f"section {number}")
     nv, interval, order, bimodal = struct.unpack_from("<HHBB", body, 0)
     if nv == 0 or interval == 0 or order > 2:
-        raise EcgError(f"impossible: {nv} nV per step, {interval} µs per sample, differences of order {order}", where=f"section {number}")
+        raise EcgError(
+            f"impossible: {nv} nV per step, {interval} µs per sample, differences of order {order}", where=f"section {number}"
+        )
     sizes = struct.unpack_from(f"<{leads}H", body, 6)
     streams, at = [], 6 + 2 * leads
     for index, size in enumerate(sizes):
@@ -268,7 +271,7 @@ def _decimation(rhythm: _Coded, reference: _Coded | None, subtracted: bool) -> t
 def _decode(stream: bytes, count: int, tables: list[list[_Code]] | None) -> list[int]:
     """At most `count` values of a stream: Huffman-coded, or int16 where there is no table. Fewer where it ends early."""
     if tables is None:
-        return np.frombuffer(stream[: len(stream) // 2 * 2], "<i2")[:count].tolist()
+        return [int(v) for v in np.frombuffer(stream[: len(stream) // 2 * 2], "<i2")[:count]]
     bits = format(int.from_bytes(stream, "big"), f"0{8 * len(stream)}b") if stream else ""
     if not any(code.switch for code in tables[0]):
         return _decode_one(bits, count, tables[0])
@@ -281,7 +284,7 @@ def _decode_one(bits: str, count: int, table: list[_Code]) -> list[int]:
     words = cutter.findall(bits)[:count]
     gap = "".join(words)
     if not bits.startswith(gap):  # findall steps over what is no code; the stream ends there
-        at, good = 0, []
+        at, good = 0, list[str]()
         while (found := cutter.match(bits, at)) is not None and len(good) < count:
             good.append(found[0])
             at = found.end()
@@ -337,7 +340,13 @@ def _undifferenced(values: list[int], order: int) -> Samples:
 
 
 def _rhythm(
-    stream: bytes, span: _Span, rhythm: _Coded, factor: int, tables: list[list[_Code]] | None, beats: list[_Beat], warn: list[str]
+    stream: bytes,
+    span: _Span,
+    rhythm: _Coded,
+    factor: int,
+    tables: list[list[_Code]] | None,
+    beats: list[_Beat],
+    warn: list[str],
 ) -> Samples:
     """One lead of section 6 at the full rate, in steps."""
     length = span.last - span.first + 1
@@ -451,7 +460,7 @@ def _median(templates: list[Samples], reference: _Coded | None, labels: list[str
 # -- patient, device, measurements, statements ---------------------------------------------------------------------------------
 
 
-def _header(sections: dict[int, bytes]) -> dict[str, object]:
+def _header(sections: dict[int, bytes]) -> dict[str, Any]:
     """Record's fields out of sections 1, 7, 8, 10 and 11."""
     tags = _tags(sections.get(1, b""))
     start = _start(tags)
@@ -656,7 +665,11 @@ def _lead_measurements(body: bytes) -> dict[str, dict[str, float]]:
         if at + 4 > len(body):
             break
         lead, size = struct.unpack_from("<HH", body, at)
-        numbers = [n for (n,) in struct.iter_unpack("<h", body[at + 4 : at + 4 + size][: size // 2 * 2])] if at + 4 + size <= len(body) else []
+        numbers = (
+            [n for (n,) in struct.iter_unpack("<h", body[at + 4 : at + 4 + size][: size // 2 * 2])]
+            if at + 4 + size <= len(body)
+            else []
+        )
         values = {f: float(n) for f, n in zip(_LEAD_FIELDS, numbers, strict=False) if n not in NOT_THERE}
         if values:
             out[LEADS.get(lead, f"lead {lead}")] = values

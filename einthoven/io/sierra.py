@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.io import calibration
 from einthoven.io.files import File
 from einthoven.io.finish import check_fs, check_samples, distinct, lead_name
 from einthoven.io.format import Format, Options
@@ -70,8 +71,10 @@ def read(file: File, options: Options) -> Record:
     leads = _waveforms(waves, labels, fs, warn)
     start = _start(acquired)
     interpretation = root.find("interpretations/interpretation")
+    signal = rows(leads, [scale] * len(leads), warn)
+    pulse, where = calibration.told(signal, fs)
     return Record(
-        signal=rows(leads, [scale] * len(leads), warn),
+        signal=signal,
         fs=fs,
         leads=distinct(labels),
         start=start,
@@ -80,10 +83,10 @@ def read(file: File, options: Options) -> Record:
         machine=_measurements(root, interpretation),
         statements=_statements(interpretation),
         median=_beats(root.find("waveforms/repbeats"), fs, resolution or 0.0, warn),
-        warnings=tuple(warn),
+        warnings=(*warn, *pulse),
         source=Source(version=version),
         resolution_uv=(1000 * scale,) * len(leads),
-        extra=_extra(root, interpretation),
+        extra=_extra(root, interpretation) | where,
     )
 
 
@@ -232,7 +235,9 @@ def _beats(beats: Element | None, fs: float, resolution: float, warn: list[str])
             names.append(name)
     if not names or scale <= 0 or not 1 <= rate <= 200_000 or len({len(s) for s in samples}) != 1 or not len(samples[0]):
         return None
-    return median_beat(rows(samples, [scale] * len(names), warn), rate, names)
+    beat = np.stack(samples).astype(np.float32)
+    beat[np.abs(beat) >= 32767] = np.nan  # the mark for samples beyond the beat
+    return median_beat(beat * np.float32(scale), rate, names)
 
 
 def _start(acquired: Element | None) -> datetime | None:

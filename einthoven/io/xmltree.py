@@ -102,7 +102,7 @@ def _decoded(data: bytes) -> tuple[str | None, str]:
     """The text in the encoding its bytes show, not the one it declares."""
     for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if data.startswith(mark):
-            order = (encoding,)
+            order: tuple[str, ...] = (encoding,)
             break
     else:
         start = data.lstrip()[:2]
