@@ -60,8 +60,10 @@ def notch_signal(signal: NDArray[np.floating], fs: float, hz: float, q: float = 
     """`signal` (L, T) at `fs` Hz without `hz`. Raises EcgError where `hz` is not below fs / 2."""
     if not 0 < hz < fs / 2 or not q > 0:
         raise EcgError(f"no notch at {hz} Hz, q {q}, at a sampling rate of {fs:g} Hz")
-    # The notch rings for q / (pi hz) seconds; three of these settle it.
-    return _forward_backward(signal, _notch(hz, q, fs), pad=round(fs * 3 * q / (np.pi * hz)))
+    # The notch rings for q / (pi hz) seconds; three of these settle it. At the ends no continuation keeps the phase of the
+    # mains, so its steady part is subtracted first.
+    steady = over_stretches(signal, lambda block: block - _sine(block, fs, hz))
+    return _forward_backward(steady, _notch(hz, q, fs), pad=round(fs * 3 * q / (np.pi * hz)))
 
 
 def _forward_backward(signal: NDArray[np.floating], sos: Samples, pad: int) -> NDArray[np.float32]:
@@ -70,6 +72,18 @@ def _forward_backward(signal: NDArray[np.floating], sos: Samples, pad: int) -> N
         return out
 
     return over_stretches(signal, filtered)
+
+
+def _sine(block: Samples, fs: float, hz: float) -> Samples:
+    """The sine at `hz` that fits each row of (k, n) best beside a straight line; 0 where there are less than ten periods."""
+    n = block.shape[1]
+    if n < 10 * fs / hz:
+        return np.zeros_like(block)
+    t = np.arange(n) / fs
+    columns = np.stack([np.cos(2 * np.pi * hz * t), np.sin(2 * np.pi * hz * t), np.ones(n), t - t[-1] / 2])
+    fitted = np.linalg.solve(columns @ columns.T, columns @ block.T)  # (4, k)
+    out: Samples = fitted[:2].T @ columns[:2]
+    return out
 
 
 @lru_cache(maxsize=128)
