@@ -22,7 +22,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.signal import butter, resample_poly, sosfiltfilt
 
-from einthoven.beats.fiducials import NORMAL, P_OFF, P_ON, QRS_OFF, QRS_ON, R_PEAK, T_OFF, T_ON, Beats
+from einthoven.beats.fiducials import NORMAL, P_ON, QRS_ON, T_ON, Beats
 from einthoven.record import Record, Signal
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def prepare(signal: Signal, fs: float) -> tuple[F32, NDArray[np.intp], float]:
 
 def compress(x: F32) -> F32:
     """mV to what the network reads: linear for P waves, logarithmic for QRS, so that the gain of a lead matters little."""
-    return np.arcsinh(5.0 * x, dtype=np.float32)
+    out: F32 = np.arcsinh(5.0 * x, dtype=np.float32)
+    return out
 
 
 @lru_cache
@@ -180,7 +181,7 @@ def _softmax(x: F32) -> F32:
     return out
 
 
-@njit(cache=True)
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def _runs(likely: F64, enter: F64, stay: F64, shortest: F64) -> tuple[F64, F64]:
     """Probabilities (4, T/2) -> waves (W, 3) as kind, start, stop in samples at 250 Hz, in order of time; sure (W,)."""
     n = likely.shape[1]
@@ -207,7 +208,7 @@ def _runs(likely: F64, enter: F64, stay: F64, shortest: F64) -> tuple[F64, F64]:
     return out[:w][order], sure[:w][order]
 
 
-@njit(cache=True)
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def _best(logits: F32, low: float, high: float, half: float) -> float:
     """Where between low and high (samples) the likelihood within +-half is greatest; the centroid of what lies there."""
     n = logits.shape[0]
@@ -241,7 +242,7 @@ def _best(logits: F32, low: float, high: float, half: float) -> float:
     return where + moment / total
 
 
-@njit(cache=True)
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def _place(waves: F64, lead_marks: F32, record_marks: F32, tolerance: F64, reach: F64) -> F64:
     """Onset, peak and offset of every wave in every lead, (W, L, 3) in samples."""
     w_count, l_count = waves.shape[0], lead_marks.shape[1]
@@ -253,7 +254,9 @@ def _place(waves: F64, lead_marks: F32, record_marks: F32, tolerance: F64, reach
         middle = 0.5 * (start + stop)
         for l in range(l_count):
             on = _best(lead_marks[first, l], start - reach[first], min(start + reach[first], middle), tolerance[first])
-            off = _best(lead_marks[first + 2, l], max(stop - reach[first + 2], middle), stop + reach[first + 2], tolerance[first + 2])
+            off = _best(
+                lead_marks[first + 2, l], max(stop - reach[first + 2], middle), stop + reach[first + 2], tolerance[first + 2]
+            )
             peak = _best(lead_marks[first + 1, l], on, off, tolerance[first + 1])
             out[w, l, 0], out[w, l, 1], out[w, l, 2] = on, peak, off
     return out

@@ -44,7 +44,7 @@ def longer(x: Tensor) -> Tensor:
     return x.unsqueeze(-1).expand(b, c, l, t, 2).reshape(b, c, l, 2 * t)
 
 
-class Exchange(nn.Module):
+class Exchange(nn.Module):  # type: ignore[misc]
     """One level of both streams: leads tell the record, the record thinks, each lead reads it and thinks."""
 
     def __init__(self, lead: int, record_in: int, record: int, width: int) -> None:
@@ -60,14 +60,12 @@ class Exchange(nn.Module):
         return (x + self.think(x) + self.tell(r)).relu(), r
 
 
-class Rhythm(nn.Module):
+class Rhythm(nn.Module):  # type: ignore[misc]
     """Residual dilated convolutions of the record stream at 16 Hz, and the mean over all time: beats in their context."""
 
     def __init__(self, c: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
-        self.steps = nn.ModuleList(
-            nn.Sequential(conv(c, c, 3, dilation=d), nn.ReLU(), conv(c, c, 1)) for d in dilations
-        )
+        self.steps = nn.ModuleList(nn.Sequential(conv(c, c, 3, dilation=d), nn.ReLU(), conv(c, c, 1)) for d in dilations)
         self.whole = nn.Conv2d(c, c, 1)
 
     def forward(self, r: Tensor) -> Tensor:
@@ -77,7 +75,7 @@ class Rhythm(nn.Module):
         return r + self.whole(r.mean(3, keepdim=True))
 
 
-class Delineator(nn.Module):
+class Delineator(nn.Module):  # type: ignore[misc]
     """See the head of this file.
 
     Args:
@@ -119,7 +117,7 @@ class Delineator(nn.Module):
 
         Returns:
             lead_waves (B, 4, L, T/2), lead_marks (B, 9, L, T), record_waves (B, 4, T/2), record_marks (B, 9, T): logits of
-            the segments (softmax over axis 1) and of the fiducials (sigmoid); rhythm (B, C, T/16), leads (B, C, L, T/2): features.
+            the segments (softmax over axis 1) and of the fiducials (sigmoid); rhythm (B, C, T/16) and leads (B, C, L, T/2).
         """
         x = self.stem(x.unsqueeze(1)).relu()
         r: Tensor | None = None
