@@ -125,7 +125,7 @@ def select(names: Sequence[str], opened: Callable[[str], File], also: Collection
     """Of the files of one folder or archive, those that are ECGs of their own."""
     from einthoven.io.table import FORMATS, sniff
 
-    known = {e for f in FORMATS.values() if f.name not in ("csv",) for e in f.extensions} - {".txt"}
+    known = {e for f in FORMATS.values() if f.name not in ("csv",) for e in f.extensions} - {".txt", ".dat"}
     stems: set[str] = set()  # records with a header
     parts: set[str] = set()  # segments of multi-segment records
     for name in names:
@@ -144,6 +144,8 @@ def select(names: Sequence[str], opened: Callable[[str], File], also: Collection
         elif ext == ".hea":
             if name[:-4] not in parts:
                 out.append(name)
+        elif ext == ".ann" and stem + ".ecg" in names:
+            continue  # the beats of an ISHNE recording
         elif ext in _NEVER or (stem in stems and (ext in _WFDB_SIGNAL or ext not in known)):
             continue
         elif ext in known:

@@ -26,22 +26,10 @@ from einthoven.io.finish import check_fs, check_samples, distinct, is_ecg, milli
 from einthoven.io.format import Format, Options
 from einthoven.record import EcgError, Patient, Record, Source
 
-_SIGNAL = (
-    "signal",
-    "signals",
-    "ecg",
-    "val",
-    "p_signal",
-    "data",
-    "tracings",
-    "tracing",
-    "x",
-    "waveform",
-    "waveforms",
-    "sig",
-    "y",
+_SIGNAL = tuple(
+    "signal signals ecg val p_signal data tracings tracing x waveform waveforms sig y ecg_signal ecg_data ecgs lead_data raw "
+    "samples values array arr_0".split()
 )
-_SIGNAL += ("ecg_signal", "ecg_data", "ecgs", "lead_data", "raw", "samples", "values", "array", "arr_0")
 _RATE = ("fs", "freq", "frequency", "sampling_rate", "sampling_frequency", "sample_rate", "samplerate", "sfreq", "srate", "hz")
 _LEADS = (
     "leads",

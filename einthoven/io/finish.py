@@ -72,7 +72,9 @@ def lead_name(label: str) -> tuple[str, int]:
     name = _STANDARD.get(re.sub(r"[\s_]", "", word).upper())
     if name:
         return name, sign
-    return (word or label.strip() or "?")[:64], sign
+    if _LEAD_LIKE.match(word):
+        return word, sign
+    return (" ".join(label.split()) or "?")[:64], 1
 
 
 _STANDARD = {name.upper(): name for name in STANDARD_LEADS}
@@ -144,7 +146,7 @@ def finish(record: Record, file: File, format: str) -> Record:
     names, signs, keep, warnings = _plan(record.leads)
     if not keep:
         raise EcgError(f"no ECG channel: {', '.join(record.leads[:12])}", path=file.path)
-    signal, steps = record.signal, record.resolution_uv
+    signal, steps = np.ascontiguousarray(record.signal), record.resolution_uv
     if steps is None:
         steps = (0.0,) * len(record.leads)
     derived = tuple(lead_name(n)[0] for n in record.derived) if record.derived else ()
@@ -233,6 +235,8 @@ def _gaps(record: Record) -> tuple[list[str], list[float]]:
 
 def _law(record: Record) -> list[str]:
     """Einthoven's law: two steps of the storage or 20 µV, whichever is larger, is what rounding explains."""
+    until = record.extra.get("ecg_until_s")  # a calibration pulse after that obeys no law
+    record = record if until is None else record.crop(0, until)
     if record.leads[:6] == LIMB_LEADS and not record.derived:
         measured: Sequence[str] = LIMB_LEADS
     else:
