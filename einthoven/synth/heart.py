@@ -393,6 +393,10 @@ def _meet(parts: list[Part], on: set[str], man: bool, qrs_ms: float, rng: np.ran
         span = np.ptp(np.concatenate([wave, np.zeros((12, 1))], axis=1), axis=1)
         limb, chest = rng.uniform(0.30, 0.46) / span[:6].max(), rng.uniform(0.60, 0.92) / span[6:].max()
         parts = [replace(p, mv=p.mv * np.r_[[limb] * 2, [chest] * 6]) for p in parts]
+    if "lbbb" in on:
+        # the septum is activated from the right: no q in I, V5, V6
+        least = np.array([0.03, -9, -9, -9, -9, -9, 0.03, 0.03])
+        parts = [replace(p, mv=np.maximum(p.mv, least)) for p in parts]
     if "lvh" in on:
         want = rng.uniform(3.8, 5.2)
         wave = _shape(parts)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from einthoven.record import EcgError
-from einthoven.synth.conditions import rhythm_of
+from einthoven.synth.conditions import CONDITIONS, rhythm_of
 from einthoven.synth.heart import ECTOPIC_P, ESCAPE, PACED, PVC, PVC_OTHER, Heart
 from einthoven.synth.waves import Floats
 
@@ -17,24 +17,29 @@ BEFORE = 3.0  # s simulated before the record begins, so that no beat is special
 
 @dataclass
 class Beat:
-    """A ventricular activation: QRS onset in s, form, class, the P wave before it (index into `atria`, or None)."""
+    """A ventricular activation: QRS onset in s, form, class, the P wave before it (index into `atria`, or None), and the pacing spikes that
+    belong to it (s after its onset, chamber "a" or "v")."""
 
     at: float
     form: int = 0
     kind: str = "N"
     p: int | None = None
+    spikes: tuple[tuple[float, str], ...] = ()
 
 
 @dataclass
 class Rhythm:
-    """What happens when. atria: (onset in s, form). spikes: (s, chamber "a" or "v"). fibrillation, flutter_hz: the atrial activity without P."""
+    """What happens when. atria: (onset in s, form). fibrillation, flutter_hz: the atrial activity without P."""
 
     atria: list[tuple[float, int]] = field(default_factory=list)
     beats: list[Beat] = field(default_factory=list)
-    spikes: list[tuple[float, str]] = field(default_factory=list)
     fibrillation: bool = False
     flutter_hz: float = 0.0
-    flutter_ratio: int = 0
+
+    @property
+    def spikes(self) -> list[tuple[float, str]]:
+        """(s, chamber) of every pacing spike."""
+        return [(b.at + after, chamber) for b in self.beats for after, chamber in b.spikes]
 
 
 def draw_rhythm(
@@ -62,8 +67,7 @@ def draw_rhythm(
             rr = np.maximum(mean * np.exp(spread * (z - z.mean()) / z.std()), min(0.27, 0.8 * mean))
             rr *= mean / rr.mean()
         if name == "atrial_flutter":
-            out.flutter_ratio = int(np.clip(round(290 / rate), 1, 8))
-            out.flutter_hz = rate * out.flutter_ratio / 60
+            out.flutter_hz = rate * int(np.clip(round(290 / rate), 1, 8)) / 60
             rr = np.full(n, mean)
         form, kind = (ESCAPE if name == "idioventricular_rhythm" else PVC, "V") if name in _VENTRICULAR else (0, "N")
         out.beats = [Beat(float(t), form, kind) for t in start + np.cumsum(rr)]
@@ -116,8 +120,10 @@ def _conduct(out: Rhythm, p: Floats, on: set[str], heart: Heart, rng: np.random.
     pr = heart.pr_ms / 1000
     out.atria = [(float(t), 0) for t in p]
     if "av_block_3" in on:
-        narrow = rng.random() < 0.5
-        mean = 60 / rng.uniform(*((40, 52) if narrow else (28, 40)))
+        # what is read from the shape of the QRS needs one that comes through the bundle branches
+        shaped = any(CONDITIONS[n].group in ("ventricle", "fascicle", "size", "acute", "scar", "repolarisation") for n in on)
+        narrow = shaped or rng.random() < 0.5
+        mean = max(60 / rng.uniform(*((40, 52) if narrow else (28, 40))), 1.4 * float(np.diff(p).mean()))
         n = int((p[-1] - p[0]) / mean) + 1
         form, kind = (0, "N") if narrow else (ESCAPE, "V")
         out.beats = [Beat(float(t), form, kind) for t in p[0] + rng.uniform() * mean + np.cumsum(_rr(n, mean, 0.01, rng))]
@@ -149,16 +155,14 @@ def _pace(out: Rhythm, name: str, at: Floats, heart: Heart) -> None:
     pr = heart.pr_ms / 1000
     for t in at:
         if name == "ventricular_pacing":
-            out.spikes.append((float(t), "v"))
-            out.beats.append(Beat(float(t + 0.012), PACED, "/"))
+            out.beats.append(Beat(float(t + 0.012), PACED, "/", None, ((-0.012, "v"),)))
             continue
-        out.spikes.append((float(t), "a"))
         out.atria.append((float(t + 0.025), 0))
+        atrial = (-0.025 - pr, "a")
         if name == "dual_pacing":
-            out.spikes.append((float(t + 0.025 + pr - 0.012), "v"))
-        out.beats.append(
-            Beat(float(t + 0.025 + pr), *((PACED, "/") if name == "dual_pacing" else (0, "N")), len(out.atria) - 1)
-        )
+            out.beats.append(Beat(float(t + 0.025 + pr), PACED, "/", len(out.atria) - 1, (atrial, (-0.012, "v"))))
+        else:
+            out.beats.append(Beat(float(t + 0.025 + pr), 0, "N", len(out.atria) - 1, (atrial,)))
 
 
 def _ectopy(out: Rhythm, on: set[str], mean: float, duration: float, heart: Heart, rng: np.random.Generator) -> None:
@@ -195,6 +199,11 @@ def _ectopy(out: Rhythm, on: set[str], mean: float, duration: float, heart: Hear
         new = [Beat(early, other, "V")]
         if name == "pvc_couplet":
             new.append(Beat(early + max(0.62 * mean, 0.36), form, "V"))
+        if here.spikes:
+            # a demand pacemaker senses the beat and starts its interval anew
+            wait = new[-1].at + mean - later[0].at
+            beats[k + 1 :] = new + [replace(b, at=b.at + wait) for b in later]
+            continue
         # the sinus beats that meet refractory ventricles are lost, and their P waves are hidden: the pause is compensatory
         clear = new[-1].at + 0.55 * mean
         kept = [b for b in later if b.at >= clear]
