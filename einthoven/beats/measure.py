@@ -56,12 +56,14 @@ DEFINITIONS: dict[str, tuple[str, str]] = {
     "qtc_fridericia_ms": ("ms", "QT / cbrt(RR in s) (Fridericia, Acta Med Scand 1920)"),
     "qtc_framingham_ms": ("ms", "QT + 154 ms (1 - RR in s) (Sagie et al., Am J Cardiol 1992)"),
     "qtc_hodges_ms": ("ms", "QT + 1.75 (rate - 60) (Hodges et al., J Am Coll Cardiol 1983)"),
-    "p_axis_deg": ("deg", "frontal axis of the net area of P in I and aVF"),
+    "p_axis_deg": ("deg", "frontal axis of the net area of P above the line between its ends, in I and aVF"),
     "qrs_axis_deg": ("deg", "frontal axis of the net area of QRS in I and aVF"),
-    "t_axis_deg": ("deg", "frontal axis of the net area of T in I and aVF"),
+    "t_axis_deg": ("deg", "frontal axis of the net area of T above the line between its ends (an ST shift is no part of it), in I and aVF"),
     "qrs_t_angle_deg": ("deg", "angle between the frontal axes of QRS and T, 0..180"),
-    "f_wave_hz": ("Hz", "dominant atrial frequency, 3..12 Hz, after QRS-T cancellation, in V1 or the inferior leads"),
-    "f_wave_power": ("", "share of f_wave_hz +- 0.75 Hz and its first harmonic in the power of 1..20 Hz after QRS-T cancellation"),
+    "f_wave_hz": ("Hz", "dominant atrial frequency, 3..12 Hz, in V1 or the inferior leads: after QRS-T cancellation where RR is irregular, else"
+                  " between T and QRS"),
+    "f_wave_power": ("", "share of the power that f_wave_hz stands for: +- 0.75 Hz and first harmonic in 1..20 Hz after QRS-T cancellation"
+                     " where RR is irregular, else the variance between T and QRS (P waves included) that it explains"),
     "spikes": ("", "pacing spikes found in the signal"),
     "n_beats": ("", "QRS complexes found"),
     "n_ventricular": ("", "ventricular beats"),
@@ -166,8 +168,7 @@ def _atria(sheet: _Sheet, record: Record, beats: Beats) -> None:
     pp = np.diff(peaks)
     told = len(pp) >= 2 and sheet["p_per_qrs"] >= _P_LEAST
     sheet.put("atrial_rate_bpm", 60 / np.median(pp) if told else NAN, np.flatnonzero(p), "too few P waves")
-    hz, power, _ = f_waves(record, beats)
-    why = "needs V1 or an inferior lead, 4 s and three beats"
+    hz, power, _, why = f_waves(record, beats)
     sheet.put("f_wave_hz", hz, range(len(beats)), why)
     sheet.put("f_wave_power", power, range(len(beats)), why)
 
@@ -247,7 +248,7 @@ def _axes(sheet: _Sheet, median: MedianBeats, p_seen: bool) -> None:
         if frontal is not None:
             why = "the wave is absent"
             if seen and np.isfinite([on, off]).all():
-                value, why = _axis(frontal, on, off, fs, least, ramp=name == "p_axis_deg")
+                value, why = _axis(frontal, on, off, fs, least, ramp=name != "qrs_axis_deg")
         sheet.put(name, value, median.beats, why)
     gap = abs(sheet["qrs_axis_deg"] - sheet["t_axis_deg"]) % 360
     sheet.put("qrs_t_angle_deg", min(gap, 360 - gap) if gap == gap else NAN, median.beats, "needs the axes of QRS and T")

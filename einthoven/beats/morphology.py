@@ -36,7 +36,8 @@ def lead_measurements(median: MedianBeats, *, p: bool, t: bool) -> dict[str, Lea
     a = np.clip(np.maximum(own[:, QRS_ON], on) * fs, 0, x.shape[1] - 1)
     b = np.clip(np.minimum(own[:, QRS_OFF], off) * fs, 0, x.shape[1] - 1)
     qrs = np.asarray(_qrs(x, a, b, on * fs, off * fs, np.maximum(SMALLEST_MV, 2 * np.nan_to_num(noise)), fs))
-    st = np.stack([_level_at(x, off + s, fs) for s in (0.0, 0.060, 0.080)], 1)  # (L, 3)
+    # at J itself QRS may still be falling: its level is that of the 8 ms that follow
+    st = np.stack([_level_at(x, off + s, fs) for s in (0.004, 0.060, 0.080)], 1)  # (L, 3)
     ps = _p_wave(x, own, at, fs) if p and np.isfinite(at[[P_ON, P_OFF]]).all() else np.zeros((len(x), 5))
     ts = _t_wave(x, own, at, fs) if t and np.isfinite(at[T_OFF]) else np.tile([0.0, 0.0, np.nan, 0.0], (len(x), 1))
     alive = np.isfinite(x[:, int(on * fs) : int(off * fs) + 1]).all(1) & (np.ptp(np.nan_to_num(x), axis=1) > 1e-3)
