@@ -306,3 +306,10 @@ REFUSED: list[str] = [
     "images/printed-12-lead/*/*",
     "README.md",
 ]
+
+# The clinical formats have their makers in a file of their own, which needs the truth above.
+import io_examples_clinical as clinical  # noqa: E402
+
+EXAMPLES |= clinical.EXAMPLES
+SHARED |= clinical.SHARED
+REFUSED += clinical.REFUSED

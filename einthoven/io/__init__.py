@@ -74,9 +74,9 @@ def read_all(source: Input, *, fs: float | None = None, unit: str | None = None,
     """Every ECG of the file, where one file can hold several (ZIP, DICOM groups, arrays of many records)."""
     file = open_file(source)
     row = _row(file, format)
-    each = row.read_all(file, Options(fs, unit)) if row.read_all else iter((row.read(file, Options(fs, unit)),))
+    options = Options(fs, unit)
     try:
-        for record in each:
+        for record in row.read_all(file, options) if row.read_all else (row.read(file, options),):
             yield record if record.source.format is not None else _said(finish(record, file, row.name), fs)
     except EcgError as error:
         raise error.at(file.path) from error.__cause__

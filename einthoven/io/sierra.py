@@ -235,9 +235,9 @@ def _beats(beats: Element | None, fs: float, resolution: float, warn: list[str])
             names.append(name)
     if not names or scale <= 0 or not 1 <= rate <= 200_000 or len({len(s) for s in samples}) != 1 or not len(samples[0]):
         return None
-    beat = np.stack(samples).astype(np.float32)
-    beat[np.abs(beat) >= 32767] = np.nan  # the mark for samples beyond the beat
-    return median_beat(beat * np.float32(scale), rate, names)
+    stored = np.stack(samples).astype(np.float64)
+    stored[np.abs(stored) >= 32767] = np.nan  # the mark for samples beyond the beat
+    return median_beat((stored * scale).astype(np.float32), rate, names)
 
 
 def _start(acquired: Element | None) -> datetime | None:
