@@ -30,11 +30,12 @@ WANDER_UV = 200.0  # RMS below 0.5 Hz; 5 %
 STEP_MV = 0.3  # a lasting jump of the level within 0.2 s; 2 %
 LOW_MV, HIGH_MV = 0.1, 8.0  # peak-to-peak in 2 s: below is no ECG lead, above is a wrong gain
 FLAT_MV, FLAT_RUN_S = 0.02, 1.0
+USABLE = 0.1  # the score of a lead with one fault at three times its limit
 SHORTEST_S = 2.0  # a lead with less recorded than this cannot be read
 
 LEAST_MV, MOST_MV = 0.3, 4.5  # median swing of the leads; PTB-XL subset: 0.46 to 3.3
 LEAST_FS = 80.0  # Hz; below, QRS complexes lose their shape
-DEAD_SHARE = 0.01  # power of a limb lead without voltage, as a share of the largest; PTB-XL subset: above 0.027
+DEAD_SHARE = 0.005  # power of a limb lead without voltage, as a share of the largest; PTB-XL subset: above 0.027
 RATE_LOW, RATE_HIGH = -7.0, 3.0  # standard deviations; PTB-XL subset: -6.6 to 2.6
 
 _MAINS_HZ = (50.0, 60.0)
@@ -284,10 +285,10 @@ def _judge(v: Mapping[str, float], fs: float) -> LeadQuality:
         flags.append("flat")
         severity["saturated"] = 0.0
         useless = useless or v["range"] < FLAT_MV or v["still_s"] > v["recorded_s"] - SHORTEST_S
+    if not useless and "flat" not in flags:
+        severity["gain"] = max(LOW_MV / max(v["swing"], 1e-9), v["swing"] / HIGH_MV) ** 2
     flags += [name for name, s in severity.items() if s >= 1]
-    if not useless and not LOW_MV <= v["swing"] <= HIGH_MV and "flat" not in flags:
-        flags.append("gain")
-        useless = v["swing"] < LOW_MV / 2
+    useless = useless or v["swing"] < LOW_MV / 2
     score = 0.0 if useless else float(np.prod([1 / (1 + s**2) for s in severity.values()]))
     return LeadQuality(score, tuple(flags), 1000 * v["noise"], 1000 * v["mains"], 1000 * v["wander"])
 
@@ -306,7 +307,8 @@ def _record_flags(
     if sound:
         if not RATE_LOW <= rate_error(spectrum, sound) <= RATE_HIGH:
             flags.append("wrong sampling rate")
-    if all(n in names and leads[n].score > 0 for n in _EIGHT):
+    recorded = dict(zip(names, figures["recorded_s"], strict=True))
+    if all(recorded.get(n, 0) >= SHORTEST_S and (leads[n].score > 0 or n in ("I", "II")) for n in _EIGHT):
         flags += [f"limb-lead reversal {pair}" for pair in reversals(spectrum, names)]
     return tuple(flags)
 
@@ -355,17 +357,17 @@ def _period(spectrum: _Spectrum, rows: list[int]) -> float | None:
 def reversals(spectrum: _Spectrum, names: tuple[str, ...]) -> list[str]:
     """The interchange of limb electrodes that explains the record best, if one explains it clearly better than none does,
     and those with the right-leg electrode, which leave a lead without voltage."""
+    dead = [pair for pair, share in dead_leads(spectrum, names).items() if share < DEAD_SHARE]
     figures = pace_figures(spectrum, [names.index(n) for n in _EIGHT])
-    if figures is not None and figures[0] < _WIDE_HZ:  # ventricular and paced beats go where they like
-        return []
+    if dead or (figures is not None and figures[0] < _WIDE_HZ):  # ventricular and paced beats go where they like
+        return dead
     excess = {}
     for pair, gain in gains_by_undoing(spectrum, names).items():
         # P and T must agree with QRS on it: an axis deviation turns QRS alone.
         if gain[:2].sum() > 0 and gain[2:].sum() > 0:
             excess[pair] = _REVERSAL_WEIGHTS[pair] @ gain - _REVERSAL_LIMIT[pair]
     best = max(excess, key=lambda pair: excess[pair], default=None)
-    found = [best] if best is not None and excess[best] > 0 else []
-    return found + [pair for pair, share in dead_leads(spectrum, names).items() if share < DEAD_SHARE]
+    return [best] if best is not None and excess[best] > 0 else []
 
 
 def gains_by_undoing(spectrum: _Spectrum, names: tuple[str, ...]) -> dict[str, Array]:
@@ -415,7 +417,7 @@ def _agreement(c: Array, undo: Array) -> Array:
 def _verdict(leads: Mapping[str, LeadQuality], flags: tuple[str, ...]) -> Quality:
     """Leads and record flags -> the whole: readable when every lead is, unreadable when less than a third is."""
     scores = [q.score for q in leads.values()]
-    usable = float(np.mean([s >= 0.2 for s in scores])) if scores else 0.0
+    usable = float(np.mean([s >= USABLE for s in scores])) if scores else 0.0
     readable = "unreadable" if usable < 1 / 3 else "limited" if usable < 1 or flags else "good"
     return Quality(float(np.mean(scores)) if scores else 0.0, readable, dict(leads), flags)
 
@@ -434,7 +436,8 @@ def _merged(parts: list[Quality], names: tuple[str, ...]) -> Quality:
     leads = {}
     for name in names:
         q = [p.leads[name] for p in parts]
-        kind = replace(q[0], score=middle([p.score for p in q]), flags=common([p.flags for p in q]))
+        score = sorted(p.score for p in q)[(len(q) - 1) // 3]  # a third of the windows may be worse
+        kind = replace(q[0], score=score, flags=common([p.flags for p in q]))
         leads[name] = replace(
             kind,
             noise_uv=middle([p.noise_uv for p in q]),
