@@ -47,6 +47,7 @@ class _Layout:
     names: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     labelled: bool = False  # each line begins with a lead's name
+    loose: bool = False  # each line ends with a delimiter
     clock: bool = False  # each line begins with a time of day
     preface: list[str] = field(default_factory=list)
 
@@ -135,6 +136,11 @@ def _layout(lines: Sequence[str]) -> _Layout | None:
             preface.append(line)
             continue
         found.preface = preface
+        above = next((_split(p, found.delimiter) for p in reversed(preface) if p.strip() and not _is_comment(p)), [])
+        if found.loose and not (len(above) == found.width and above[-1]):
+            found.width -= 1  # every line ends with a delimiter
+        else:
+            found.loose = False
         _header(found, [p for p in preface if p.strip() and not _is_comment(p)], preface)
         return found
     return None
@@ -164,21 +170,22 @@ def _start(lines: Sequence[str], i: int) -> _Layout | None:
         named = not numeric and not clock and width >= 20 and all(w and not w[0].isdigit() for w in ahead)
         if not (numeric or clock or named) or not all(_NUMBER.fullmatch(w) for w in words):
             continue
-        if sum(any(c.isdigit() for c in w) for w in words + ahead) < 0.5 * len(words + ahead):
+        if not all(any(c.isdigit() for w in row for c in w) for row in split[:alike]):
             continue
         comma = delimiter != "," and any("," in w for w in words + ahead)
-        return _Layout(first=i, width=width, delimiter=delimiter, comma=comma, labelled=named, clock=clock)
+        loose = bool(delimiter) and width > 2 and not any(row[-1] for row in split[:alike])
+        return _Layout(first=i, width=width, delimiter=delimiter, comma=comma, labelled=named, loose=loose, clock=clock)
     return None
 
 
 def _split(line: str, delimiter: str) -> list[str]:
-    words = [w.strip().strip('"') for w in line.split(delimiter)] if delimiter else line.split()
-    return words[:-1] if delimiter and len(words) > 2 and not words[-1] else words  # a delimiter at the end of the line
+    return [w.strip().strip('"') for w in line.split(delimiter)] if delimiter else line.split()
 
 
 def _header(layout: _Layout, candidates: Sequence[str], preface: Sequence[str]) -> None:
     """Column names from the last line above the numbers that has as many words, units from a line of units below it."""
     rows = [_split(line, layout.delimiter) for line in candidates[-3:]]
+    rows = [words[:-1] if layout.loose and words and not words[-1] else words for words in rows]
     if not candidates and preface and layout.width > 1:  # names in a comment: "# I II III"
         rows = [_split(preface[-1].lstrip('#%/ "'), layout.delimiter)]
         if sum(is_ecg(w) for w in rows[0]) < 0.5 * len(rows[0]):
@@ -209,7 +216,7 @@ def _numbers(lines: list[str], layout: _Layout, file: File) -> tuple[NDArray[np.
     """The block of numbers (R, C), the names at its left (if any), the times of day at its left (if any)."""
     while lines and not lines[-1].strip():
         lines.pop()
-    if not (layout.labelled or layout.clock):
+    if not (layout.labelled or layout.clock or layout.loose):
         body = "\n".join(line for line in lines if line.strip())
         try:
             table = np.loadtxt(
@@ -230,6 +237,8 @@ def _numbers(lines: list[str], layout: _Layout, file: File) -> tuple[NDArray[np.
         if _is_comment(line):
             continue
         words = _split(line, layout.delimiter)
+        if layout.loose and not words[-1]:
+            words.pop()
         where = f"line {layout.first + n + 1}"
         if layout.labelled or layout.clock:
             ahead.append(words[0])

@@ -257,6 +257,8 @@ def _start(header: _Header) -> datetime | None:
     if not found:
         return None
     day, month, year, hour, minute, second = map(int, found.groups())
+    if header.recording.startswith("Startdate X") and (day, month, year) == (1, 1, 85):
+        return None  # EDF+: how a date that is not known is written
     year += 1900 if year >= 85 else 2000
     full = re.match(r"Startdate (\d\d)-([A-Z]{3})-(\d{4})", header.recording)
     if full and full[2] in _MONTHS:
