@@ -61,19 +61,25 @@ def headline(record: Record, measurements: Measurements | None = None, conclusio
     if measurements is None and not conclusions:
         conclusions = record.statements
 
-    def figure(*names: str) -> str:
+    def figure(*names: str, unit: str = "") -> str:
         value = next((get[n] for n in names if n in get and get[n] == get[n]), None)
-        return "–" if value is None else f"{value:.0f}"
+        return "–" if value is None else f"{value:.0f} {unit}".strip()
 
     values: list[tuple[str, str]] = []
     if get:
-        qtc = figure("qtc_bazett_ms", "qtc_ms")
+        both = "qtc_fridericia_ms" in get
+        qtc = (
+            f"{figure('qtc_bazett_ms', 'qtc_ms')} / {figure('qtc_fridericia_ms')}"
+            if both
+            else figure("qtc_bazett_ms", "qtc_ms")
+        )
         values = [
-            ("Rate", f"{figure('rate_bpm')} /min"),
-            ("PR", f"{figure('pr_ms')} ms"),
-            ("QRS", f"{figure('qrs_ms')} ms"),
-            ("QT / QTc", f"{figure('qt_ms')} / {qtc} ms"),
-            ("P-QRS-T", f"{figure('p_axis_deg')} {figure('qrs_axis_deg')} {figure('t_axis_deg')} °"),
+            ("Rate", figure("rate_bpm", unit="/min")),
+            ("PR", figure("pr_ms", unit="ms")),
+            ("QRS", figure("qrs_ms", unit="ms")),
+            ("QT", figure("qt_ms", unit="ms")),
+            ("QTc B / F" if both else "QTc", f"{qtc} ms"),
+            ("P-QRS-T", f"{figure('p_axis_deg')} / {figure('qrs_axis_deg')} / {figure('t_axis_deg')} °"),
         ]
     return Headline(tuple(values), tuple(conclusions), by)
 
@@ -136,7 +142,7 @@ def write_header(
             texts.append(Text(x_values, y0 + i * _LEAD, _SIZE, name))
             texts.append(Text(x_values + 18, y0 + i * _LEAD, _SIZE, value, bold=True))
         if head.values and head.measured_by:
-            texts.append(Text(x_values, y0 + len(head.values) * _LEAD, 2.2, head.measured_by))
+            texts.append(Text(x_values + 38, y0, 2.2, head.measured_by))
 
         lines = [line for words in head.conclusions for line in wrap(words, _SIZE, right - x_words)]
         if len(lines) > room:

@@ -17,7 +17,7 @@ from einthoven.interpret import Report
 from einthoven.record import Record
 from einthoven.report.asjson import number
 from einthoven.report.limits import limit
-from einthoven.report.words import RESEARCH_ONLY, evidence_words, title
+from einthoven.report.words import RESEARCH_ONLY, evidence_lines, title
 
 Resource = dict[str, Any]
 
@@ -125,8 +125,11 @@ def _found(finding: Finding) -> Resource:
         out["dataAbsentReason"] = {**unknown, "text": f"{finding.text}: cannot be determined"}
     else:
         out["valueCodeableConcept"] = said
-    lines = [f"{what} {value}" + (f" ({held})" if held else "") for what, value, held in map(evidence_words, finding.evidence)]
-    notes = [f"Confidence: {finding.confidence}.", *lines, *([f"Source: {finding.source}"] if finding.source else [])]
+    notes = [
+        f"Confidence: {finding.confidence}.",
+        *evidence_lines(finding),
+        *([f"Source: {finding.source}"] if finding.source else []),
+    ]
     out["note"] = [{"text": text} for text in notes]
     return out
 

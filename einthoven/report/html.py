@@ -5,7 +5,7 @@ The trace is an inline SVG from the same Page as the PNG and the PDF. Every word
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from einthoven.beats.measurements import LeadMeasurements, Measurements
@@ -27,12 +27,14 @@ from einthoven.report.words import (
     machine_value,
     patient_words,
     provenance,
+    quantity,
+    sureness,
     title,
-    unit,
+    worth_saying,
 )
 
 TOLERANCE_MM = 0.02  # of the traces: a fifteenth of the pen
-SHEET = (279.4, 165.0)  # of the trace, mm: 10 s at 25 mm/s, and A4 landscape holds it
+SHEET = (279.4, 152.0)  # of the trace, mm: 10 s at 25 mm/s, and A4 landscape holds it
 
 # Columns of the table of leads: (heading, LeadMeasurements field).
 _LEAD_COLUMNS = (
@@ -73,7 +75,8 @@ td.out{color:var(--mark);background:var(--markback);font-weight:700}
 details{margin-top:6px}summary{cursor:pointer;color:var(--soft)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:3px 16px;margin:0}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-ul.plain{margin:0;padding-left:18px}
+ul.plain{margin:0;padding-left:18px}ul.more{list-style:none;padding:6px 0 0;columns:2;font-size:.88rem}
+ul.more li{display:flex;justify-content:space-between;gap:8px;padding-right:14px;break-inside:avoid}
 footer{color:var(--soft);font-size:.85rem;text-align:center;padding:6px 0 16px}
 @media (max-width:800px){.columns{grid-template-columns:1fr}}
 @page{size:A4 landscape;margin:8mm}
@@ -81,7 +84,8 @@ footer{color:var(--soft);font-size:.85rem;text-align:center;padding:6px 0 16px}
 --abnormal:#8a3c00;--minor:#444;--normal:#14532d;--mark:#a4000f;--markback:#fff}
 body{font-size:9.5pt;print-color-adjust:exact;-webkit-print-color-adjust:exact}main{max-width:none;padding:0}
 section,figure{border:0;padding:0;margin:0 0 4mm;break-inside:avoid}section.findings,section.measured{break-inside:auto}
-tr{break-inside:avoid}figure svg{width:var(--wide);max-width:none}
+tr{break-inside:avoid}h2,thead{break-after:avoid}.columns{grid-template-columns:minmax(0,1.25fr) minmax(0,1fr)}
+figure svg{width:var(--wide);max-width:none}
 details::details-content{content-visibility:visible;block-size:auto}summary{display:none}}
 """
 
@@ -141,7 +145,7 @@ def _findings(findings: Sequence[Finding]) -> str:
     for f in findings:
         evidence = "".join(
             f"<li>{escape(what)} <strong>{escape(value)}</strong>{f' ({escape(held)})' if held else ''}</li>"
-            for what, value, held in map(evidence_words, f.evidence)
+            for what, value, held in evidence_words(f)
         )
         source = f'<div class="source">{escape(f.source)}</div>' if f.source else ""
         codes = ", ".join(t for t in (f"SCP {f.scp}" if f.scp else "", f"SNOMED CT {f.snomed}" if f.snomed else "") if t)
@@ -159,38 +163,40 @@ def _findings(findings: Sequence[Finding]) -> str:
 
 def _measurements(report: Report) -> str:
     record = report.record
-    own = {n: machine_value(record, n) for n in (*MAIN, *MORE)}
+    own = {n: machine_value(record, n) for n in MAIN}
     compared = any(v == v for v in own.values())
 
-    def rows(names: Iterable[str], every: bool) -> str:
-        out = []
-        for name in names:
-            q = report.measurements.quantities.get(name)
-            if q is None or (not every and q.value != q.value):
-                continue
-            bounds = limit(name, record.patient)
-            mark = bounds.mark(q.value) if bounds else ""
-            value = f"{figure(q.value)} {unit(q.unit)}".strip() if q.value == q.value else "–"
-            arrow = {"high": " ▲", "low": " ▼", "": ""}[mark]
-            spoken = f' aria-label="{escape(value)}, {mark}"' if mark else ""
-            why = f'<div class="source">{escape(q.why)}</div>' if q.why else ""
-            machine = f'<td class="n">{figure(own[name]) if own[name] == own[name] else ""}</td>' if compared else ""
-            out.append(
-                f'<tr><th scope="row" title="{escape(q.definition)}">{escape(title(name))}{why}</th>'
-                f'<td class="n{" out" if mark else ""}"{spoken}>{escape(value)}{arrow}</td>'
-                f'<td class="n soft">{bounds if bounds else ""}</td>{machine}</tr>'
-            )
-        return "".join(out)
-
+    rows = ""
+    for name in MAIN:
+        q = report.measurements.quantities.get(name)
+        if q is None:
+            continue
+        bounds = limit(name, record.patient)
+        mark = bounds.mark(q.value) if bounds else ""
+        value = quantity(q)
+        arrow = {"high": " ▲", "low": " ▼", "": ""}[mark]
+        spoken = f' aria-label="{escape(value)}, {mark}"' if mark else ""
+        why = f'<div class="source">{escape(q.why)}</div>' if q.why else ""
+        machine = f'<td class="n">{figure(own[name]) if own[name] == own[name] else ""}</td>' if compared else ""
+        rows += (
+            f'<tr><th scope="row" title="{escape(q.definition)}">{escape(title(name))}{why}</th>'
+            f'<td class="n{" out" if mark else ""}"{spoken}>{escape(value)}{arrow}</td>'
+            f'<td class="n soft">{bounds if bounds else ""}</td>{machine}</tr>'
+        )
     head = '<th scope="col"></th><th scope="col" class="n">Measured</th><th scope="col" class="n">Adult limits</th>'
     head += '<th scope="col" class="n">Recorder</th>' if compared else ""
     child = record.patient.age is not None and record.patient.age < ADULT_YEARS
     note = f'<p class="source">Limits are not marked under {ADULT_YEARS} years.</p>' if child else ""
-    more = rows(MORE, False)
-    folded = f"<details><summary>More measurements</summary><table><tbody>{more}</tbody></table></details>" if more else ""
+    found = report.measurements.quantities
+    more = "".join(
+        f'<li title="{escape(found[n].definition)}">{escape(title(n))} <strong>{escape(quantity(found[n]))}</strong></li>'
+        for n in MORE
+        if n in found and worth_saying(n, found[n])
+    )
+    folded = f'<details><summary>More measurements</summary><ul class="plain more">{more}</ul></details>' if more else ""
     return (
         f'<section class="measured"><h2>Measurements</h2><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows(MAIN, True)}</tbody></table>{note}{folded}</section>"
+        f"<tbody>{rows}</tbody></table>{note}{folded}</section>"
     )
 
 
@@ -268,4 +274,4 @@ def _severity(finding: Finding) -> str:
 
 
 def _sure(finding: Finding) -> str:
-    return "" if finding.confidence == "definite" else f" ({escape(finding.confidence)})"
+    return escape(sureness(finding))

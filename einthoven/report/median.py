@@ -32,6 +32,7 @@ def median_page(median: MedianBeats, width: float = 287.0, row: float = 30.0) ->
     beat = math.ceil(record.duration * SPEED / 5) * 5.0  # whole squares
     columns = int(min(max((width - 25) // beat, 1), 6, len(leads)))
     rows = -(-len(leads) // columns)
+    columns = -(-len(leads) // rows)
     size = (min(columns * beat + 25, width), rows * row + 14)
     layout = f"{rows}x{columns}:{','.join(leads)}"
     page = lay_out(record, layout=layout, speed=SPEED, gain=GAIN, size=size, header=False)

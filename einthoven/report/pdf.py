@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from einthoven.beats.fiducials import Beats
 from einthoven.findings import Finding
 from einthoven.interpret import Report
 from einthoven.paper.header import fit, wrap
-from einthoven.paper.page import A4
+from einthoven.paper.page import A4, Page
 from einthoven.paper.pdf import PdfPage, text_width, write_pdf
 from einthoven.paper.render import prepare
 from einthoven.paper.vector import paint
+from einthoven.record import Record
 from einthoven.report.html import median_of
 from einthoven.report.limits import limit
 from einthoven.report.median import median_page
@@ -20,18 +22,21 @@ from einthoven.report.words import (
     MORE,
     RESEARCH_ONLY,
     conclusions,
-    evidence_words,
+    evidence_lines,
     figure,
     machine_value,
     patient_words,
     provenance,
+    quantity,
+    sureness,
     title,
-    unit,
+    worth_saying,
 )
 
 _INK, _SOFT, _RULE, _RED = (20, 22, 28), (95, 100, 108), (205, 208, 213), (164, 0, 15)
 _COLOURS = {"critical": (164, 0, 15), "abnormal": (160, 72, 0), "minor": (70, 76, 86), "normal": (22, 101, 52)}
 _LEFT, _RIGHT, _TOP, _BOTTOM = 14.0, 283.0, 16.0, 198.0
+_MIDDLE = 165.0  # where the right column begins
 _BODY, _SMALL, _LEADING = 2.9, 2.4, 4.0
 
 
@@ -58,12 +63,19 @@ class _Writer:
 
     def write(self) -> list[PdfPage]:
         self._sheet()
-        middle = 170.0
-        left = self._flow(0, _TOP + 8, _LEFT, middle - 8, self._findings)
-        right = self._flow(0, _TOP + 8, middle, _RIGHT, self._measurements)
-        at = max(left, right)
-        at = self._median(at)
-        self._flow(*at, _LEFT, _RIGHT, self._rest)
+        median = median_of(self.report)
+        drawn = None if median is None else median_page(median, _RIGHT - _LEFT + 10, 25.0)
+        # Quality and provenance stand beside the median beats where there is room, else below the measurements.
+        beside = _LEFT + drawn[1].grid.width + 5 if drawn else _RIGHT
+        there = beside < _RIGHT - 40
+        left = self._flow(0, _TOP + 7, _LEFT, _MIDDLE - 8, self._findings)
+        right = self._flow(0, _TOP + 7, _MIDDLE, _RIGHT, self._measurements)
+        if not there:
+            right = self._flow(*right, _MIDDLE, _RIGHT, self._rest)
+        if median is not None and drawn is not None:
+            number, y = self._median(max(left, right), len(median.beats), drawn)
+            if there:
+                self._flow(number, y, beside, _RIGHT, self._rest)
         return self.sheets
 
     def _sheet(self) -> PdfPage:
@@ -83,7 +95,7 @@ class _Writer:
         """Blocks one below the other from page `number` (after the trace) at `y`. Returns where the next thing may begin."""
         for block in blocks(right - left):
             if y + block.height > _BOTTOM and y > _TOP + 10:
-                number, y = number + 1, _TOP + 8
+                number, y = number + 1, _TOP + 7
             while len(self.sheets) <= number:
                 self._sheet()
             block.paint(self.sheets[number], left, y)
@@ -97,18 +109,18 @@ class _Writer:
         for f in self.report.findings:
             block = _Block()
             colour = _COLOURS.get(f.severity, _INK) if f.confidence != "cannot be determined" else _SOFT
-            sure = "" if f.confidence == "definite" else f" ({f.confidence})"
-            for line in wrap(f.text + sure, _BODY, width - 34):
+            codes = _codes(f)
+            for line in wrap(f.text + sureness(f), _BODY, (width - text_width(codes, _SMALL) - 4) / 1.06):
                 block.line(0, _BODY, line, bold=True, colour=colour)
-            block.aside(width, _SMALL, _codes(f))
-            for what, value, held in map(evidence_words, f.evidence):
-                for line in wrap(f"{what} {value}" + (f" ({held})" if held else ""), _BODY, width - 4):
+            block.aside(width, _SMALL, codes)
+            for words in evidence_lines(f):
+                for line in wrap(words, _BODY, width - 4):
                     block.line(4, _BODY, line)
             for line in wrap(f.source, _SMALL, width - 4):
                 block.line(4, _SMALL, line, colour=_SOFT, leading=3.3)
             block.height += 1.6
             blocks.append(block)
-        return blocks
+        return _kept(blocks[:2]) + blocks[2:]
 
     def _measurements(self, width: float) -> list[_Block]:
         report = self.report
@@ -122,50 +134,50 @@ class _Writer:
         if compared:
             head.more(at_own, _SMALL, "recorder", anchor="end", colour=_SOFT)
         blocks = [_heading("Measurements"), head]
-        for name in (*MAIN, *MORE):
+        for name in MAIN:
             q = report.measurements.quantities.get(name)
-            if q is None or (name in MORE and q.value != q.value):
+            if q is None:
                 continue
             bounds = limit(name, report.record.patient)
             mark = bounds.mark(q.value) if bounds else ""
-            small = name in MORE
-            size = _SMALL if small else _BODY
-            block = _Block().line(0, size, title(name), leading=3.4 if small else _LEADING, colour=_SOFT if small else _INK)
-            value = f"{figure(q.value)} {unit(q.unit)}".strip() + (f" {mark}" if mark else "")
-            block.more(at_value, size, value, bold=bool(mark), anchor="end", colour=_RED if mark else _INK)
-            if bounds:
-                block.more(at_limit, size, str(bounds), anchor="end", colour=_SOFT)
+            block = _Block().line(0, _BODY, title(name))
+            value = f"{quantity(q)} {mark}".strip()
+            block.more(at_value, _BODY, value, bold=bool(mark), anchor="end", colour=_RED if mark else _INK)
+            if bounds and q:
+                block.more(at_limit, _BODY, str(bounds), anchor="end", colour=_SOFT)
             if own[name] == own[name]:
-                block.more(at_own, size, figure(own[name]), anchor="end")
-            if q.value != q.value and q.why:
+                block.more(at_own, _BODY, figure(own[name]), anchor="end")
+            if not q and q.why:
                 block.more(at_value + 3, _SMALL, fit(q.why, _SMALL, width - at_value - 3), colour=_SOFT)
             blocks.append(block)
+        found = report.measurements.quantities
+        others = [f"{title(n)} {quantity(found[n])}" for n in MORE if n in found and worth_saying(n, found[n])]
+        small = _gap()
+        for line in wrap(" · ".join(others), _SMALL, width):
+            small.line(0, _SMALL, line, leading=3.3, colour=_SOFT)
+        blocks.append(small)
         if report.record.statements:
-            blocks += [_gap(), _heading("What the recorder said")]
-            blocks += [_Block().line(0, _BODY, line) for s in report.record.statements for line in wrap(s, _BODY, width)]
+            said = [_Block().line(0, _BODY, line) for s in report.record.statements for line in wrap(s, _BODY, width)]
+            blocks += _kept([_gap(), _heading("What the recorder said"), *said])
         return blocks
 
-    def _median(self, at: tuple[int, float]) -> tuple[int, float]:
-        median = median_of(self.report)
-        if median is None:
-            return at
-        record, page, beats = median_page(median, _RIGHT - _LEFT + 10, 25.0)
-        number, y = at
-        height = page.size[1] + 2
-        if y + height > _BOTTOM:
-            number, y = number + 1, _TOP + 8
+    def _median(self, at: tuple[int, float], n: int, drawn: tuple[Record, Page, Beats]) -> tuple[int, float]:
+        """Paints the median of n beats; returns the page and y where it begins."""
+        (number, y), (record, page, beats) = at, drawn
+        if y + page.grid.height + 6 > _BOTTOM + 2:
+            number, y = number + 1, _TOP + 7
         while len(self.sheets) <= number:
             self._sheet()
         sheet = self.sheets[number]
         told = (
-            f"Median of {len(median.beats)} beats, {page.speed:g} mm/s, {page.gain:g} mm/mV. "
+            f"Median of {n} beats, {page.speed:g} mm/s, {page.gain:g} mm/mV. "
             "Shaded: P blue, QRS yellow, T green. Ticks: J and J + 60 ms."
         )
         sheet.text(_LEFT, y + 3, _SMALL, told, colour=_SOFT)
         sheet.shift(_LEFT - page.grid.left, y + 4 - page.grid.top)
         paint(sheet, record, page, fiducials=beats)
         sheet.unclip()
-        return number, y + page.grid.height + 8
+        return number, y
 
     def _rest(self, width: float) -> list[_Block]:
         report = self.report
@@ -173,10 +185,15 @@ class _Writer:
         lines = [f"Signal: {q.readable} (score {q.score:.2f} of 1)" + (f"; {', '.join(q.flags)}" if q.flags else "")]
         lines += [f"{lead}: {', '.join(lq.flags)}" for lead, lq in q.leads.items() if lq.flags]
         lines += report.warnings
-        blocks = [_gap(), _heading("Quality, warnings and provenance")]
+        blocks = [_gap(), _heading("Quality and provenance")]
         for text in (*lines, *(f"{name}: {value}" for name, value in provenance(report))):
-            blocks += [_Block().line(0, _SMALL, line, leading=3.3) for line in wrap(text, _SMALL, width)]
-        return blocks
+            for line in wrap(text, _SMALL, width):
+                blocks.append(_Block().line(0, _SMALL, line, leading=3.3))
+        return _kept(blocks)
+
+
+# x, y, size, text, bold, anchor, colour
+Part = tuple[float, float, float, str, bool, str, tuple[int, int, int]]
 
 
 class _Block:
@@ -184,7 +201,7 @@ class _Block:
 
     def __init__(self) -> None:
         self.height = 0.0
-        self.parts: list[tuple[float, float, float, str, bool, str, tuple[int, int, int]]] = []
+        self.parts: list[Part] = []
 
     def line(
         self,
@@ -225,6 +242,15 @@ class _Block:
 
 def _heading(text: str) -> _Block:
     return _Block().line(0, 3.3, text, bold=True, leading=6.0)
+
+
+def _kept(blocks: list[_Block]) -> list[_Block]:
+    """The same, the heading in one block with the first lines, so that no page ends with a heading."""
+    first = _Block()
+    for block in blocks[:4]:
+        first.parts += [(p[0], first.height + p[1], *p[2:]) for p in block.parts]
+        first.height += block.height
+    return [first, *blocks[4:]]
 
 
 def _gap() -> _Block:

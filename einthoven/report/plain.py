@@ -12,13 +12,15 @@ from einthoven.report.words import (
     MAIN,
     MORE,
     RESEARCH_ONLY,
-    evidence_words,
+    evidence_lines,
     figure,
     machine_value,
     patient_words,
     provenance,
+    sureness,
     title,
     unit,
+    worth_saying,
 )
 
 _WIDE = 100
@@ -31,14 +33,11 @@ def to_text(report: Report) -> str:
     parts = ["  ".join(t for t in ("ECG", patient_words(record), started) if t), ""]
     parts += [*_wrap(report.conclusion), ""]
     for f in report.findings:
-        sure = "" if f.confidence == "definite" else f" ({f.confidence})"
-        parts += _wrap(f"{f.text}{sure}", "  - ", "    ")
-        for what, value, against in map(evidence_words, f.evidence):
-            parts += _wrap(f"{what} {value}" + (f" ({against})" if against else ""), "      ", "      ")
+        parts += _wrap(f"{f.text}{sureness(f)}", "  - ", "    ")
+        parts += [line for words in evidence_lines(f) for line in _wrap(words, "      ", "      ")]
     parts += ["", measurements_text(report.measurements, record.patient)]
-    told = [
-        f"{title(n)} {figure(machine_value(record, n))}" for n in MAIN if machine_value(record, n) == machine_value(record, n)
-    ]
+    own = {n: machine_value(record, n) for n in MAIN}
+    told = [f"{title(n)} {figure(v)}" for n, v in own.items() if v == v]
     if told or record.statements:
         parts += ["", "The recorder's own:"]
         parts += _wrap(", ".join(told), "  ", "  ") if told else []
@@ -54,14 +53,14 @@ def measurements_text(measurements: Measurements, patient: Patient | None = None
     """The measurements, one a line, those outside the adult limits marked."""
     patient = patient or Patient()
     lines = []
-    for name in (*MAIN, *MORE, *(n for n in measurements.quantities if n not in MAIN and n not in MORE)):
+    for name in (*MAIN, *MORE):
         q = measurements.quantities.get(name)
-        if q is None or (name not in MAIN and q.value != q.value):
+        if q is None or not (name in MAIN or worth_saying(name, q)):
             continue
         bounds = limit(name, patient)
         mark = bounds.mark(q.value) if bounds else ""
         note = f"{mark}, normal {bounds}" if mark else q.why
-        lines.append(f"  {title(name):<32}{figure(q.value):>7} {unit(q.unit):<5} {note}".rstrip())
+        lines.append(f"  {title(name):<32}{figure(q.value, q.unit):>7} {unit(q.unit):<5} {note}".rstrip())
     return "\n".join(lines)
 
 

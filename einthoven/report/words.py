@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from einthoven.findings import Evidence
+from einthoven.beats.measurements import Quantity
+from einthoven.findings import Evidence, Finding
 from einthoven.interpret import Report
 from einthoven.record import Record
+from einthoven.statements import STATEMENTS
 
 RESEARCH_ONLY = "Research use only. Not a medical device. To be verified by a physician."
 
@@ -39,15 +41,13 @@ MORE: Mapping[str, str] = {
     "p_per_qrs": "P waves per QRS",
     "pr_sd_ms": "PR, SD",
     "qrs_t_angle_deg": "QRS-T angle",
-    "f_wave_hz": "Atrial fibrillatory frequency",
-    "f_wave_power": "Its share of power",
     "spikes": "Pacing spikes",
     "n_beats": "Beats",
     "n_ventricular": "Ventricular beats",
     "n_supraventricular": "Premature supraventricular beats",
     "n_paced": "Paced beats",
 }
-# Amplitudes and durations of single leads (LeadMeasurements), for evidence and the table of leads.
+# What else evidence may name: amplitudes and durations of single leads (LeadMeasurements), the atria.
 OF_LEADS: Mapping[str, str] = {
     "p_mv": "P", "p_ms": "P duration", "p_initial_mv": "P, first part", "p_terminal_mv": "P, last part",
     "p_terminal_force_mvms": "P terminal force", "q_mv": "Q", "q_ms": "Q duration", "r_mv": "R", "r_ms": "R duration",
@@ -55,6 +55,7 @@ OF_LEADS: Mapping[str, str] = {
     "r_peak_time_ms": "R peak time", "delta_mv": "Delta wave", "delta_ms": "Delta wave duration", "st_j_mv": "ST at J",
     "st_j60_mv": "ST at J+60 ms", "st_j80_mv": "ST at J+80 ms", "st_slope_mv_s": "ST slope", "t_mv": "T",
     "t_negative_mv": "T, negative part", "t_symmetry": "T symmetry", "u_mv": "U", "noise_uv": "Noise",
+    "f_wave_hz": "Dominant atrial frequency", "f_wave_power": "Its share of power",
 }  # fmt: skip
 # What a recorder's own measurement is compared with.
 MACHINE: Mapping[str, str] = {"qtc_bazett_ms": "qtc_ms"}
@@ -77,21 +78,61 @@ def title(name: str) -> str:
     return MAIN.get(name) or MORE.get(name) or OF_LEADS.get(name) or name.replace("_", " ")
 
 
-def evidence_words(evidence: Evidence) -> tuple[str, str, str]:
-    """(what was measured, its value, what it was held against) of one piece of evidence."""
-    where = f" in {', '.join(evidence.leads)}" if evidence.leads else ""
-    value = f"{figure(evidence.value)} {unit(evidence.unit)}".strip()
-    signs = evidence.threshold.replace(">=", "≥").replace("<=", "≤")
-    return title(evidence.measurement) + where, value, signs
+def evidence_words(finding: Finding) -> list[tuple[str, str, str]]:
+    """A finding's evidence as rows (what was measured or found, its value, what it was held against).
+
+    The same measurement of several leads against the same threshold is one row.
+    """
+    rows: list[tuple[str, str, str]] = []
+    groups: dict[tuple[str, str, str, int], list[Evidence]] = {}
+    for i, e in enumerate(finding.evidence):
+        groups.setdefault((e.measurement, e.unit, e.threshold, -1 if len(e.leads) == 1 else i), []).append(e)
+    for evidence in groups.values():
+        e = evidence[0]
+        held = e.threshold.replace(">=", "≥").replace("<=", "≤")
+        if e.measurement in STATEMENTS:  # a summary rests on other findings
+            rows.append((STATEMENTS[e.measurement].text, "", held))
+        elif len(evidence) > 1:
+            values = ", ".join(f"{x.leads[0]} {figure(x.value, x.unit)}" for x in evidence)
+            rows.append((title(e.measurement), f"{values} {unit(e.unit)}".strip(), held))
+        else:
+            where = f" in {', '.join(e.leads)}" if e.leads else ""
+            rows.append((title(e.measurement) + where, f"{figure(e.value, e.unit)} {unit(e.unit)}".strip(), held))
+    return rows
 
 
-def figure(value: float) -> str:
-    """A number as a report prints it: whole from 20 up, else three digits; "–" where it was not measured."""
+def evidence_lines(finding: Finding) -> list[str]:
+    """The rows of evidence_words, each in one line."""
+    return [
+        " ".join(t for t in (what, value, f"({held})" if held else "") if t) for what, value, held in evidence_words(finding)
+    ]
+
+
+def sureness(finding: Finding) -> str:
+    """ " (probable)" and its like, to follow a finding's text; "" where it is definite or the text says it."""
+    told = finding.confidence == "definite" or finding.text.lower().startswith(finding.confidence)
+    return "" if told else f" ({finding.confidence})"
+
+
+def figure(value: float, unit: str = "") -> str:
+    """A number as a report prints it: mV to 0.01, ms, degrees and rates whole, else three digits; "–" for NaN."""
     if value != value:
         return "–"
-    if value == int(value) or abs(value) >= 20:
+    if unit == "mV":
+        return f"{value:.2f}"
+    if unit in ("ms", "deg", "/min", "uV") or value == int(value) or abs(value) >= 20:
         return f"{value:.0f}".replace("-0", "0") if abs(value) < 0.5 else f"{value:.0f}"
     return f"{value:.3g}"
+
+
+def quantity(q: Quantity) -> str:
+    """A measured value with its unit; "–" where it was not measured."""
+    return f"{figure(q.value, q.unit)} {unit(q.unit)}".strip() if q else "–"
+
+
+def worth_saying(name: str, q: Quantity) -> bool:
+    """Whether a reader who did not ask wants it: what was measured, and of the counts of odd beats those that are not 0."""
+    return bool(q) and not (q.value == 0 and name in ("spikes", "n_ventricular", "n_supraventricular", "n_paced"))
 
 
 def unit(text: str) -> str:
