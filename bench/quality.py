@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,14 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-
-from conftest import data_folder
-
 import einthoven
 from einthoven.record import STANDARD_LEADS, Record
 from einthoven.signal import quality as q
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("EINTHOVEN_DATA") or ROOT.parent / "shared" / "data")
 
 Rows = list[dict[str, str]]
 _UPPER = [n.upper() for n in STANDARD_LEADS]
@@ -68,7 +66,7 @@ def interval(hits: int, of: int) -> str:
 
 
 def read_all(rate: int) -> tuple[Rows, list[Record]]:
-    folder = data_folder() / "ptbxl"
+    folder = DATA / "ptbxl"
     column = "filename_lr" if rate == 100 else "filename_hr"
     with open(folder / "ptbxl_database.csv", newline="", encoding="utf-8") as file:
         rows = [r for r in csv.DictReader(file) if (folder / f"{r[column]}.hea").exists()]
@@ -122,9 +120,7 @@ def report(rate: int) -> None:
             for k in (0.2, 0.25, 0.4, 0.5, 2, 2.5, 4, 5)
         ),
     ]
-    print(
-        "planted faults: found; the same flag on the records as they are (a rate below 80 Hz has a flag of its own, counted too)"
-    )
+    print("planted faults: found; false on the records as they are (rates below 80 Hz have a flag of their own, counted too)")
     for words, flag, plant in faults:
         hits = sum(any(flag in f for f in q.assess(plant(x)).flags) for _, x in test)
         false = sum(any(flag in g for g in f.flags) for f in found)
