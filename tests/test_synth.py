@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from einthoven.beats.fiducials import FIDUCIALS, Beats
+from einthoven.beats.fiducials import Beats
 from einthoven.record import STANDARD_LEADS, EcgError, einthoven_residual
 from einthoven.synth import CONDITIONS, Noise, Simulation, random_simulation, simulate
 
@@ -371,3 +371,225 @@ def test_each_condition_fulfils_its_criterion_on_the_noiseless_signal(name: str)
         sim = simulate(name, seed=seed, fs=1000)
         kind = "N" if "N" in sim.beats.kinds else sim.beats.kinds[0]
         assert CRITERIA[name](Seen(sim, kind, seed)), f"seed {seed}"
+
+
+@pytest.mark.parametrize("pair", [("rbbb", "lafb"), ("rbbb", "lpfb"), ("ivcd", "lafb")])
+def test_two_blocks_together_are_both_to_be_seen(pair: tuple[str, str]) -> None:
+    for seed in SEEDS:
+        s = Seen(simulate(*pair, seed=seed, fs=1000))
+        left = -90 <= s.axis() <= -45 if "lafb" in pair else 90 <= s.axis() <= 180
+        assert left and s.ms(QRS_ON, QRS_OFF) >= 120
+        assert pair[0] != "rbbb" or CRITERIA["rbbb"](s)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_requested_intervals_axis_and_rate_are_the_truth(seed: int) -> None:
+    asked = {"p_ms": 98.0, "pr_ms": 164.0, "qrs_ms": 92.0, "qt_ms": 392.0}
+    sim = simulate(rate=66, seed=seed, hrv=0.0, axis_deg=-12.0, **asked)
+    assert {k: sim.truth[k] for k in asked} == pytest.approx(asked, abs=1e-6)
+    assert sim.truth["rate_bpm"] == pytest.approx(66, abs=1e-6)
+    assert sim.truth["axis_deg"] == pytest.approx(-12, abs=1e-6)
+    assert Seen(sim).axis() == pytest.approx(-12, abs=2.5)
+    gap = (sim.beats.overall[1:-1, QRS_OFF] - sim.beats.overall[1:-1, QRS_ON]) * 1000
+    assert gap == pytest.approx(92, abs=1e-6)
+
+
+@pytest.mark.parametrize("qtc", [340.0, 410.0, 520.0])
+def test_requested_qtc_is_that_of_fridericia(qtc: float) -> None:
+    truth = simulate(rate=58, hrv=0.0, qtc_ms=qtc, seed=3).truth
+    assert truth["qtc_ms"] == pytest.approx(qtc, abs=0.01)
+    assert truth["qt_ms"] == pytest.approx(qtc * (60 / 58) ** (1 / 3), abs=0.01)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_truth_is_what_a_ruler_finds_on_the_noiseless_signal(seed: int) -> None:
+    """First and last sample more than 20 uV off the isoelectric PQ level, as Hampton would measure it; U waves are left out."""
+    sim = simulate(rate=60, seed=seed, fs=1000, hrv=0.0)
+    s = Seen(sim)
+    away = np.abs(s.mv).max(axis=0) > 0.02
+    on, peak = s.sample(QRS_ON), s.sample(R_PEAK)
+    found = peak - np.flatnonzero(~away[:peak][::-1])[0]
+    assert abs(found - on) <= 2
+    p_on, p_peak = s.sample(P_ON), s.sample(P_PEAK)
+    assert abs(p_peak - np.flatnonzero(~(np.abs(s.mv).max(axis=0) > 0.01)[:p_peak][::-1])[0] - p_on) <= 4
+    # J: from here on nothing moves as fast as a QRS does; T end: 5 % of the T wave is left in the lead where it is largest
+    speed = np.abs(np.diff(s.mv, axis=1)).max(axis=0)
+    fast = np.flatnonzero(speed[on : on + 200] > 0.004)[-1] + on
+    assert abs(fast - s.sample(QRS_OFF)) <= 6
+    t_peak, lead = s.sample(T_PEAK), int(np.abs(s.mv[:, s.sample(T_PEAK)]).argmax())
+    t = np.abs(s.mv[lead, t_peak:])
+    assert abs(t_peak + np.flatnonzero(t < 0.05 * t[0])[0] - s.lead_at[lead, T_OFF] * 1000) <= 3
+    assert abs(s.lead_at[lead, T_OFF] - s.at[T_OFF]) < 0.03
+
+
+@pytest.mark.parametrize(
+    "labels", [(), ("atrial_fibrillation",), ("pvc",), ("ventricular_pacing",), ("lbbb",), ("rbbb", "lafb")]
+)
+def test_r_times_are_local_maxima_of_the_vector_magnitude(labels: tuple[str, ...]) -> None:
+    for seed in SEEDS:
+        sim = simulate(*labels, seed=seed, fs=1000)
+        independent = sim.clean[[0, 1, 6, 7, 8, 9, 10, 11]].astype(float)
+        size = np.sqrt((independent**2).sum(axis=0))
+        for on, r, off in sim.beats.overall[:, [QRS_ON, R_PEAK, QRS_OFF]]:
+            if np.isfinite(on + off):
+                a, b = round((on + 0.005) * 1000), round(off * 1000)
+                assert abs(a + size[a:b].argmax() - r * 1000) <= 4
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_peaks_in_each_lead_are_its_largest_deflections(seed: int) -> None:
+    sim = simulate(seed=seed, fs=1000, rate=60)
+    s = Seen(sim)
+    for j in range(12):
+        on, r, off = s.lead_at[j, [QRS_ON, R_PEAK, QRS_OFF]] * 1000
+        w = np.abs(s.mv[j, round(on) : round(off)])
+        assert abs(round(on) + w.argmax() - r) <= 2 or w.max() - w[round(r) - round(on)] < 0.03
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_truth_is_in_order_and_in_the_record(name: str) -> None:
+    sim = simulate(name, seed=5)
+    beats = sim.beats
+    for table in (beats.times.reshape(-1, 9), beats.overall):
+        known = table[np.isfinite(table).all(axis=1)]
+        assert (np.diff(known[:, [P_ON, P_PEAK, P_OFF, QRS_ON, R_PEAK, QRS_OFF]]) > -1e-9).all()
+        assert (np.diff(known[:, [T_ON, T_PEAK, T_OFF]]) > 0).all()
+        assert ((table[np.isfinite(table)] >= 0) & (table[np.isfinite(table)] < sim.record.duration)).all()
+    # no lead begins before or ends after all leads together
+    with np.errstate(invalid="ignore"):
+        late = np.nan_to_num(beats.times[:, :, [P_ON, QRS_ON]] - beats.overall[:, None, [P_ON, QRS_ON]])
+        early = np.nan_to_num(beats.overall[:, None, [P_OFF, QRS_OFF, T_OFF]] - beats.times[:, :, [P_OFF, QRS_OFF, T_OFF]])
+    assert late.min() > -1e-9 and early.min() > -1e-9
+    assert (np.diff(beats.r) > 0).all() and np.isfinite(beats.r).all()
+    assert len(beats.kinds) == len(beats) and beats.lone_p.shape == (len(beats.lone_p_overall), 12, 3)
+
+
+def test_a_p_wave_below_20_uv_is_not_in_the_truth() -> None:
+    hidden = shown = 0
+    for seed in range(60):
+        s = Seen(simulate(seed=seed, fs=1000, rate=60))
+        for j in range(12):
+            top = np.abs(s.mv[j, s.sample(P_ON) : s.sample(P_OFF)]).max()
+            if np.isnan(s.lead_at[j, P_PEAK]):
+                hidden += 1
+                assert top < 0.024
+            else:
+                shown += 1
+                assert top > 0.017
+    assert hidden > 3 and shown > 600
+
+
+@pytest.mark.parametrize("name", [n for n in CONDITIONS if not n.startswith("swap")])
+def test_einthovens_law_holds_with_and_without_noise(name: str) -> None:
+    for noise in (None, 5.0):
+        assert max(einthoven_residual(simulate(name, noise=noise, seed=2).record).values()) < 2e-6
+
+
+@pytest.mark.parametrize("db", [20.0, 10.0, 0.0])
+def test_ten_db_are_ten_db(db: float) -> None:
+    sim = simulate("pvc", noise=db, seed=11)
+    clean, rest = sim.clean.astype(float), sim.record.signal.astype(float) - sim.clean
+    ratio = sum(np.var(w) for w in clean) / sum(np.var(w) for w in rest)
+    assert 10 * np.log10(ratio) == pytest.approx(db, abs=0.01)
+    assert sim.truth["snr_db"] == pytest.approx(db, abs=0.01)
+
+
+def test_noise_is_where_and_as_much_as_asked() -> None:
+    fs, each = 1000.0, {"mains": 0.05, "wander": 0.2, "muscle": 0.05}
+    band = {"mains": (49, 51), "wander": (0.0, 0.8), "muscle": (14, 151)}
+    for kind, much in each.items():
+        sim = simulate(noise=Noise(**{kind: much}), fs=fs, duration=40, seed=4)
+        noise = sim.record.signal.astype(float) - sim.clean
+        power = np.abs(np.fft.rfft(noise - noise.mean(axis=1, keepdims=True), axis=1)) ** 2
+        f = np.fft.rfftfreq(noise.shape[1], 1 / fs)
+        low, high = band[kind]
+        assert power[:, (f >= low) & (f <= high)].sum() > 0.95 * power.sum()
+        # a chest lead is an electrode against the mean of three others: sqrt(4/3) of one electrode's noise
+        assert 0.5 * much < noise[6:].std() < 2.2 * much
+
+
+def test_a_lost_lead_is_flat_and_shows_nothing() -> None:
+    sim = simulate(noise=Noise(muscle=0.02, lost=("V3",)), seed=1)
+    assert np.ptp(sim.record.lead("V3")) == 0 and np.isnan(sim.beats.lead("V3")).all()
+    assert np.ptp(sim.record.lead("V4")) > 0 and np.isfinite(sim.beats.lead("V4")[2]).any()
+    with pytest.raises(ValueError, match="V9"):
+        Noise(lost=("V9",))
+
+
+def test_the_truth_of_swapped_leads_is_swapped_too() -> None:
+    true, swapped = (simulate(*labels, seed=9).beats for labels in ((), ("swap_ra_la",)))
+    for a, b in (("I", "I"), ("II", "III"), ("aVR", "aVL"), ("aVF", "aVF"), ("V2", "V2")):
+        assert np.allclose(swapped.lead(a), true.lead(b), equal_nan=True)
+    assert np.allclose(swapped.overall, true.overall, equal_nan=True)
+
+
+def test_the_seed_decides_everything() -> None:
+    a, b, c = (simulate("atrial_fibrillation", "lvh", noise=10, seed=s) for s in (3, 3, 4))
+    assert np.array_equal(a.record.signal, b.record.signal) and repr(a.truth) == repr(b.truth)
+    assert np.array_equal(a.beats.times, b.beats.times, equal_nan=True)
+    assert not np.array_equal(a.record.signal, c.record.signal)
+    x, y = (random_simulation(np.random.default_rng(8)) for _ in range(2))
+    assert x.labels == y.labels and np.array_equal(x.record.signal, y.record.signal)
+
+
+def test_the_sampling_rate_changes_neither_heart_nor_truth() -> None:
+    fine, coarse = (simulate("pvc", seed=6, fs=fs) for fs in (1000, 250))
+    assert np.array_equal(fine.beats.times, coarse.beats.times, equal_nan=True)
+    assert np.allclose(fine.clean[:, ::4], coarse.clean, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [30, 45, 70, 100, 140, 180, 200, 220])
+def test_rates_from_30_to_220(rate: float) -> None:
+    for labels in ((), ("atrial_fibrillation",)):
+        sim = simulate(*labels, rate=rate, duration=30, seed=rate)
+        assert sim.truth["rate_bpm"] == pytest.approx(rate, rel=0.03 if not labels else 0.15)
+        assert len(sim.beats) == pytest.approx(rate / 2, rel=0.05 if not labels else 0.15, abs=1)
+
+
+def test_the_record_is_an_ordinary_one() -> None:
+    sim = simulate("lbbb", age=61, sex="female", duration=7.5, fs=250, seed=1)
+    record = sim.record
+    assert record.leads == STANDARD_LEADS and record.signal.shape == (12, 1875) and record.signal.dtype == np.float32
+    assert (record.patient.age, record.patient.sex, record.source.format, record.warnings) == (61, "female", "synth", ())
+    assert record.statements == tuple(CONDITIONS[n].meaning for n in sim.labels) and sim.labels == ("sinus_rhythm", "lbbb")
+    assert np.array_equal(record.signal, sim.clean) and np.isfinite(record.signal).all()
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "why"),
+    [
+        (("lbbb", "rbbb"), {}, "one ventricle"),
+        (("atrial_fibrillation", "av_block_1"), {}, "cannot be together: an AV block"),
+        (("lvh", "low_voltage"), {}, "cannot be together"),
+        (("ventricular_pacing", "stemi_anterior"), {}, "bundle branches"),
+        (("sinus_bradycardia",), {"rate": 90}, "cannot be at 90"),
+        (("angina",), {}, "no condition 'angina'"),
+        (("pvc", "pvc"), {}, "repeat"),
+        (("pvc",), {"duration": 1.0}, "too short"),
+        ((), {"rate": 2}, "rate must be"),
+        ((), {"duration": -1}, "duration must be"),
+        ((), {"qt": 400}, "no override qt"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_reason(labels: tuple[str, ...], options: dict[str, float], why: str) -> None:
+    with pytest.raises(EcgError, match=why):
+        simulate(*labels, **options)  # type: ignore[arg-type]
+
+
+def test_random_patients_are_plausible() -> None:
+    rng = np.random.default_rng(0)
+    seen: set[str] = set()
+    for _ in range(250):
+        sim = random_simulation(rng, duration=6)
+        seen |= set(sim.labels)
+        assert np.isfinite(sim.record.signal).all() and np.abs(sim.clean).max() < 6
+        assert len(sim.beats) >= 1 and set(sim.beats.kinds) <= {"N", "S", "V", "/"}
+    assert len(seen) > 45
+
+
+def test_statement_codes_are_those_of_ptb_xl(shared_data: object) -> None:
+    from pathlib import Path
+
+    table = Path(str(shared_data)) / "ptbxl" / "scp_statements.csv"
+    known = {line.split(",")[0] for line in table.read_text().splitlines()[1:]}
+    assert {c.scp for c in CONDITIONS.values() if c.scp} <= known

@@ -3,8 +3,8 @@
     sim = simulate("atrial_fibrillation", "rbbb", rate=95, noise=10, seed=7)   # 10 dB
     sim.record, sim.beats, sim.labels, sim.truth["qrs_ms"]
 
-`CONDITIONS` is the table of labels. What a wave's onset and end are, is said in `waves.Sight`; how each condition looks, in `heart`; when beats
-come, in `rhythm`. Everything follows from the seed.
+`CONDITIONS` is the table of labels. What a wave's onset and end are, is said in `waves.Sight`; how each condition
+looks, in `heart`; when beats come, in `rhythm`. Everything follows from the seed.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ class Simulation:
     """A made ECG and all that is true of it.
 
     record: as if read from a file. clean: (12, T) float32 mV, the same without noise.
-    beats: the truth of all beats whose R lies in the record; fiducials outside it are NaN. A P wave at the very end whose QRS comes after the
-        record counts as a lone P; a T wave at the very beginning whose QRS came before it is in the signal but in no beat.
+    beats: the truth of all beats whose R lies in the record; fiducials outside it are NaN. A P wave at the very end
+        whose QRS comes after the record counts as a lone P; a T wave at the very beginning whose QRS came before it is
+        in the signal but in no beat.
     labels: names in CONDITIONS, the rhythm always among them.
-    truth: rate_bpm, p_ms, pr_ms, qrs_ms, qt_ms (medians over the native beats of the record; NaN where there are none), qtc_ms (Fridericia),
-        axis_deg, p_axis_deg, t_axis_deg (from net areas, before any exchange of cables), j_mv, q_mv, r_mv, s_mv (per lead: the native
-        beat's height at the J point, and its QRS's first negative, largest positive and last negative deflection), spikes_s,
-        atrial_rate_bpm, snr_db.
+    truth: rate_bpm, p_ms, pr_ms, qrs_ms, qt_ms (medians over the native beats of the record; NaN where there are none),
+        qtc_ms (Fridericia), axis_deg, p_axis_deg, t_axis_deg (from net areas, before any exchange of cables), j_mv,
+        q_mv, r_mv, s_mv (per lead: the native beat's height at the J point, and its QRS's first negative, largest
+        positive and last negative deflection), spikes_s, atrial_rate_bpm, snr_db.
     """
 
     record: Record
@@ -63,9 +64,10 @@ def simulate(
     Args:
         labels: names in CONDITIONS; sinus rhythm where no rhythm is named.
         rate: ventricular rate, bpm (atrial rate in AV block); None takes what is usual in the condition.
-        noise: None, amounts, or the ratio of signal to noise in dB of a drawn mixture of all kinds. The ratio is that of the mean powers
-            about each lead's mean, all leads together.
-        overrides: pr_ms, p_ms, qrs_ms, qt_ms, qtc_ms (Fridericia), axis_deg, hrv (coefficient of variation of RR), amplitude (1 is average).
+        noise: None, amounts, or the ratio of signal to noise in dB of a drawn mixture of all kinds. The ratio is that
+            of the mean powers about each lead's mean, all leads together.
+        overrides: pr_ms, p_ms, qrs_ms, qt_ms, qtc_ms (Fridericia), axis_deg, hrv (coefficient of variation of RR),
+            amplitude (1 is average).
 
     Raises EcgError where labels are unknown or cannot be together.
     """
@@ -117,7 +119,8 @@ def simulate(
 
 
 def rates_of(labels: Sequence[str]) -> tuple[float, float, float]:
-    """Lowest, usual and highest rate (bpm) that a record with these labels is drawn with: the range that its rhythm and the rest share."""
+    """Lowest, usual and highest rate (bpm) that a record with these labels is drawn with: the range that its rhythm and
+    the rest share."""
     low, usual, high = CONDITIONS[rhythm_of(tuple(labels))].rates
     for name in labels:
         if CONDITIONS[name].group in ("av", "ectopy"):
@@ -131,7 +134,8 @@ def rates_of(labels: Sequence[str]) -> tuple[float, float, float]:
 def random_simulation(
     rng: np.random.Generator, *, duration: float = 10.0, fs: float = 500.0, noise: Noise | float | str | None = "mixed"
 ) -> Simulation:
-    """A plausible patient with plausible labels and noise, for training. `noise` "mixed" draws it; anything else is as in `simulate`."""
+    """A plausible patient with plausible labels and noise, for training. `noise` "mixed" draws it; anything else is as
+    in `simulate`."""
     labels = _draw_labels(rng)
     rate = float(rng.triangular(*rates_of(labels)))
     mixture = (
@@ -234,12 +238,13 @@ def _spikes(rhythm: Rhythm, fs: float, leads: Floats, rng: np.random.Generator) 
 
 
 def _atrial_activity(rhythm: Rhythm, samples: int, fs: float, rng: np.random.Generator) -> Floats:
-    """(8, T) mV: fibrillatory waves of 4-9 Hz, largest in V1 and the inferior leads, or the saw-tooth of common flutter, negative in the
-    inferior leads and positive in V1 (Bollmann et al., Europace 2006;8:911; Saoudi et al., Eur Heart J 2001;22:1162)."""
+    """(8, T) mV: fibrillatory waves of 4-9 Hz, largest in V1 and the inferior leads, or the saw-tooth of common
+    flutter, negative in the inferior leads and positive in V1 (Bollmann et al., Europace 2006;8:911; Saoudi et al., Eur
+    Heart J 2001;22:1162)."""
     t = np.arange(samples) / fs
     if rhythm.flutter_hz:
         phase = -2 * np.pi * (rhythm.flutter_hz * t + rng.uniform())
-        saw = np.sum([np.sin(k * phase - 0.25 * k) / k * 0.8**k for k in range(1, 6)], axis=0)
+        saw: Floats = np.sum([np.sin(k * phase - 0.25 * k) / k * 0.8**k for k in range(1, 6)], axis=0)
         much = rng.uniform(0.10, 0.20) * np.array([0.05, -1.0, 0.75, 0.35, 0.1, -0.1, -0.25, -0.3])
         out: Floats = much[:, None] * saw
         return out
@@ -253,8 +258,7 @@ def _atrial_activity(rhythm: Rhythm, samples: int, fs: float, rng: np.random.Gen
         phase += 0.4 * np.sin(2 * np.pi * rng.uniform(1, 1.7) * t)
         swell = 1 + 0.4 * np.sin(2 * np.pi * rng.uniform(0.1, 0.6) * t + rng.uniform(0, 6))
         waves.append(swell * (np.sin(phase) + 0.3 * np.sin(2 * phase + 0.7)))
-    much = rng.uniform(0.03, 0.09)
-    fib: Floats = much * (where.T @ np.stack(waves))
+    fib: Floats = rng.uniform(0.03, 0.09) * (where.T @ np.stack(waves))
     return fib
 
 

@@ -11,9 +11,9 @@ from einthoven.record import EcgError
 
 @dataclass(frozen=True)
 class Condition:
-    """`meaning` in one line; `scp` the SCP-ECG statement code of PTB-XL ("" where it has none); `group` says what excludes what: of "rhythm",
-    "av", "ventricle", "fascicle", "size" and "acute" an ECG has at most one each. `rates` the heart rates (bpm) it is drawn with, the middle one
-    where none is asked for."""
+    """`meaning` in one line; `scp` the SCP-ECG statement code of PTB-XL ("" where it has none); `group` says what
+    excludes what: of "rhythm", "av", "ventricle", "fascicle", "size" and "acute" an ECG has at most one each. `rates`
+    the heart rates (bpm) it is drawn with, the middle one where none is asked for."""
 
     meaning: str
     scp: str

@@ -1,9 +1,10 @@
 """From labels to the waves of one heart: how activation and recovery look in each lead for each condition.
 
-QRS complexes are sums of heart vectors in the order in which the ventricles are activated (septum, free wall, base; Durrer et al., Circulation
-1970;41:899), in Frank's axes in mV; ST-T changes of a territory are given in the leads in which they are defined.
-Criteria: Surawicz et al., AHA/ACCF/HRS recommendations III (conduction), Circulation 2009;119:e235; Rautaharju et al., IV (ST, T, QT), e241;
-Hancock et al., V (hypertrophy), e251; Wagner et al., VI (ischaemia), e262; Thygesen et al., Fourth Universal Definition of MI, 2018.
+QRS complexes are sums of heart vectors in the order in which the ventricles are activated (septum, free wall, base;
+Durrer et al., Circulation 1970;41:899), in Frank's axes in mV; ST-T changes of a territory are given in the leads in
+which they are defined. Criteria: Surawicz et al., AHA/ACCF/HRS recommendations III (conduction), Circulation
+2009;119:e235; Rautaharju et al., IV (ST, T, QT), e241; Hancock et al., V (hypertrophy), e251; Wagner et al., VI
+(ischaemia), e262; Thygesen et al., Fourth Universal Definition of MI, 2018.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ ECTOPIC_P, PVC, ESCAPE, PACED, PVC_OTHER = 1, 1, 2, 3, 4  # forms beside the hea
 
 @dataclass(frozen=True)
 class Heart:
-    """The waves and times of one heart. p: sinus, ectopic. qrs and t: own, PVC, ventricular escape, paced, second PVC; `qrs_ms` of each."""
+    """The waves and times of one heart. p: sinus, ectopic. qrs and t: own, PVC, ventricular escape, paced, second PVC;
+    `qrs_ms` of each."""
 
     p: tuple[Wave, ...]
     qrs: tuple[Wave, ...]
@@ -122,7 +124,7 @@ T_CHANGE: dict[str, tuple[float, tuple[float, ...]]] = {
     "ischaemia_inferior": (0.6, (0.05, -0.36, 0.00, 0.02, 0.02, 0.00, -0.02, -0.05)),
     "ischaemia_lateral": (0.6, (-0.24, -0.08, 0.03, 0.03, -0.06, -0.24, -0.36, -0.30)),
     "pericarditis": (0.9, (0, 0, 0, 0, 0, 0, 0, 0)),
-    "hypokalaemia": (0.25, (0, 0, 0, 0, 0, 0, 0, 0)),
+    "hypokalaemia": (0.35, (0, 0, 0, 0, 0, 0, 0, 0)),
     "digitalis": (0.45, (0, 0, 0, 0, 0, 0, 0, 0)),
 }
 # Leads (of the eight) whose first 40 ms an old infarction turns negative.
@@ -178,7 +180,7 @@ def draw_heart(labels: Sequence[str], rng: np.random.Generator, leads: Floats, s
             qrs, t, widths = qrs + qrs[:1], t + t[:1], widths + widths[:1]
             continue
         origin = ORIGINS[1 if form == PACED else int(rng.integers(4))]
-        ectopic = _activation(_ectopic_loop(origin, rng), field, rng, gain * (1.0 if form == PACED else rng.uniform(1.0, 1.4)))
+        ectopic = _activation(_ectopic_loop(origin, rng), field, rng, gain * (1.0 if form == PACED else rng.uniform(0.9, 1.25)))
         qrs.append(build("qrs", ectopic, leads))
         t.append(build("t", _secondary(_net(ectopic), rng, 0.5), leads))
         widths.append(float(rng.uniform(150, 175) if form == PACED else rng.uniform(130, 165)))
@@ -374,8 +376,8 @@ def _native(
     if "wpw" in on:
         # delta wave: slow early muscle activation from the pathway, before and under a later native QRS
         way = [(0.42, 0.22, 0.12), (0.36, 0.30, -0.42), (0.34, -0.20, -0.30), (0.30, -0.26, 0.20)][int(rng.integers(4))]
-        late = [_squeezed(p, 0.32, 1.0) for p in parts[1:]]
-        parts = [part(0.0, 0.42, 0.74, field @ (0.85 * gain * np.array(way)), power=1.7)] + late
+        delta = part(0.0, 0.42, 0.74, field @ (0.85 * gain * np.array(way)), power=1.7)
+        parts = [delta, *(_squeezed(p, 0.32, 1.0) for p in parts[1:])]
     if "lvh" in on:
         boost = np.array([0.55, 0.10, 0.55]) * gain
         parts = parts + [part(0.14, 0.47, 0.80, field @ boost)]
@@ -445,7 +447,7 @@ def _recovery(
 ) -> list[Part]:
     """The parts of the native ST-T in its own time: 0 is the J point, 1 about the end of T."""
     if on & {"lbbb", "wpw"}:
-        return _secondary(qrs_mv, rng, 0.62 if "lbbb" in on else 0.3)
+        return _secondary(qrs_mv, rng, 0.52 if "lbbb" in on else 0.3)
     start, top = rng.uniform(0.06, 0.18), rng.uniform(0.66, 0.73)
     slope = np.array([0.0, 0.01, 0.01, 0.05, 0.05, 0.03, 0.01, 0.0]) * (1.0 if man else 0.4) * rng.uniform(0.3, 1.3)
     sagging = 0.0
@@ -481,10 +483,20 @@ def _recovery(
     ]
     if np.abs(slope).max() > 0.004:
         peak = 0.30 if sagging else 0.03
-        parts.append(part(-0.10 if not sagging else -0.05, peak, 0.92, slope, power=1.6, hold=0.36, role="st"))
+        parts.append(
+            part(
+                -0.10 if not sagging else -0.05,
+                peak,
+                0.92 if "hypokalaemia" not in on else 0.72,
+                slope,
+                power=1.6,
+                hold=0.36,
+                role="st",
+            )
+        )
     if "hypokalaemia" in on:
         parts.append(part(0.92, 1.13, 1.42, field @ np.array([0.12, 0.08, -0.09]) * rng.uniform(0.9, 1.3), role="u"))
-    elif rng.random() < 0.3:
+    elif "hyperkalaemia" not in on and rng.random() < 0.3:
         parts.append(part(1.03, 1.13, 1.30, 0.07 * t_mv * np.array([0.3, 0.5, 0.5, 1, 1, 0.8, 0.5, 0.3]), role="u"))
     return parts
 
@@ -502,8 +514,9 @@ def _secondary(qrs_mv: Floats, rng: np.random.Generator, much: float) -> list[Pa
 
 def _atria(on: set[str], field: Floats, rng: np.random.Generator) -> tuple[list[Part], list[Part]]:
     """The sinus P wave (right atrium, then left) and one from an ectopic focus."""
-    right = np.array([0.045, 0.085, -0.045]) * np.exp(rng.normal(0, 0.2))
-    left = np.array([0.090, 0.050, 0.050]) * np.exp(rng.normal(0, 0.2))
+    gain = float(np.clip(np.exp(rng.normal(-0.05, 0.25)), 0.6, 1.5))
+    right = gain * np.array([0.045, 0.085, -0.045]) * np.exp(rng.normal(0, 0.15))
+    left = gain * np.array([0.090, 0.050, 0.050]) * np.exp(rng.normal(0, 0.15))
     split = 0.0
     if "left_atrial_enlargement" in on:
         left, split = np.array([0.085, 0.055, 0.10]) * rng.uniform(1.0, 1.3), 0.05

@@ -15,9 +15,12 @@ from einthoven.synth.waves import ELECTRODES, Floats
 class Noise:
     """How much noise of each kind, mV (root mean square at each electrode).
 
-    mains: hum at `mains_hz` with a third harmonic. wander: baseline wander below 0.7 Hz (respiration, electrode drift). muscle: surface
-    electromyogram, 15-150 Hz, in bursts and at rest. motion: steps and slow swings of single electrodes, each lasting 0.2-1.5 s; here mV of
-    their height. white: amplifier noise. lost: leads whose cable fell off: a flat line.
+    mains: hum at `mains_hz` with a third harmonic.
+    wander: baseline wander below 0.7 Hz (respiration, electrode drift).
+    muscle: surface electromyogram, 15-150 Hz, that swells and fades.
+    motion: steps of single electrodes that decay in 0.2-1.5 s; here mV of their height.
+    white: amplifier noise.
+    lost: leads whose cable fell off: a flat line.
     """
 
     mains: float = 0.0
@@ -39,7 +42,7 @@ def make_noise(noise: Noise, samples: int, fs: float, rng: np.random.Generator) 
     t = np.arange(samples) / fs
     at = np.zeros((9, samples))
     if noise.mains:
-        phase, much = rng.uniform(0, 2 * np.pi), noise.mains * np.sqrt(2) * rng.uniform(0.3, 1.6, 9)
+        phase, much = rng.uniform(0, 2 * np.pi), noise.mains * np.sqrt(2) * rng.standard_normal(9)
         drift = 0.05 * np.sin(2 * np.pi * 0.11 * t + rng.uniform(0, 6))
         hum = np.sin(2 * np.pi * (noise.mains_hz * t + drift) + phase)
         if 3 * noise.mains_hz < fs / 2:
@@ -93,8 +96,8 @@ def _coloured(rows: int, samples: int, fs: float, low: float, high: float, rng: 
 
 
 def _slow(rows: int, t: Floats, low: float, high: float, slope: float, rng: np.random.Generator) -> Floats:
-    """(rows, T) noise of unit power: ten sinusoids between `low` and `high` Hz, power falling as 1/f**`slope`; made every 20 ms and joined by
-    straight lines, which is exact to 0.5 % at 1.5 Hz."""
+    """(rows, T) noise of unit power: ten sinusoids between `low` and `high` Hz, power falling as 1/f**`slope`; made
+    every 20 ms and joined by straight lines, which is exact to 0.5 % at 1.5 Hz."""
     knots = np.arange(0, t[-1] + 0.02, 0.02) if len(t) else t
     f = np.exp(rng.uniform(np.log(low), np.log(high), 10))
     turn = 2 * np.pi * f[:, None] * knots

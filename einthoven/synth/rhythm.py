@@ -17,8 +17,8 @@ BEFORE = 3.0  # s simulated before the record begins, so that no beat is special
 
 @dataclass
 class Beat:
-    """A ventricular activation: QRS onset in s, form, class, the P wave before it (index into `atria`, or None), and the pacing spikes that
-    belong to it (s after its onset, chamber "a" or "v")."""
+    """A ventricular activation: QRS onset in s, form, class, the P wave before it (index into `atria`, or None), and the
+    pacing spikes that belong to it (s after its onset, chamber "a" or "v")."""
 
     at: float
     form: int = 0
@@ -102,8 +102,8 @@ def _default(value: float | None, otherwise: float) -> float:
 
 
 def _rr(n: int, mean: float, spread: float, rng: np.random.Generator, breathing: float = 0.6) -> Floats:
-    """(n,) RR intervals in s with this mean and this coefficient of variation: respiratory and 0.1 Hz oscillation (Task Force of the ESC and
-    NASPE, Circulation 1996;93:1043) and a slow random part."""
+    """(n,) RR intervals in s with this mean and this coefficient of variation: respiratory and 0.1 Hz oscillation (Task
+    Force of the ESC and NASPE, Circulation 1996;93:1043) and a slow random part."""
     t = np.arange(n) * mean
     slow = np.convolve(rng.standard_normal(n + 7), np.ones(8) / np.sqrt(8), "valid")
     x = (

@@ -1,7 +1,7 @@
 """Waves with compact support, the lead field that projects them, and what of a wave can be seen in each lead.
 
-Letters: K parts of a wave, W waves laid on the time axis, T samples. "Independent leads" are I, II, V1..V6; the other four limb leads follow
-from I and II, so Einthoven's law holds exactly whatever the waves are.
+Letters: K parts of a wave, W waves laid on the time axis, T samples. "Independent leads" are I, II, V1..V6; the other
+four limb leads follow from I and II, so Einthoven's law holds exactly whatever the waves are.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ GRID = 400  # points on which a wave is looked at to find its fiducials; crossin
 
 @dataclass(frozen=True)
 class Sight:
-    """When a wave counts as seen: it begins and ends where it crosses max(`floor`, `share` of its own peak) mV, and a lead in which it stays
-    below `least` mV shows nothing of it. The 20 uV of `least` is the smallest wave of the CSE working party (Eur Heart J 1985;6:815)."""
+    """When a wave counts as seen: it begins and ends where it crosses max(`floor`, `share` of its own peak) mV, and a
+    lead in which it stays below `least` mV shows nothing of it. No `least` is below the 20 uV of the smallest wave of the
+    CSE working party (Eur Heart J 1985;6:815)."""
 
     floor: float
     share: float
@@ -57,8 +58,9 @@ SIGHT = {"p": Sight(0.008, 0.05, 0.020), "qrs": Sight(0.020, 0.02, 0.050), "t": 
 class Part:
     """One smooth hump of a wave in the wave's own time: it rises from `on`, holds from `top` to `hold`, and is gone at `off`.
 
-    Flanks are sin**`power`. `mv` (8,) its height in the independent leads. `role` is "" for the wave itself, "st" for what bridges QRS and T,
-    "u" for a U wave: both are drawn, neither moves the T wave's onset, and a U wave does not move its end.
+    Flanks are sin**`power`. `mv` (8,) its height in the independent leads. `role` is "" for the wave itself, "st" for
+    what bridges QRS and T, "u" for a U wave: both are drawn, neither moves the T wave's onset, and a U wave does not
+    move its end.
     """
 
     on: float
@@ -116,7 +118,8 @@ def humps(x: Floats, times: Floats, power: Floats) -> Floats:
 
 
 def build(kind: str, parts: Sequence[Part], leads: Floats) -> Wave:
-    """A Wave from its parts. `kind` "p", "qrs" or "t" chooses the Sight; `leads` (12, 8) is TWELVE, or what a swapped cable makes of it.
+    """A Wave from its parts. `kind` "p", "qrs" or "t" chooses the Sight; `leads` (12, 8) is TWELVE, or what a swapped
+    cable makes of it.
 
     The own time of an ST-T runs from the J point (0); that of P and QRS from where they are first seen.
     """
@@ -134,7 +137,7 @@ def build(kind: str, parts: Sequence[Part], leads: Floats) -> Wave:
         reach = (own >= times[main, 0].min()) & (own <= times[main, 3].max())
         ending = np.where(reach, mv[bridged].T @ each[bridged], 0.0)
     seen = _seen(leads @ wave, leads @ ending, own, sight)
-    strength = np.sqrt((ending**2).mean(axis=0))
+    strength = np.sqrt((wave**2).mean(axis=0))
     if np.isfinite(seen).any():
         peak = _summit(own, strength[None], strength[None].argmax(axis=1))[0]
         overall = np.array([np.nanmin(seen[:, 0]), peak, np.nanmax(seen[:, 2])])
@@ -146,21 +149,45 @@ def build(kind: str, parts: Sequence[Part], leads: Floats) -> Wave:
 
 
 def _seen(wave: Floats, ending: Floats, own: Floats, sight: Sight) -> Floats:
-    """(12, 3) own times of onset, peak and end of waves (12, GRID) under a Sight."""
+    """(12, 3) own times of onset, peak and end of waves (12, GRID) under a Sight.
+
+    `ending` is the wave with the ST segment it rises from: what is seen peaks and ends there, but begins with the wave.
+    """
     height, height_end = np.abs(wave), np.abs(ending)
     level = np.maximum(sight.floor, sight.share * height.max(axis=1))
-    level_end = np.maximum(sight.floor, sight.share * height_end.max(axis=1))
     first = (height >= level[:, None]).argmax(axis=1)
+    top = height.argmax(axis=1)
+    if ending is not wave:
+        top = _nearest_summit(wave, ending, top, first)
+    rows = np.arange(len(wave))
+    level_end = np.maximum(sight.floor, sight.share * height_end[rows, top])
     last = len(own) - 1 - (height_end[:, ::-1] >= level_end[:, None]).argmax(axis=1)
     out = np.stack(
         [
             _crossing(own, height, first, -1, level),
-            _summit(own, height_end, height_end.argmax(axis=1)),
+            _summit(own, height_end, top),
             _crossing(own, height_end, last, 1, level_end),
         ],
         axis=1,
     )
-    out[np.minimum(height.max(axis=1), height_end.max(axis=1)) < sight.least] = np.nan
+    # a wave that ST cancels, so that it does not rise from it in order, is not seen as one
+    unseen = (np.minimum(height.max(axis=1), height_end[rows, top]) < sight.least) | ~(np.diff(out, axis=1) > 0).all(axis=1)
+    out[unseen] = np.nan
+    return out
+
+
+def _nearest_summit(wave: Floats, ending: Floats, top: NDArray[np.intp], first: NDArray[np.intp]) -> NDArray[np.intp]:
+    """(12,) the maximum of `ending`, in the direction of `wave`, that is nearest to the top of `wave`; that top where
+    there is none."""
+    rows = np.arange(len(wave))
+    up = ending * np.sign(wave[rows, top])[:, None]
+    out = top.copy()
+    for j in rows:
+        inner = up[j, 1:-1]
+        at = np.flatnonzero((inner > up[j, :-2]) & (inner >= up[j, 2:])) + 1
+        at = at[at > first[j]]
+        if len(at):
+            out[j] = at[np.abs(at - top[j]).argmin()]
     return out
 
 
@@ -186,7 +213,8 @@ def _summit(own: Floats, height: Floats, i: NDArray[np.intp]) -> Floats:
 
 @dataclass(frozen=True)
 class Laid:
-    """Waves on the time axis: wave `which[i]` begins at `start[i]` s, lasts `span[i]` s, times `gain[i]` (8,) in the independent leads."""
+    """Waves on the time axis: wave `which[i]` begins at `start[i]` s, lasts `span[i]` s, times `gain[i]` (8,) in the
+    independent leads."""
 
     start: Floats
     span: Floats
@@ -242,7 +270,8 @@ def render(laid: Sequence[Laid], samples: int, fs: float) -> Floats:
 
 @lru_cache
 def swapped(name: str) -> Floats:
-    """(12, 12) what the recorded twelve leads are of the true ones when two cables are exchanged: "RA-LA", "RA-LL", "LA-LL", "V1-V2", ..."""
+    """(12, 12) what the recorded twelve leads are of the true ones when two cables are exchanged: "RA-LA", "RA-LL",
+    "LA-LL", "V1-V2", ..."""
     electrodes = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
     a, b = name.split("-")
     order = list(range(9))
