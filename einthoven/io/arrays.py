@@ -202,7 +202,8 @@ def _texts(value: Any) -> list[str] | None:
     out = [i.decode("utf-8", "replace") if isinstance(i, bytes) else i for i in items]
     if not all(isinstance(i, str) for i in out):
         return None
-    return [w for i in out if (w := i.rstrip("\0 "))]
+    # Half a surrogate pair could not even be printed.
+    return [w for i in out if (w := i.encode("utf-8", "replace").decode().rstrip("\0 "))]
 
 
 def _when(text: str | None) -> datetime | None:
@@ -263,6 +264,8 @@ def _npy(data: Any, file: File, where: str | None = None) -> NDArray[Any]:
     if count > there:
         raise bad(f"truncated: {there:,} of {count:,} numbers are there")
     flat = np.frombuffer(data, kind, count, start + length)
+    if kind.kind == "U" and flat.size and flat.view(kind.byteorder.replace("=", "<") + "u4").max() > 0x10FFFF:
+        raise bad("holds text that is no Unicode")
     return flat.reshape(shape, order="F" if fortran else "C")
 
 
@@ -642,7 +645,8 @@ def _rows(table: Any, meta: Mapping[str, str], file: File, options: Options) -> 
             value = table.column(name)[i].as_py()
             if isinstance(value, list) and name.lower() in _SIGNAL:
                 try:
-                    value = np.array(value, np.float32)
+                    with np.errstate(over="ignore"):
+                        value = np.array(value, np.float32)
                 except (ValueError, TypeError):
                     raise EcgError("a signal whose leads differ in length", path=file.path, where=f"row {i}") from None
             row[name] = np.asarray(value) if isinstance(value, int | float) else value

@@ -155,21 +155,26 @@ def finish(record: Record, file: File, format: str) -> Record:
     if keep != tuple(range(len(names))):
         signal = np.ascontiguousarray(signal[list(keep)])
         names, steps = tuple(names[i] for i in keep), tuple(steps[i] for i in keep)
-    source = replace(record.source, path=file.path, format=format)
-    out = replace(
-        record,
-        signal=signal,
-        leads=names,
-        resolution_uv=steps,
-        derived=derived,
-        source=source,
-        warnings=record.warnings + warnings,
-    )
-    if any(n in names for n in LIMB_LEADS) and not all(n in names for n in LIMB_LEADS):
-        out = derive_limb_leads(out)
-    doubts = _doubts(out)
-    if doubts and np.isinf(out.signal).any():
-        out = replace(out, signal=np.where(np.isinf(out.signal), np.float32(np.nan), out.signal))
+    with np.errstate(all="ignore"):
+        spans: list[float] = (signal.max(axis=1) - signal.min(axis=1)).tolist()
+        if not all(map(math.isfinite, spans)):
+            signal, spans, gaps = _gaps(signal, names)
+            warnings += gaps
+        out = replace(
+            record,
+            signal=signal,
+            leads=names,
+            resolution_uv=steps,
+            derived=derived,
+            source=replace(record.source, path=file.path, format=format),
+            warnings=record.warnings + warnings,
+        )
+        if any(n in names for n in LIMB_LEADS) and not all(n in names for n in LIMB_LEADS):
+            out = derive_limb_leads(out)
+        flat = [n for n, span in zip(names, spans, strict=True) if span == 0]
+        doubts = [f"flat: {', '.join(flat)}"] if flat else []
+        doubts += _law(out)
+        doubts += _size(sorted(s for s in spans if s > 0))
     return out.warn(*doubts) if doubts else out
 
 
@@ -201,36 +206,25 @@ _LAWS: NDArray[np.float32] = np.array(
 )
 
 
-def _doubts(record: Record) -> tuple[str, ...]:
-    """The warnings that the samples themselves give. Plain Python on twelve numbers: this runs for every record read."""
-    low, high = record.signal.min(axis=1), record.signal.max(axis=1)
-    spans: list[float] = (high - low).tolist()
+def _gaps(signal: Signal, names: Sequence[str]) -> tuple[Signal, list[float], tuple[str, ...]]:
+    """What is missing -> (the signal with NaN for infinity, span of each lead in mV or NaN for an empty one, warnings)."""
     told: list[str] = []
-    if not all(map(math.isfinite, spans)):
-        told, spans = _gaps(record)
-    flat = [n for n, span in zip(record.leads, spans, strict=True) if span == 0]
-    if flat:
-        told.append(f"flat: {', '.join(flat)}")
-    told.extend(_law(record))
-    told.extend(_size(sorted(s for s in spans if s > 0)))
-    return tuple(told)
-
-
-def _gaps(record: Record) -> tuple[list[str], list[float]]:
-    """What is missing -> (warnings, span of each lead in mV, NaN for an empty one)."""
-    told: list[str] = []
-    gone = ~np.isfinite(record.signal)
+    gone = ~np.isfinite(signal)
+    wild = int(np.isinf(signal).sum())
+    if wild:
+        told.append(f"{wild:,} samples are infinite: taken as missing")
+        signal = np.where(gone, np.float32(np.nan), signal)
     counts = gone.sum(axis=1)
-    empty = [n for n, c in zip(record.leads, counts, strict=True) if c == record.signal.shape[1]]
+    empty = [n for n, c in zip(names, counts, strict=True) if c == signal.shape[1]]
     if empty:
         told.append(f"nothing recorded in {', '.join(empty)}")
-    rest = int(counts.sum()) - len(empty) * record.signal.shape[1]
+    rest = int(counts.sum()) - len(empty) * signal.shape[1]
     if rest:
         told.append(f"{rest:,} samples are missing (NaN)")
-    top = np.where(gone, np.float32(-np.inf), record.signal).max(axis=1)
-    bottom = np.where(gone, np.float32(np.inf), record.signal).min(axis=1)
-    spans = [math.nan if n in empty else float(t - b) for n, t, b in zip(record.leads, top, bottom, strict=True)]
-    return told, spans
+    top = np.where(gone, np.float32(-np.inf), signal).max(axis=1).astype(np.float64)
+    bottom = np.where(gone, np.float32(np.inf), signal).min(axis=1).astype(np.float64)
+    spans = [math.nan if n in empty else float(t - b) for n, t, b in zip(names, top, bottom, strict=True)]
+    return signal, spans, tuple(told)
 
 
 def _law(record: Record) -> list[str]:
