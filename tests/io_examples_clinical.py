@@ -111,13 +111,14 @@ def sierra_text(version: str = "1.04", compression: str = "XLI") -> str:
         data = rows.astype("<i2").tobytes()
     duration = round(1000 * rows.shape[1] / truth().fs)
     old = version == "1.03"
+    prefix = "signal" if old else ""
     method = "" if compression != "XLI" else f' {"compressmethod" if old else "compression"}="XLI"'
     named = "" if old else f' numberofleads="12" leadlabels="{" ".join(STANDARD_LEADS)}" resolution="1" samplespersecond="250"'
     return (
         '<restingecgdata xmlns="http://www3.medical.philips.com"><documentinfo><documenttype>'
         f"{'SierraECG' if old else 'PhilipsECG'}</documenttype><documentversion>{version}</documentversion></documentinfo>"
         '<dataacquisition date="2021-03-04" time="05:06:07"><machine machineid="X1">PageWriter</machine><signalcharacteristics>'
-        f"<samplingrate>250</samplingrate><{'signalresolution' if old else 'resolution'}>1</{'signalresolution' if old else 'resolution'}>"
+        f"<samplingrate>250</samplingrate><{prefix}resolution>1</{prefix}resolution>"
         "<acquisitiontype>STD-12</acquisitiontype><numberchannelsallocated>12</numberchannelsallocated></signalcharacteristics>"
         "</dataacquisition><patient><generalpatientdata><patientid>P-17</patientid><age><dateofbirth>1958-01-02</dateofbirth></age>"
         "<sex>Female</sex></generalpatientdata></patient><waveforms>"
@@ -142,7 +143,8 @@ def sierra_plain(folder: Path) -> Path:
 def megacare(folder: Path) -> Path:
     """The same tree with other codes, the time sequence last, in ms, an origin, and mV."""
     leads = "".join(
-        f'<component><sequence><code code="NOM_ECG_LEAD_{n.upper()}"/><value xsi:type="SLIST_PQ"><origin value="0.5" unit="mV"/>'
+        f'<component><sequence><code code="NOM_ECG_LEAD_{n.upper()}"/><value xsi:type="SLIST_PQ">'
+        '<origin value="0.5" unit="mV"/>'
         f'<scale value="0.001" unit="mV"/><digits>{" ".join(str(v - 500) for v in row)}</digits></value></sequence></component>'
         for n, row in zip(STANDARD_LEADS, micro().tolist(), strict=True)
     )
@@ -203,11 +205,14 @@ def exercise(folder: Path, *, blocks: bool = True) -> Path:
     text = ",\n\t\t".join(",".join(map(str, flat[i : i + 25])) for i in range(0, len(flat), 25))
     path = folder / f"exercise-{'blocks' if blocks else 'samples'}.xml"
     path.write_text(
-        f"<CardiologyXML><ObservationType>ExerciseECG</ObservationType>{CARDIOSOFT_HEAD}<ExerciseMeasurements><MaxHeartRate>150"
-        '</MaxHeartRate></ExerciseMeasurements><StripData><NumberOfLeads>3</NumberOfLeads><SampleRate units="Hz">250</SampleRate>'
+        f"<CardiologyXML><ObservationType>ExerciseECG</ObservationType>{CARDIOSOFT_HEAD}<ExerciseMeasurements>"
+        "<MaxHeartRate>150</MaxHeartRate></ExerciseMeasurements><StripData><NumberOfLeads>3</NumberOfLeads>"
+        '<SampleRate units="Hz">250</SampleRate>'
         f'<Resolution units="uVperLsb">1</Resolution><Strip><Time><Minute>1</Minute></Time>{wave("I", rows[0][:500])}'
-        f"{wave('II', rows[1][:500])}{wave('V5', rows[2][:500])}</Strip></StripData><FullDisclosure><StartTime><Minute>0</Minute>"
-        '<Second>0</Second></StartTime><NumberOfChannels>3</NumberOfChannels><SampleRate units="Hz">250</SampleRate>'
+        f"{wave('II', rows[1][:500])}{wave('V5', rows[2][:500])}</Strip></StripData>"
+        "<FullDisclosure><StartTime><Minute>0</Minute>"
+        "<Second>0</Second></StartTime><NumberOfChannels>3</NumberOfChannels>"
+        '<SampleRate units="Hz">250</SampleRate>'
         '<Resolution units="uVperLsb">1</Resolution><LeadOrder>I,II,V5</LeadOrder><FullDisclosureData>\n\t\t'
         f"{text},\n\t</FullDisclosureData></FullDisclosure></CardiologyXML>"
     )

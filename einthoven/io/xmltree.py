@@ -29,6 +29,7 @@ _DECLARED = re.compile(r"""^(\s*<\?xml[^>]*?)\s+encoding\s*=\s*["'][^"']*["']"""
 
 _NOISE = re.compile(r"<\?.*?\?>|<!--.*?(-->|$)|<!DOCTYPE[^>\[]*(\[[^\]]*\]\s*)?>", re.DOTALL)
 _ROOT = re.compile(r"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)")
+_ONE_BYTE = re.compile(rb"""encoding\s*=\s*["'](iso-8859-|latin|windows-125|cp125)""", re.IGNORECASE)
 
 
 class _Builder:
@@ -67,17 +68,31 @@ def parse(data: bytes) -> tuple[Element, tuple[str, ...]]:
     A document type may be named (GE MUSE names `restecg.dtd`) and is never fetched; entities are refused.
     Byte order marks, UTF-16, ISO-8859-1 and a declaration that lies are all met in the field.
     """
-    try:
-        return _parse(data), ()
-    except (ParseError, LookupError, ValueError) as first:
-        text, encoding = _decoded(data)
-        if text is None:
-            raise _malformed(first) from first
+    if not _really_utf8(data):
         try:
-            root = _parse(_DECLARED.sub(r"\1", text, count=1).encode("utf-8", "surrogatepass"))
-        except (ParseError, LookupError, ValueError):
-            raise _malformed(first) from first
-        return root, (f"the XML declaration names another encoding than the text has ({encoding})",)
+            return _parse(data), ()
+        except (ParseError, LookupError, ValueError) as error:
+            first: Exception | None = error
+    else:
+        first = None
+    text, encoding = _decoded(data)
+    try:
+        root = _parse(_DECLARED.sub(r"\1", text, count=1).encode("utf-8", "replace"))
+    except (ParseError, LookupError, ValueError) as second:
+        raise _malformed(first or second) from None
+    return root, (f"the XML declaration names another encoding than the text has ({encoding})",)
+
+
+def _really_utf8(data: bytes) -> bool:
+    """Whether a file that declares ISO-8859-1 (or its like) is UTF-8: letters beyond ASCII that all make sense as UTF-8."""
+    declared = _ONE_BYTE.search(data[:200])
+    if declared is None or data.isascii():
+        return False
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _parse(data: bytes) -> Element:
@@ -98,7 +113,7 @@ def _malformed(error: Exception) -> EcgError:
     return EcgError(f"not well-formed XML: {error}", where=None if position is None else f"line {position[0]}")
 
 
-def _decoded(data: bytes) -> tuple[str | None, str]:
+def _decoded(data: bytes) -> tuple[str, str]:
     """The text in the encoding its bytes show, not the one it declares."""
     for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if data.startswith(mark):
@@ -112,7 +127,7 @@ def _decoded(data: bytes) -> tuple[str | None, str]:
             return data.decode(encoding).lstrip("\ufeff"), encoding
         except UnicodeDecodeError:
             continue
-    return None, ""
+    return data.decode("latin-1"), "no encoding at all"
 
 
 def text(element: Element | None, path: str = ".") -> str | None:
