@@ -18,6 +18,7 @@ from einthoven.record import (
     EcgError,
     Record,
     Signal,
+    Source,
     canonical_order,
     derive_limb_leads,
     einthoven_residual,
@@ -166,7 +167,7 @@ def finish(record: Record, file: File, format: str) -> Record:
             leads=names,
             resolution_uv=steps,
             derived=derived,
-            source=replace(record.source, path=file.path, format=format),
+            source=Source(file.path, format, record.source.version),
             warnings=record.warnings + warnings,
         )
         if any(n in names for n in LIMB_LEADS) and not all(n in names for n in LIMB_LEADS):
