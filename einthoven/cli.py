@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 
 # What `einthoven demo` simulates where no file is given: an emergency that the page has to show well.
-DEMO_LABELS = ("STEMI_INFERIOR", "PVC")
+DEMO_LABELS = ("stemi_inferior", "pvc")
 
 Files = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="ECG files, folders or ZIPs; any format.", show_default=False)
@@ -104,7 +104,7 @@ def measure(files: Files, json: AsJson = False, fs: Rate = None, unit: Unit = No
     from einthoven.report import measurements_json, measurements_text
 
     def work(path: str) -> None:
-        record = read(path, fs=fs, unit=unit)
+        record = read(path, fs=fs, unit=unit).ecg()
         figures = measured(record, classify(record, delineate(record)))
         if json:
             _print_json({"path": path, "ok": True, **measurements_json(figures)})
@@ -130,7 +130,7 @@ def delineate(
     def work(path: str) -> None:
         # The record's own name is the key; two files of one name (a/1.hea, b/1.hea) are told apart by their paths.
         name = Path(path.split("!")[-1]).stem
-        found[path if name in found else name] = delineated(read(path, fs=fs, unit=unit)).as_prediction()
+        found[path if name in found else name] = delineated(read(path, fs=fs, unit=unit).ecg()).as_prediction()
 
     failed = _run_each(files, work)
     text = _dumps(found)
@@ -256,16 +256,16 @@ def demo(
         if path:
             record = read(path, fs=fs, unit=unit)
         else:
-            from einthoven.synth import simulate
+            from einthoven.synth import Noise, simulate
 
-            record = simulate(*DEMO_LABELS, rate=72, noise="clinic", age=61, sex="male", seed=7).record
+            record = simulate(*DEMO_LABELS, rate=72, noise=Noise(wander=0.05, muscle=0.01), age=61, sex="male", seed=7).record
         report = interpreted(record)
         out.mkdir(parents=True, exist_ok=True)
         typer.echo(to_text(report) + "\n")
         for name in ("report.html", "report.pdf", "report.json"):
             save(report, out / name)
             typer.echo(out / name)
-        save_page(record, out / "page.png", beats=report.beats, measurements=report.measurements)
+        save_page(record, out / "page.png", measurements=report.measurements)
         typer.echo(out / "page.png")
 
     _each([file or ""], work, expand=False)

@@ -55,11 +55,11 @@ def interpret(ecg: str | Path | Record, *, fs: float | None = None, unit: str | 
     from einthoven.signal.quality import assess
 
     if isinstance(ecg, Record):
-        record = ecg
+        record = ecg.ecg()
     else:
         from einthoven.io import read
 
-        record = read(ecg, fs=fs, unit=unit)
+        record = read(ecg, fs=fs, unit=unit).ecg()
     quality = assess(record)
     beats = classify(record, delineate(record))
     measurements = measure(record, beats)

@@ -175,6 +175,11 @@ class Record:
         a, b = round(start * self.fs), round(stop * self.fs)
         return replace(self, signal=self.signal[:, max(a, 0) : b])
 
+    def ecg(self) -> Record:
+        """The part that is ECG: some recorders end the strip with a calibration pulse, which nobody must measure."""
+        until = self.extra.get("ecg_until_s")
+        return self if until is None else self.crop(0.0, float(until))
+
     def warn(self, *words: str) -> Record:
         """The same record with more warnings."""
         return replace(self, warnings=self.warnings + tuple(w for w in words if w not in self.warnings))
