@@ -128,8 +128,8 @@ def test_healthy_is_normal_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("figures", "name", "yes"),
     [
-        ({"rate_bpm": 59.4}, "sinus_bradycardia", True),
-        ({"rate_bpm": 59.5}, "sinus_bradycardia", False),
+        ({"rate_bpm": 49.9}, "sinus_bradycardia", True),
+        ({"rate_bpm": 50}, "sinus_bradycardia", False),
         ({"rate_bpm": 100.4}, "sinus_tachycardia", False),
         ({"rate_bpm": 100.5}, "sinus_tachycardia", True),
         ({"pr_ms": 200}, "first_degree_av_block", False),

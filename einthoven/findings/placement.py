@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from einthoven.findings.finding import Evidence
-from einthoven.findings.rule import DEFINITE, POSSIBLE, PROBABLE, USABLE_LEAD, Case, Met, Rule, net
+from einthoven.findings.rule import DEFINITE, POSSIBLE, PROBABLE, USABLE_LEAD, Case, Met, Rule, net, unusable
 
 KLIGFIELD = "Kligfield 2007, AHA/ACCF/HRS recommendations I (technology)"
 BATCHVAROV = "Batchvarov 2007, Europace 9:1081 (lead misplacement)"
@@ -14,11 +14,11 @@ BATCHVAROV = "Batchvarov 2007, Europace 9:1081 (lead misplacement)"
 def quality(case: Case) -> Iterator[Met]:
     """What signal.quality says of the record."""
     q = case.quality
-    bad = tuple(n for n, x in q.leads.items() if x.score < USABLE_LEAD)
+    bad = tuple(n for n in q.leads if n in unusable(q))
     if q.readable == "unreadable":
         yield Met((Evidence("quality of the record", round(q.score, 2), "of 1", "readable", bad),), name="unreadable")
-    elif q.readable == "limited" or bad:
-        what = ", ".join(sorted({f for n in bad for f in q.leads[n].flags})) or ", ".join(q.flags)
+    elif bad:
+        what = ", ".join(sorted({f for n in bad for f in q.leads[n].flags}))
         yield Met(
             (
                 Evidence(

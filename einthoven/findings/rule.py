@@ -13,12 +13,12 @@ from einthoven.beats.fiducials import NORMAL, Beats, Times
 from einthoven.beats.measurements import LeadMeasurements, Measurements
 from einthoven.findings.finding import Evidence, Finding
 from einthoven.record import Record
-from einthoven.signal.quality import Quality
+from einthoven.signal.quality import USABLE, Quality
 
 DEFINITE, PROBABLE, POSSIBLE, UNDETERMINED = "definite", "probable", "possible", "cannot be determined"
 
-# Below this a lead's quality does not carry a reading of its small waves (signal.quality: 0 useless .. 1 clean).
-USABLE_LEAD = 0.3
+# Below this a lead's quality does not carry a reading of its waves (as signal.quality counts it).
+USABLE_LEAD = USABLE
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Case:
     @cached_property
     def leads(self) -> Mapping[str, LeadMeasurements]:
         """The leads whose QRS could be measured and whose quality carries a reading."""
-        poor = {n for n, q in self.quality.leads.items() if q.score < USABLE_LEAD}
+        poor = unusable(self.quality)
         return {n: x for n, x in self.m.leads.items() if n not in poor and x.qrs_peak_to_peak_mv == x.qrs_peak_to_peak_mv}
 
     def lead(self, name: str) -> LeadMeasurements:
@@ -129,6 +129,12 @@ class Case:
 
 
 _NOTHING = LeadMeasurements()
+_BEARABLE = {"baseline", "steps"}
+
+
+def unusable(quality: Quality) -> set[str]:
+    """Leads that cannot be read. A wandering baseline alone does not forbid it: the waves are measured in the median beat."""
+    return {n for n, q in quality.leads.items() if q.score == 0 or (q.score < USABLE_LEAD and not set(q.flags) <= _BEARABLE)}
 
 
 def net(x: LeadMeasurements) -> float:
