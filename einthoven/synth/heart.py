@@ -124,7 +124,7 @@ T_CHANGE: dict[str, tuple[float, tuple[float, ...]]] = {
     "ischaemia_inferior": (0.6, (0.05, -0.36, 0.00, 0.02, 0.02, 0.00, -0.02, -0.05)),
     "ischaemia_lateral": (0.6, (-0.24, -0.08, 0.03, 0.03, -0.06, -0.24, -0.36, -0.30)),
     "pericarditis": (0.9, (0, 0, 0, 0, 0, 0, 0, 0)),
-    "hypokalaemia": (0.35, (0, 0, 0, 0, 0, 0, 0, 0)),
+    "hypokalaemia": (0.28, (0, 0, 0, 0, 0, 0, 0, 0)),
     "digitalis": (0.45, (0, 0, 0, 0, 0, 0, 0, 0)),
 }
 # Leads (of the eight) whose first 40 ms an old infarction turns negative.
@@ -514,12 +514,12 @@ def _secondary(qrs_mv: Floats, rng: np.random.Generator, much: float) -> list[Pa
 
 def _atria(on: set[str], field: Floats, rng: np.random.Generator) -> tuple[list[Part], list[Part]]:
     """The sinus P wave (right atrium, then left) and one from an ectopic focus."""
-    gain = float(np.clip(np.exp(rng.normal(-0.05, 0.25)), 0.6, 1.5))
+    gain = float(np.clip(np.exp(rng.normal(-0.05, 0.25)), 0.68, 1.5))
     right = gain * np.array([0.045, 0.085, -0.045]) * np.exp(rng.normal(0, 0.15))
     left = gain * np.array([0.090, 0.050, 0.050]) * np.exp(rng.normal(0, 0.15))
     split = 0.0
     if "left_atrial_enlargement" in on:
-        left, split = np.array([0.085, 0.055, 0.10]) * rng.uniform(1.0, 1.3), 0.05
+        left, split = np.array([0.085, 0.055, 0.10]) * rng.uniform(1.15, 1.4), 0.05
     if "right_atrial_enlargement" in on:
         right = np.array([0.03, 0.23, -0.10]) * rng.uniform(1.05, 1.35)
     if "hyperkalaemia" in on:
