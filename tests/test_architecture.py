@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "einthoven"
 
 # Each room may import itself and the rooms before it (docs/architecture.md).
 ROOMS = (
-    "record", "statements", "synth", "io", "signal", "beats", "findings", "paper", "data", "represent", "models", "tune",
+    "record", "statements", "io", "signal", "beats", "synth", "findings", "paper", "data", "represent", "models", "tune",
     "train", "evaluate", "explain", "exchange", "interpret", "report", "batch", "serve", "cli",
 )  # fmt: skip
 # A model's architecture is needed by the room that runs it only for training; the base never imports torch at its top.

@@ -84,8 +84,8 @@ def test_measure_json_equals_python(folder: Path) -> None:
     from einthoven.beats.classify import classify
 
     ours = ecg.measure(record, classify(record, ecg.delineate(record)))
-    assert line["quantities"]["qrs_ms"]["value"] == pytest.approx(ours["qrs_ms"], abs=0.01)
-    assert line["quantities"]["qrs_ms"]["unit"] == "ms"
+    assert line["measurements"]["qrs_ms"]["value"] == pytest.approx(ours["qrs_ms"], abs=0.01)
+    assert line["measurements"]["qrs_ms"]["unit"] == "ms"
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])

@@ -23,17 +23,12 @@ REFUSED = {
     "edf-bdf/test_legacy.edf": "no ECG channel",
     "edf-bdf/test_subsecond.edf": "no ECG channel",
     "edf-bdf/test_utf8.edf": "no ECG channel",
-    "ge-muse-xml/muse-sinus.ecgpuwave": "",
-    "hl7-aecg/empty.xml": "",
-    "hl7-aecg/minimum_aecg.xml": "",
-    "hl7-aecg/minimum_aecg_effectiveTime_high.xml": "",
-    "hl7-aecg/minimum_aecg_effectiveTime_interval.xml": "",
-    "hl7-aecg/minimum_aecg_effectiveTime_low.xml": "",
-    "hl7-aecg/minimum_aecg_nouuid.xml": "",
+    "ge-muse-xml/muse-sinus.ecgpuwave": "no ECG format",
+    "hl7-aecg/empty.xml": "no ",
     "ishne/ECG_P28.01.ann": "annotation",
-    "philips-sierra-xml/invalid-doc-type.xml": "",
-    "philips-sierra-xml/invalid-doc-version.xml": "",
-    "scp-ecg-heal-force-variant/62.SCP": "",
+    "philips-sierra-xml/invalid-doc-type.xml": "type",
+    "philips-sierra-xml/invalid-doc-version.xml": "version",
+    "scp-ecg-heal-force-variant/62.SCP": "SCP",
 }
 
 
@@ -44,7 +39,7 @@ def test_every_device_file_is_read_or_refused_as_listed(shared_data: Path) -> No
     for path in files:
         name = path.relative_to(folder).as_posix()
         if name in REFUSED:
-            with pytest.raises(EcgError, match=REFUSED[name]) as fault:
+            with pytest.raises(EcgError, match=f"(?i){REFUSED[name]}") as fault:
                 read(path)
             assert str(path) in str(fault.value), name
         else:
@@ -53,7 +48,9 @@ def test_every_device_file_is_read_or_refused_as_listed(shared_data: Path) -> No
             assert record.fs > 0 and record.source.format, name
 
 
-@pytest.mark.parametrize("name", ["ge-muse-xml/muse-sinus.xml", "scp-ecg/example.scp", "hl7-aecg/hl7aecg_example.xml"])
+# hl7aecg_example.xml is left out: its V4 repeats the digits of II, and its aVR follows from no other lead. The Philips page that
+# was converted to aECG records lead III by itself; that pair is held to each other in test_io_clinical.py.
+@pytest.mark.parametrize("name", ["ge-muse-xml/muse-sinus.xml", "scp-ecg/example.scp"])
 def test_einthovens_law_to_two_steps_of_the_storage(shared_data: Path, name: str) -> None:
     record = read(shared_data / "formats" / name)
     assert record.resolution_uv is not None
