@@ -24,7 +24,7 @@ REFUSED = {
     "edf-bdf/test_subsecond.edf": "no ECG channel",
     "edf-bdf/test_utf8.edf": "no ECG channel",
     "ge-muse-xml/muse-sinus.ecgpuwave": "no ECG format",
-    "hl7-aecg/empty.xml": "no ",
+    "hl7-aecg/empty.xml": "without a waveform",
     "ishne/ECG_P28.01.ann": "annotation",
     "philips-sierra-xml/invalid-doc-type.xml": "type",
     "philips-sierra-xml/invalid-doc-version.xml": "version",
