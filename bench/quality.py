@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 import einthoven
-from einthoven.record import STANDARD_LEADS, Record
+from einthoven.record import STANDARD_LEADS, EcgError, Record
 from einthoven.signal import quality as q
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -127,6 +127,32 @@ def report(rate: int) -> None:
         print(f"  {words:26s} {interval(hits, len(test))}   {interval(false, len(test))}")
 
 
+def elsewhere() -> None:
+    """False alarms on databases that nothing was fitted to: LUDB and the PhysioNet Challenges' sets without PTB-XL."""
+    for words, paths in (
+        ("LUDB", sorted((DATA / "ludb" / "data").glob("*.hea"))),
+        ("Challenge A, E, JS, Q, S", [p for p in sorted((DATA / "challenge").rglob("*.hea")) if not p.name.startswith("HR")]),
+    ):
+        records, refused = [], 0
+        for path in paths:
+            try:
+                records.append(einthoven.read(path))
+            except EcgError:
+                refused += 1
+        found = [q.assess(x) for x in records]
+        print(f"\n{words}: {len(records)} records, {refused} not readable as files")
+        print(f"readable: { {k: sum(f.readable == k for f in found) for k in ('good', 'limited', 'unreadable')} }")
+        for flag in sorted({g for f in found for g in f.flags}):
+            print(f"  {flag:26s} {interval(sum(flag in f.flags for f in found), len(found))}")
+        for flag in sorted({g for f in found for lead in f.leads.values() for g in lead.flags}):
+            share = sum(flag in lead.flags for f in found for lead in f.leads.values())
+            print(f"  {flag:26s} {interval(share, sum(len(f.leads) for f in found))} of the leads")
+        for pair in ("RA-LA", "RA-LL"):
+            whole = [x for x in records if x.leads == STANDARD_LEADS]
+            hits = sum(f"limb-lead reversal {pair}" in q.assess(swapped(x, pair)).flags for x in whole)
+            print(f"  planted {pair} found        {interval(hits, len(whole))}")
+
+
 def fit() -> None:
     """Folds 1-8: predictions of I and II from the chest leads, weights and limits of reversal and rate."""
     rows, records = read_all(100)
@@ -159,7 +185,27 @@ def fit() -> None:
     along = inverse @ np.array([1.0, -1.0])
     along /= np.sqrt(along @ np.cov(log.T) @ along)
     print("_RATE_MEAN", mean.round(3).tolist(), "_RATE_WEIGHTS", along.round(3).tolist())
+    remarks(*read_all(500))
     print("rate error, extremes:", np.quantile((log - mean) @ along, [0, 0.001, 0.999, 1]).round(2))
+
+
+def remarks(rows: Rows, records: list[Record]) -> None:
+    """What leads with and without a remark measure, folds 1-8."""
+    train = [(r, q._figures(x.signal, np.isfinite(x.signal), x.fs, spectrum_of(x))) for r, x in zip(rows, records, strict=True)]
+    for figure, column in (
+        ("noise", "static_noise"),
+        ("burst", "burst_noise"),
+        ("wander", "baseline_drift"),
+        ("step", "baseline_drift"),
+    ):
+        with_remark, without = [], []
+        for row, figures in train:
+            named = leads_named(row[column])
+            if row["strat_fold"] != "9" and named is not None:
+                for name, value in zip(STANDARD_LEADS, figures[figure], strict=True):
+                    (with_remark if name in named else without).append(1000 * float(value))
+        low, high = np.quantile(without, [0.9, 0.95, 0.98, 0.99]), np.quantile(with_remark, [0.25, 0.5, 0.75])
+        print(f"{figure}, uV: without {column} 90, 95, 98, 99 % {low.round(1)}; with it, quartiles {high.round(1)}")
 
 
 def discriminant(plain: NDArray[np.float64], planted: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -182,6 +228,7 @@ def main() -> None:
     else:
         report(100)
         report(500)
+        elsewhere()
 
 
 if __name__ == "__main__":

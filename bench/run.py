@@ -3,8 +3,8 @@
     python bench/run.py              # what `make bench` does
     python bench/run.py read render  # only these
 
-A benchmark prints one line per case: `case   ours   peer   ratio N`, each amount with its unit (records/s, ms/record). Exit code 1 if one fails;
-the others run all the same.
+A benchmark prints one line per case: `case   ours   peer   ratio N`, each amount with its unit (records/s, ms/record).
+Exit code 1 if one fails; the others run all the same.
 """
 
 from __future__ import annotations
