@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from paper_examples import record_of
 
 from einthoven.paper.page import A4, LETTER, Page, lay_out, parse_layout
 from einthoven.record import STANDARD_LEADS, EcgError, Record
-from paper_examples import record_of
 
 LAYOUTS = ("3x4+1", "3x4+3", "3x4", "6x2", "12x1", "6x2+1", "4x3+2")
 
@@ -104,7 +104,7 @@ def test_a_long_single_lead_runs_on_in_lines() -> None:
 
 def test_what_is_missing_is_noted_and_what_was_named_must_be_there() -> None:
     page = lay_out(record_of(STANDARD_LEADS[:9]), layout="3x4+1")
-    assert page.notes == ("not recorded: V4, V5, V6",) and page.strip("V1").start == 5.0  # noqa: B005
+    assert page.notes == ("not recorded: V4, V5, V6",) and page.strip("V1").start == 5.0
     with pytest.raises(EcgError, match="no lead V6"):
         lay_out(record_of(("I", "II")), layout="1x1:V6")
 
@@ -113,7 +113,7 @@ def test_an_offset_is_taken_out_and_said() -> None:
     record = record_of(("I", "II"))
     record = Record(record.signal + np.float32([[2.0], [0.1]]), record.fs, record.leads)
     page = lay_out(record)
-    assert page.strip("I").zero_mv == pytest.approx(2.0, abs=0.01) and page.strip("II").zero_mv == 0
+    assert page.strip("I").zero_mv == pytest.approx(2.0, abs=0.01) and page.strip("II").zero_mv == 0  # noqa: B005
     assert page.notes == ("I: offset of +2.00 mV not drawn",)
     y = page.to_mm(page.strip("I"), 0.0, record.lead("I")[0])[1]
     assert float(y) == pytest.approx(page.strip("I").baseline, abs=0.1)

@@ -7,6 +7,7 @@ import struct
 import cv2
 import numpy as np
 import pytest
+from paper_examples import record_of
 
 from einthoven.beats.fiducials import Beats
 from einthoven.paper.page import Page
@@ -16,7 +17,6 @@ from einthoven.paper.render import draw, png_bytes, prepare, render, render_png
 from einthoven.paper.save import save_page
 from einthoven.paper.trace import trace
 from einthoven.record import EcgError, Patient, Record
-from paper_examples import record_of
 
 
 def darkness(image: np.ndarray) -> np.ndarray:

@@ -8,13 +8,13 @@ import zlib
 
 import numpy as np
 import pytest
+from paper_examples import record_of
 
 from einthoven.paper.page import lay_out
 from einthoven.paper.pdf import PdfPage, text_width, winansi, write_pdf
 from einthoven.paper.render import prepare
 from einthoven.paper.vector import simplify, to_pdf, to_svg
 from einthoven.record import Patient, Record
-from paper_examples import record_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 

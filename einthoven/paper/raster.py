@@ -62,6 +62,34 @@ def _colour(index: Bytes, colours: Bytes, out: Bytes) -> None:
         rgb[3 * i + 2] = blue[k]
 
 
+def indexed(image: Bytes) -> Indexed | None:
+    """An RGB image (H, W, 3) as palette indices where it has at most 256 colours, else None. Drawings have few."""
+    index, colours, count = _index(np.ascontiguousarray(image))
+    return Indexed(index, colours[:count].copy()) if count else None
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _index(image: Bytes) -> tuple[Bytes, Bytes, int]:
+    rows, columns = image.shape[:2]
+    index = np.empty((rows, columns), np.uint8)
+    colours = np.zeros((256, 3), np.uint8)
+    count = at = 0
+    for j in range(rows):
+        for i in range(columns):
+            r, g, b = image[j, i, 0], image[j, i, 1], image[j, i, 2]
+            if not (count and r == colours[at, 0] and g == colours[at, 1] and b == colours[at, 2]):
+                at = 0
+                while at < count and (r != colours[at, 0] or g != colours[at, 1] or b != colours[at, 2]):
+                    at += 1
+                if at == count:
+                    if count == 256:
+                        return index, colours, 0
+                    colours[count, 0], colours[count, 1], colours[count, 2] = r, g, b
+                    count += 1
+            index[j, i] = at
+    return index, colours, count
+
+
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def stroke(
     image: Bytes,

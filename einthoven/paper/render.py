@@ -159,8 +159,13 @@ def _font() -> Any:
 
 
 def png_bytes(image: Indexed | NDArray[np.uint8], dpi: float = 200.0) -> bytes:
-    """A PNG file of an indexed image (4 or 8 bits a pixel) or of uint8 RGB (H, W, 3) or grey (H, W), with its resolution."""
+    """A PNG file of an indexed image (4 or 8 bits a pixel) or of uint8 RGB (H, W, 3) or grey (H, W), with its resolution.
+
+    RGB of at most 256 colours is written as indices, which is smaller and faster, and decodes to the same.
+    """
     chunks: list[tuple[bytes, bytes]] = []
+    if not isinstance(image, Indexed) and image.ndim == 3:
+        image = raster.indexed(image) or image
     if isinstance(image, Indexed):
         height, width = image.index.shape
         depth, kind = (4, 3) if len(image.colours) <= 16 else (8, 3)

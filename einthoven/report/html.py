@@ -34,7 +34,7 @@ from einthoven.report.words import (
 )
 
 TOLERANCE_MM = 0.02  # of the traces: a fifteenth of the pen
-SHEET = (279.4, 152.0)  # of the trace, mm: 10 s at 25 mm/s, and A4 landscape holds it
+SHEET = (279.4, 139.0)  # of the trace, mm: 10 s at 25 mm/s, and A4 landscape holds it
 
 # Columns of the table of leads: (heading, LeadMeasurements field).
 _LEAD_COLUMNS = (
