@@ -26,7 +26,10 @@ _WINDOW_S = 4.0
 _LONGEST_S = 60.0
 _IRREGULAR = 0.06  # mean step of RR over mean RR
 _LEAST = 0.15  # share of a window that must lie between T and QRS
-_SHORTEST_S, _BEND_S = 0.12, 0.35  # a gap between T and QRS that is looked at; the length on which its baseline may bend once more
+_SHORTEST_S, _BEND_S = (
+    0.12,
+    0.35,
+)  # a gap between T and QRS that is looked at; the length on which its baseline may bend once more
 
 
 def f_waves(record: Record, beats: Beats) -> tuple[float, float, str, str]:

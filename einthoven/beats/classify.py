@@ -24,7 +24,10 @@ Flags = NDArray[np.bool_]
 _SHAPE_FS = 125.0  # Hz; shapes are compared at this rate or the next one a whole step below the record's
 # The window around R, before and after, and how far R may have been set differently, s; the same for P.
 _QRS_SPAN, _P_SPAN = (0.10, 0.14, 0.04), (0.06, 0.06, 0.024)
-_ALIKE, _ALIKE_CUT = 0.90, 0.60  # correlation from which on two beats have one shape; the same for a beat at the edge of the record
+_ALIKE, _ALIKE_CUT = (
+    0.90,
+    0.60,
+)  # correlation from which on two beats have one shape; the same for a beat at the edge of the record
 _CANDIDATES, _CHUNK = 40, 256  # shapes that are tried, beats that are compared at a time
 # RR below this share of what was expected is premature: after another P wave than usual; after the usual one; where there are no P waves.
 _EARLY, _EARLY_AS_EVER, _EARLY_NO_P = 0.88, 0.74, 0.84

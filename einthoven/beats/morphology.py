@@ -161,7 +161,7 @@ def _qrs(x, begin, end, on, off, least, fs):  # type: ignore[no-untyped-def]
         count = 0
         for k in range(n):
             count += (
-                _humps(y, int(np.ceil(froms[k])), int(np.floor(tos[k])), signs[k], max(least[l] * 1.25, 0.03 * abs(peaks[k])))
+                _humps(y, int(np.ceil(froms[k])), int(np.floor(tos[k])), signs[k], max(1.25 * least[l] if least[l] <= 0.02 else 2 * least[l], 0.03 * abs(peaks[k])))
                 - 1
             )
         out[l, 11] = max(count, 0)
@@ -221,9 +221,10 @@ def _humps(y, a, b, sign, least):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _delta(y, on, off, least, fs):  # type: ignore[no-untyped-def]
-    """Amplitude (mV) and duration (ms) of a slurred beginning: QRS onset to where the slope first reaches half of its steepest.
+    """Amplitude (mV) and duration (ms) of a slurred beginning: from where the lead leaves the baseline to where its slope first
+    reaches half of the steepest.
 
-    0, 0 unless it lasts at least 20 ms, and carries 5 to 60 % of the deflection that it leads to.
+    0, 0 unless it lasts at least 24 ms and carries 5 to 60 % of the deflection that it leads to.
     """
     a, b = max(int(round(on)), 1), min(int(round(off)), len(y) - 2)
     if b - a < 6:
@@ -232,16 +233,20 @@ def _delta(y, on, off, least, fs):  # type: ignore[no-untyped-def]
     for i in range(a, b + 1):
         if abs(y[i]) > abs(y[top]):
             top = i
+    leaves = max(least, 0.03 * abs(y[top]))
+    start = top
+    while start > a and abs(y[start - 1]) >= leaves:
+        start -= 1
     step = max(1, int(round(0.004 * fs)))
     steepest = 0.0
-    for i in range(a, top - step + 1):
+    for i in range(start, top - step + 1):
         steepest = max(steepest, abs(y[i + step] - y[i]))
-    kink = a
+    kink = start
     while kink < top - step and abs(y[kink + step] - y[kink]) < 0.5 * steepest:
         kink += 1
-    height, lasts = y[kink] - y[a], (kink - on) / fs * 1000
+    height, lasts = y[kink] - y[start], (kink - start) / fs * 1000
     share = abs(height) / max(abs(y[top]), 1e-9)
-    if lasts < 20 or abs(height) < max(0.05, least) or share < 0.05 or share > 0.6 or height * y[top] < 0:
+    if lasts < 24 or abs(height) < 0.05 or share < 0.05 or share > 0.6 or height * y[top] < 0:
         return 0.0, 0.0
     return height, lasts
 

@@ -34,7 +34,9 @@ def pacing_spikes(record: Record) -> Times:
     tip = mid - (x[:, 2 * k : -4 * k] + x[:, 4 * k : -2 * k]) / 2  # (L, T - 6 k)
     usual = float(np.median(_over_leads(tip)))
     rise, fall = mid - x[:, k : -5 * k], mid - x[:, 5 * k : -k]
-    tip = np.where((np.abs(rise) > 0.3 * np.abs(tip)) & (np.abs(fall) > 0.3 * np.abs(tip)) & (rise * fall > 0), tip, 0)  # no step, no bend
+    tip = np.where(
+        (np.abs(rise) > 0.3 * np.abs(tip)) & (np.abs(fall) > 0.3 * np.abs(tip)) & (rise * fall > 0), tip, 0
+    )  # no step, no bend
     height = _over_leads(tip)
     before = _over_leads(x[:, 2 * k : -4 * k] - x[:, : -6 * k])
     after = _over_leads(x[:, 4 * k : -2 * k] - x[:, 6 * k :])
@@ -46,7 +48,9 @@ def pacing_spikes(record: Record) -> Times:
 
     heights = tip[:, at]  # (L, S)
     size = np.sqrt((heights**2).sum(0))
-    alike = (heights.T @ heights / np.outer(size, size) > _ALIKE) & (np.maximum.outer(size, size) < 2 * np.minimum.outer(size, size))
+    alike = (heights.T @ heights / np.outer(size, size) > _ALIKE) & (
+        np.maximum.outer(size, size) < 2 * np.minimum.outer(size, size)
+    )
     at = at + 3 * k
     q = max(1, round(0.01 * record.fs))
     slope = np.pad(_over_leads(x[:, 2 * q :] - x[:, : -2 * q]), q)  # (T,)
