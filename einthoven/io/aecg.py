@@ -23,8 +23,9 @@ from einthoven.io import calibration
 from einthoven.io.files import File, replacing
 from einthoven.io.finish import check_fs, distinct, lead_name, millivolts
 from einthoven.io.format import Format, Options
+from einthoven.io.person import age_in_years, sex
 from einthoven.io.save import storage_steps
-from einthoven.io.xmltree import as_number, known, median_beat, numbers, parse, root_name, rows, sex, step, text
+from einthoven.io.xmltree import as_number, known, median_beat, numbers, parse, root_name, rows, step, text
 from einthoven.record import Device, EcgError, MedianBeat, Patient, Record, Signal, Source
 
 _LEAD = re.compile(r"(?:MDC|NOM)_ECG_(?:LEAD|ELEC_POTL)_", re.IGNORECASE)
@@ -231,9 +232,6 @@ def _patient(root: Element, start: datetime | None) -> Patient:
     birth = None if person is None else person.find("birthTime")
     born = _moment(birth.get("value")) if birth is not None else None
     race = None if person is None else person.find("raceCode")
-    age = _reported_age(root)
-    if age is None and born is not None and start is not None:
-        age = float(start.year - born.year - ((start.month, start.day) < (born.month, born.day)))
     name = text(person, "name")
     if (
         name is None
@@ -244,7 +242,7 @@ def _patient(root: Element, start: datetime | None) -> Patient:
     return Patient(
         id=(None if ident is None else ident.get("extension")) or text(person, "PatientID"),
         name=name if name and name.strip(" -") else None,
-        age=age,
+        age=age_in_years(_reported_age(root), born, start),
         sex=None if gender is None else sex(gender.get("code")),
         birth_date=None if born is None else born.date().isoformat(),
         extra={} if race is None or not race.get("displayName") else {"race": race.get("displayName", "")},

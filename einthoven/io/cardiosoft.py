@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from einthoven.io.files import File
 from einthoven.io.finish import check_fs, check_samples, distinct
 from einthoven.io.format import Format, Options
-from einthoven.io.xmltree import full_name, known, median_beat, need, number, numbers, parse, root_name, rows, sex, step, text
+from einthoven.io.person import age_in_years, full_name, moment, sex
+from einthoven.io.xmltree import known, median_beat, need, number, numbers, parse, root_name, rows, step, text
 from einthoven.record import Device, EcgError, MedianBeat, Patient, Record, Signal, Source
 
 
@@ -201,7 +202,7 @@ def _patient(patient: Element | None, start: datetime | None) -> Patient:
     return Patient(
         id=text(patient, "PID"),
         name=full_name(text(patient, "Name/FamilyName"), text(patient, "Name/GivenName")),
-        age=number(patient, "Age"),
+        age=age_in_years(number(patient, "Age"), moment(born, None, "%Y-%m-%d"), start),
         sex=sex(text(patient, "Gender")),
         birth_date=born,
         height_cm=_in(patient, "Height", {"cm": 1.0, "in": 2.54, "inch": 2.54, "m": 100.0}),

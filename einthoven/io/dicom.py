@@ -27,6 +27,7 @@ from einthoven.io import calibration
 from einthoven.io.files import File, replacing
 from einthoven.io.finish import check_fs, check_samples, distinct, lead_name, millivolts
 from einthoven.io.format import Format, Options
+from einthoven.io.person import age_in_years
 from einthoven.io.save import storage_steps
 from einthoven.io.scp import LEADS
 from einthoven.io.xmltree import median_beat
@@ -433,13 +434,11 @@ def _patient(dataset: Any, start: datetime | None) -> Patient:
     born = _moment(_words(dataset, "PatientBirthDate"))
     found = re.fullmatch(r"(\d{1,3})([YMWD])", _words(dataset, "PatientAge") or "")
     age = int(found[1]) / {"Y": 1.0, "M": 12.0, "W": 52.1775, "D": 365.25}[found[2]] if found else None
-    if age is None and born is not None and start is not None:
-        age = float(start.year - born.year - ((start.month, start.day) < (born.month, born.day)))
     metres, kilograms = _float(dataset.get("PatientSize"), 0.0), _float(dataset.get("PatientWeight"), 0.0)
     return Patient(
         id=_words(dataset, "PatientID"),
         name=_words(dataset, "PatientName"),
-        age=age,
+        age=age_in_years(age, born, start),
         sex={"M": "male", "F": "female"}.get(_words(dataset, "PatientSex") or ""),
         birth_date=None if born is None else born.date().isoformat(),
         height_cm=100 * metres or None,

@@ -5,7 +5,7 @@ Facts: public readers of EL250/ELI 280 exports. mV = (raw + OFFSET) / UNITS_PER_
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -14,19 +14,8 @@ from numpy.typing import NDArray
 from einthoven.io.files import File
 from einthoven.io.finish import check_fs, distinct
 from einthoven.io.format import Format, Options
-from einthoven.io.xmltree import (
-    as_number,
-    base64_bytes,
-    full_name,
-    known,
-    median_beat,
-    moment,
-    parse,
-    root_name,
-    rows,
-    sex,
-    text,
-)
+from einthoven.io.person import age_in_years, full_name, moment, sex
+from einthoven.io.xmltree import as_number, base64_bytes, known, median_beat, parse, root_name, rows, text
 from einthoven.record import Device, EcgError, MedianBeat, Patient, Record, Source
 
 # Depth of a sample -> numpy's type.
@@ -186,10 +175,6 @@ def _patient(root: Element, start: datetime | None) -> Patient:
         return next((v for k, v in fields.items() for label in labels if k.partition("&")[0].rstrip(":") == label), None)
 
     born = moment(field("dob", "birth date", "date of birth"), None, "%Y%m%d", "%m/%d/%Y", "%Y-%m-%d", "%d.%m.%Y")
-    age = as_number(field("age"))
-    if age is None and born is not None and start is not None:
-        day: date = born.date()
-        age = float(start.year - day.year - ((start.month, start.day) < (day.month, day.day)))
     subject = root.find("SUBJECT")
     return Patient(
         id=field("id", "patient id") or _attribute(subject, "ID"),
@@ -197,7 +182,7 @@ def _patient(root: Element, start: datetime | None) -> Patient:
             field("last", "name", "last name") or _attribute(subject, "LAST_NAME"),
             field("first", "fname", "first name") or _attribute(subject, "FIRST_NAME"),
         ),
-        age=age if age is not None else as_number(_attribute(subject, "AGE")),
+        age=age_in_years(as_number(field("age") or _attribute(subject, "AGE")), born, start),
         sex=sex(field("sex", "gender") or _attribute(subject, "GENDER", "SEX")),
         birth_date=None if born is None else born.date().isoformat(),
         extra={} if (race := field("race")) is None else {"race": race},

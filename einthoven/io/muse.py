@@ -16,21 +16,8 @@ from numpy.typing import NDArray
 from einthoven.io.files import File
 from einthoven.io.finish import check_fs
 from einthoven.io.format import Format, Options
-from einthoven.io.xmltree import (
-    base64_bytes,
-    full_name,
-    known,
-    median_beat,
-    moment,
-    need,
-    number,
-    parse,
-    root_name,
-    rows,
-    sex,
-    step,
-    text,
-)
+from einthoven.io.person import age_in_years, full_name, moment, sex
+from einthoven.io.xmltree import base64_bytes, known, median_beat, need, number, parse, root_name, rows, step, text
 from einthoven.record import Device, EcgError, Patient, Record, Source
 
 # PatientAge comes with its unit; years in one of it.
@@ -45,7 +32,7 @@ def read(file: File, options: Options) -> Record:
     """The rhythm strip of a MUSE file, (8 or more leads, T) mV. Raises EcgError."""
     root, told = parse(bytes(file.data))
     warn = list(told)
-    kinds = {(text(w, "WaveformType") or "").lower(): w for w in root.findall("Waveform")}
+    kinds = {(text(w, "WaveformType") or "").lower(): w for w in reversed(root.findall("Waveform"))}  # the first of a kind
     if "rhythm" not in kinds:
         raise EcgError("no rhythm waveform", where="RestingECG/Waveform")
     rhythm = _waveform(kinds["rhythm"], options, warn)
@@ -158,7 +145,7 @@ def _patient(patient: Element | None) -> Patient:
     return Patient(
         id=text(patient, "PatientID"),
         name=full_name(text(patient, "PatientLastName"), text(patient, "PatientFirstName")),
-        age=None if age is None or unit not in _YEARS else age * _YEARS[unit],
+        age=age_in_years(None if age is None or unit not in _YEARS else age * _YEARS[unit]),
         sex=sex(text(patient, "Gender")),
         birth_date=_date(text(patient, "DateofBirth")),
         height_cm=centimetres if centimetres is not None else None if inches is None else inches * 2.54,

@@ -15,22 +15,8 @@ from numpy.typing import NDArray
 from einthoven.io.files import File
 from einthoven.io.finish import check_fs, distinct
 from einthoven.io.format import Format, Options
-from einthoven.io.xmltree import (
-    base64_int16,
-    full_name,
-    known,
-    median_beat,
-    moment,
-    need,
-    number,
-    numbers,
-    parse,
-    root_name,
-    rows,
-    sex,
-    step,
-    text,
-)
+from einthoven.io.person import age_in_years, full_name, moment, sex
+from einthoven.io.xmltree import base64_int16, known, median_beat, need, number, numbers, parse, root_name, rows, step, text
 from einthoven.record import STANDARD_LEADS, Device, EcgError, MedianBeat, Patient, Record, Signal
 
 _MEASURED = {
@@ -144,13 +130,10 @@ def _start(root: Element) -> datetime | None:
 
 def _patient(patient: Element | None, start: datetime | None) -> Patient:
     born = moment(text(patient, "birthdate") or text(patient, "dateofbirth"), None, "%Y%m%d", "%Y-%m-%d", "%d.%m.%Y")
-    age = number(patient, "age")
-    if age is None and born is not None and start is not None:
-        age = float(start.year - born.year - ((start.month, start.day) < (born.month, born.day)))
     return Patient(
         id=text(patient, "id") or text(patient, "patientid"),
         name=full_name(text(patient, "lastname"), text(patient, "firstname")),
-        age=age,
+        age=age_in_years(number(patient, "age"), born, start),
         sex=sex(text(patient, "gender") or text(patient, "sex")),
         birth_date=None if born is None else born.date().isoformat(),
         height_cm=number(patient, "height") or None,

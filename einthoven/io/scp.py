@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from einthoven.io.files import File
 from einthoven.io.finish import check_fs, check_samples, distinct
 from einthoven.io.format import Format, Options
-from einthoven.io.xmltree import full_name, known, median_beat
+from einthoven.io.person import age_in_years, full_name
+from einthoven.io.xmltree import known, median_beat
 from einthoven.record import Device, EcgError, MedianBeat, Patient, Record, Source
 
 MAGIC = b"SCPECG"
@@ -29,6 +30,8 @@ LEADS = {
     68: "V8R", 69: "V9R",
 }  # fmt: skip
 DEFAULT_TABLE = 19999
+MAX_LEADS = 64  # the standard numbers 184 leads; no recorder has more electrodes than body-surface mapping
+MAX_ROWS = 1024  # of one Huffman table; the default one has 19
 NOT_THERE = (29999, 29998, 19999, 999, 0x7FFF)  # not computed, lead rejected, wave absent, axis undefined
 
 Samples = NDArray[np.float64]
@@ -174,7 +177,7 @@ def _lead_definition(body: bytes) -> tuple[list[_Span], bool]:
     if len(body) < 2:
         raise EcgError("cut off", where="section 3")
     count, flags = body[0], body[1]
-    if count == 0 or len(body) < 2 + 9 * count:
+    if not 0 < count <= MAX_LEADS or len(body) < 2 + 9 * count:
         raise EcgError(f"says {count} leads in {len(body)} bytes", where="section 3")
     spans = [_Span(code, first, last) for first, last, code in struct.iter_unpack("<IIB", body[2 : 2 + 9 * count])]
     for span in spans:
@@ -196,14 +199,15 @@ def _huffman_tables(body: bytes | None) -> list[list[_Code]] | None:
             raise EcgError(f"table {number} of {count} is missing", where="section 2")
         rows = struct.unpack_from("<H", body, at)[0]
         at += 2
-        if at + 9 * rows > len(body) or rows == 0:
+        if at + 9 * rows > len(body) or not 0 < rows <= MAX_ROWS:
             raise EcgError(f"table {number} has {rows} rows and is cut off", where="section 2")
         table = []
         for prefix, total, mode, value, code in struct.iter_unpack("<BBBhI", body[at : at + 9 * rows]):
             if not 1 <= prefix <= 32 or not prefix <= total <= 64:
                 raise EcgError(f"table {number} has a code of {prefix} and {total} bits", where="section 2")
             # The first bit on the wire is the lowest of the stored code.
-            table.append(_Code(format(code & (1 << prefix) - 1, f"0{prefix}b")[::-1], total - prefix, value, mode == 0))
+            more = 0 if mode == 0 else total - prefix
+            table.append(_Code(format(code & (1 << prefix) - 1, f"0{prefix}b")[::-1], more, value, mode == 0))
         tables.append(table)
         at += 9 * rows
     return tables or None
@@ -269,35 +273,49 @@ def _decimation(rhythm: _Coded, reference: _Coded | None, subtracted: bool) -> t
 
 
 def _decode(stream: bytes, count: int, tables: list[list[_Code]] | None) -> list[int]:
-    """At most `count` values of a stream: Huffman-coded, or int16 where there is no table. Fewer where it ends early."""
+    """At most `count` values of a stream: Huffman-coded, or int16 where there is no table. Fewer where it ends early.
+
+    A regular expression for each table cuts the bits into codes at the speed of C, and each distinct code is valued once.
+    """
     if tables is None:
         return [int(v) for v in np.frombuffer(stream[: len(stream) // 2 * 2], "<i2")[:count]]
     bits = format(int.from_bytes(stream, "big"), f"0{8 * len(stream)}b") if stream else ""
     if not any(code.switch for code in tables[0]):
-        return _decode_one(bits, count, tables[0])
-    return _decode_switching(bits, count, tables)
+        words = _cutter(tables[0]).findall(bits)[:count]
+        if bits.startswith("".join(words)):  # else findall has stepped over what is no code
+            values = _values(set(words), tables[0])
+            return [values[word] for word in words]
+    return _decode_stepwise(bits, count, tables)
 
 
-def _decode_one(bits: str, count: int, table: list[_Code]) -> list[int]:
-    """One table: a regular expression cuts the bits into codes at the speed of C, and each distinct code is valued once."""
-    cutter = re.compile("|".join(code.prefix + (f"[01]{{{code.more}}}" if code.more else "") for code in table))
-    words = cutter.findall(bits)[:count]
-    gap = "".join(words)
-    if not bits.startswith(gap):  # findall steps over what is no code; the stream ends there
-        at, good = 0, list[str]()
-        while (found := cutter.match(bits, at)) is not None and len(good) < count:
-            good.append(found[0])
-            at = found.end()
-        words = good
+def _cutter(table: list[_Code]) -> re.Pattern[str]:
+    """Matches one code of the table with the bits that follow it. Nested like the tree of the prefixes, so that long tables
+    are no slower than short ones."""
+    tree: dict[str, Any] = {}
+    for code in table:
+        at = tree
+        for bit in code.prefix[:-1]:
+            at = at.setdefault(bit, {})
+            if not isinstance(at, dict):
+                raise EcgError(f"code {code.prefix} begins with another code", where="section 2")
+        if code.prefix[-1] in at:
+            raise EcgError(f"code {code.prefix} is there twice", where="section 2")
+        at[code.prefix[-1]] = code.more
+
+    def pattern(node: dict[str, Any] | int) -> str:
+        if isinstance(node, int):
+            return f"[01]{{{node}}}" if node else ""
+        return "(?:" + "|".join(bit + pattern(below) for bit, below in sorted(node.items())) + ")"
+
+    return re.compile(pattern(tree))
+
+
+def _values(words: set[str], table: list[_Code]) -> dict[str, int]:
+    """What each distinct code stands for."""
     by_prefix = {code.prefix: code for code in table}
     lengths = sorted({len(p) for p in by_prefix})
-    values = {word: _value(word, by_prefix, lengths) for word in set(words)}
-    return [values[word] for word in words]
-
-
-def _value(word: str, by_prefix: dict[str, _Code], lengths: list[int]) -> int:
-    code = next(by_prefix[word[:n]] for n in lengths if word[:n] in by_prefix)
-    return code.value if not code.more else _signed(word[len(code.prefix) :])
+    found = ((word, next(by_prefix[word[:n]] for n in lengths if word[:n] in by_prefix)) for word in words)
+    return {word: _signed(word[len(code.prefix) :]) if code.more else code.value for word, code in found}
 
 
 def _signed(bits: str) -> int:
@@ -305,26 +323,27 @@ def _signed(bits: str) -> int:
     return int(bits, 2) - (1 << len(bits) if bits[0] == "1" else 0)
 
 
-def _decode_switching(bits: str, count: int, tables: list[list[_Code]]) -> list[int]:
-    """Several tables: a code may name the table (from 1) that the rest is coded with."""
-    cutters = []
-    for table in tables:
-        rows = [f"({c.prefix})" + (f"([01]{{{c.more}}})" if c.more else "()") for c in table]
-        cutters.append(re.compile("|".join(rows)))
+def _decode_stepwise(bits: str, count: int, tables: list[list[_Code]]) -> list[int]:
+    """Code by code: tables may switch (a code names the table, from 1, that the rest is coded with), or the bits may end."""
+    cutters = [_cutter(table) for table in tables]
+    switches = [{code.prefix: code.value for code in table if code.switch} for table in tables]
+    known: list[dict[str, int]] = [{} for _ in tables]
     out: list[int] = []
-    at, now = 0, 0
+    at = now = 0
     while len(out) < count:
         found = cutters[now].match(bits, at)
-        if found is None or found.lastindex is None:
+        if found is None:
             break
-        at = found.end()
-        code = tables[now][(found.lastindex - 1) // 2]
-        if not code.switch:
-            out.append(_signed(found[found.lastindex]) if code.more else code.value)
-        elif 1 <= code.value <= len(tables):
-            now = code.value - 1
-        else:
-            raise EcgError(f"a code switches to table {code.value} of {len(tables)}", where="section 2")
+        at, word = found.end(), found[0]
+        if word in switches[now]:
+            if not 1 <= switches[now][word] <= len(tables):
+                raise EcgError(f"a code switches to table {switches[now][word]} of {len(tables)}", where="section 2")
+            now = switches[now][word] - 1
+            continue
+        value = known[now].get(word)
+        if value is None:
+            value = known[now][word] = _values({word}, tables[now])[word]
+        out.append(value)
     return out
 
 
@@ -539,13 +558,11 @@ def _patient(tags: dict[int, list[bytes]], start: datetime | None) -> Patient:
         amount, unit = struct.unpack_from("<HB", value)
         per_year = {1: 1.0, 2: 12.0, 3: 52.1775, 4: 365.25, 5: 8766.0}.get(unit)
         age = amount / per_year if per_year and amount else None
-    if age is None and born is not None and start is not None:
-        age = float(start.year - born.year - ((start.month, start.day) < (born.month, born.day)))
     sex = _first(tags, 8)
     return Patient(
         id=_text(_first(tags, 2) or b""),
         name=full_name(_text(_first(tags, 0) or b""), _text(_first(tags, 1) or b"")),
-        age=age,
+        age=age_in_years(age, born, start),
         sex={1: "male", 2: "female"}.get(sex[0]) if sex else None,
         birth_date=None if born is None else born.isoformat(),
         height_cm=_amount(_first(tags, 6, 3), {1: 1.0, 2: 2.54, 3: 0.1}),

@@ -8,7 +8,7 @@ prediction from I, II and III leaves over.
 from __future__ import annotations
 
 import struct
-from datetime import date, datetime
+from datetime import datetime
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -18,19 +18,17 @@ from einthoven.io import calibration
 from einthoven.io.files import File
 from einthoven.io.finish import check_fs, check_samples, distinct, lead_name
 from einthoven.io.format import Format, Options
+from einthoven.io.person import age_in_years, full_name, moment, sex
 from einthoven.io.xmltree import (
     as_number,
     base64_bytes,
     base64_int16,
-    full_name,
     known,
     median_beat,
-    moment,
     number,
     parse,
     root_name,
     rows,
-    sex,
     step,
     text,
 )
@@ -248,13 +246,9 @@ def _start(acquired: Element | None) -> datetime | None:
 
 def _patient(patient: Element | None, start: datetime | None) -> Patient:
     born = text(patient, "age/dateofbirth") or text(patient, "dateofbirth")
-    age = number(patient, "age/years")
-    if age is None and born and start:
-        try:  # `defaultage` is what the criteria assume of everyone, not this patient's age
-            day = date.fromisoformat(born[:10])
-            age = float(start.year - day.year - ((start.month, start.day) < (day.month, day.day)))
-        except ValueError:
-            age = None
+    day = moment(born, None, "%Y-%m-%d")
+    # `defaultage` is what the criteria assume of everyone, not this patient's age.
+    age = age_in_years(number(patient, "age/years"), day, start)
     inches, pounds = number(patient, "height/inch"), number(patient, "weight/lb")
     centimetres, kilograms = number(patient, "height/cm"), number(patient, "weight/kg")
     extra = {tag: words for tag in ("pacestatus", "race", "MRN") if (words := text(patient, tag))}

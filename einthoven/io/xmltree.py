@@ -8,8 +8,7 @@ from __future__ import annotations
 import binascii
 import math
 import re
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Iterator
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 
@@ -22,6 +21,7 @@ from einthoven.io.format import Options
 from einthoven.record import EcgError, MedianBeat, Signal, canonical_order
 
 MAX_ELEMENTS = 2_000_000  # a day of annotated beats is a tenth of this
+MAX_BYTES = 128 << 20  # the longest exercise test of UK Biobank has 20 MB
 MAX_DEPTH = 100  # the deepest format (HL7 aECG) nests 25 levels
 
 _DECLARED = re.compile(r"""^(\s*<\?xml[^>]*?)\s+encoding\s*=\s*["'][^"']*["']""")
@@ -68,6 +68,8 @@ def parse(data: bytes) -> tuple[Element, tuple[str, ...]]:
     A document type may be named (GE MUSE names `restecg.dtd`) and is never fetched; entities are refused.
     Byte order marks, UTF-16, ISO-8859-1 and a declaration that lies are all met in the field.
     """
+    if len(data) > MAX_BYTES:
+        raise EcgError(f"{len(data):,} bytes are more than an XML file may have ({MAX_BYTES:,})")
     if not _really_utf8(data):
         try:
             return _parse(data), ()
@@ -178,14 +180,27 @@ def base64_int16(words: str, where: str) -> NDArray[np.int16]:
 
 def numbers(words: str, where: str) -> NDArray[np.float64]:
     """Numbers parted by white space or commas."""
-    tokens = words.replace(",", " ").split()
+    parts = []
     try:
-        values = np.array([float(t) for t in tokens], np.float64)
+        for chunk in _chunks(words.replace(",", " ")):
+            parts.append(np.array([float(t) for t in chunk.split()], np.float64))
     except ValueError as error:
-        raise EcgError(f"not a list of numbers: {error}", where=where) from error
+        raise EcgError(f"not a list of numbers: {str(error)[:200]}", where=where) from error
+    values = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if not np.isfinite(values).all():
         raise EcgError("the list of samples holds values that are not finite", where=where)
     return values
+
+
+def _chunks(words: str) -> Iterator[str]:
+    """Pieces of some megabytes, cut between words: a word is an object of 50 bytes, and not all need to be there at once."""
+    at = 0
+    while at + (1 << 22) < len(words):
+        stop = words.find(" ", at + (1 << 22))
+        stop = len(words) if stop < 0 else stop
+        yield words[at:stop]
+        at = stop
+    yield words[at:]
 
 
 def rows(samples: Iterable[NDArray[Any]], scales: Iterable[float], warn: list[str]) -> Signal:
@@ -201,30 +216,6 @@ def rows(samples: Iterable[NDArray[Any]], scales: Iterable[float], warn: list[st
     for row, raw, scale in zip(signal, samples, scales, strict=True):
         row[: len(raw)] = raw * scale
     return signal
-
-
-def moment(date: str | None, time: str | None, *layouts: str) -> datetime | None:
-    """Date and time as the first layout (strptime's) that fits their joined text; None where none does."""
-    joined = " ".join(part.strip() for part in (date, time) if part and part.strip())
-    for layout in layouts:
-        try:
-            return datetime.strptime(joined, layout)
-        except ValueError:
-            continue
-    return None
-
-
-def sex(words: str | None) -> str | None:
-    """ "male", "female" or None out of any vendor's spelling."""
-    return {"m": "male", "male": "male", "f": "female", "female": "female", "1": "male", "2": "female"}.get(
-        (words or "").strip().lower()
-    )
-
-
-def full_name(last: str | None, first: str | None) -> str | None:
-    """Last^First as DICOM parts a person's name, without the caret where one part is missing."""
-    parts = [p.strip() for p in (last, first) if p and p.strip(" -")]
-    return "^".join(parts) or None
 
 
 def root_name(file: File) -> str:
