@@ -21,7 +21,7 @@ DE_CHAZAL_S = (0.2, 0.6)
 def remove_baseline_median(record: Record, window_s: float | Sequence[float] = DE_CHAZAL_S, mode: str = "reflect") -> Record:
     """Subtracts the moving median. Several windows (s) are applied one after the other, each to the median before it.
 
-    A single short window (CardX: 0.2 s) takes P and T waves away together with the wander: use it only for a model
+    A single short window (CardX: 0.2 s) lowers P and T waves together with the wander: use it only for a model
     that was trained so.
     """
     baseline = moving_median(record.signal, record.fs, window_s, mode)

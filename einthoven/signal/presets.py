@@ -393,7 +393,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 fs=100.0,
                 length=1000,
                 citation=_EXCHANGEAI + ", section CardX (paper; its training code is not public)",
-                notes="100 Hz by FFT, moving median of 200 ms subtracted (this takes P and T waves away too), each lead "
+                notes="100 Hz by FFT, moving median of 200 ms subtracted (this lowers P and T waves too), each lead "
                 "clipped to its quantiles .01 and .99 (this cuts R waves), no normalisation.",
             ),
             Preset(
