@@ -45,9 +45,12 @@ FLAT_MV = 1e-3  # a lead that moves less than this is not connected
 TOLERANCE_S = np.array([0.0102, 0.008, 0.0127, 0.0065, 0.006, 0.0116, 0.030, 0.015, 0.0306])
 # How far a lead's fiducial may lie from the bounds of the record's wave, s.
 REACH_S = np.array([0.080, 0.0, 0.080, 0.060, 0.0, 0.080, 0.120, 0.0, 0.120])
+# Of an R peak with two candidates (notched QRS) the nearer to both is taken: the window of EC57 halved.
+SURVEY_S = np.array([0.0, 0.0, 0.0, 0.0, 0.075, 0.0, 0.0, 0.0, 0.0])
 ENTER = np.array([1.0, 0.5, 0.5, 0.5])  # probability at which a wave begins to count ...
 STAY = np.array([1.0, 0.3, 0.3, 0.3])  # ... and down to which it goes on
 SHORTEST_S = np.array([0.0, 0.032, 0.032, 0.056])
+UNSEEN = 0.1  # a lead that never reaches this probability of a wave that the others show does not show it
 REFRACTORY_S = 0.16  # two QRS are not closer than this
 PR_MAX_S = 0.45  # a P wave further from the QRS than this, or with another P between, does not conduct to it
 
@@ -124,7 +127,7 @@ def _session() -> InferenceSession:
 
 
 def _read(x: F32, network: Any = None) -> tuple[F64, F64, F64]:
-    """(L, T) compressed mV -> waves (W, 3), marks (W, L, 3) in samples, sure (W,): see `decode`. Windows are stitched."""
+    """(L, T) compressed mV -> waves (W, 4), marks (W, L, 3) in samples, sure (W,): see `decode`. Windows are stitched."""
     run = network or _network
     t = x.shape[1]
     window, margin = int(WINDOW_S * FS), int(MARGIN_S * FS)
@@ -136,7 +139,7 @@ def _read(x: F32, network: Any = None) -> tuple[F64, F64, F64]:
         stop = min(start + window, t)
         waves, marks, sure = decode(*run(x[:, start:stop]))
         # Each window answers for its middle; the first and the last also for their ends.
-        centre = start + waves[:, 1:].mean(1)
+        centre = start + waves[:, 2]
         low = -np.inf if start == 0 else start + margin
         high = np.inf if stop == t else start + margin + step
         keep = (centre >= low) & (centre < high)
@@ -163,7 +166,7 @@ def decode(lead_waves: F32, lead_marks: F32, record_waves: F32, record_marks: F3
         lead_waves (4, L, T/2), lead_marks (9, L, T), record_waves (4, T/2), record_marks (9, T).
 
     Returns:
-        waves (W, 3): kind (1 P, 2 QRS, 3 T), start and stop of the wave over all leads, in samples;
+        waves (W, 4): kind (1 P, 2 QRS, 3 T), start, peak and stop of the wave over all leads, in samples;
         marks (W, L, 3): onset, peak, offset in each lead, in samples;
         sure (W,): how sure, 0..1.
     """
@@ -171,8 +174,18 @@ def decode(lead_waves: F32, lead_marks: F32, record_waves: F32, record_marks: F3
     of_leads = _softmax(lead_waves).mean(1)
     likely = 0.5 * (of_record + of_leads)
     waves, sure = _runs(likely.astype(np.float64), ENTER, STAY, SHORTEST_S * FS / 2)
-    marks = _place(waves, lead_marks, record_marks, TOLERANCE_S * FS, REACH_S * FS)
+    marks = _place(waves, lead_marks, record_marks, TOLERANCE_S * FS, REACH_S * FS, SURVEY_S * FS)
+    absent = _absent(waves, _softmax(lead_waves))
+    marks[absent] = np.nan
     return waves, marks, sure
+
+
+def _absent(waves: F64, of_leads: F32) -> NDArray[np.bool_]:
+    """(W, L): the lead shows nothing of this wave at any time, whatever the others show."""
+    out = np.zeros((len(waves), of_leads.shape[1]), np.bool_)
+    for w, (kind, start, _, stop) in enumerate(waves):
+        out[w] = of_leads[int(kind), :, int(start / 2) : int(stop / 2)].max(1) < UNSEEN
+    return out
 
 
 def _softmax(x: F32) -> F32:
@@ -183,9 +196,9 @@ def _softmax(x: F32) -> F32:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _runs(likely: F64, enter: F64, stay: F64, shortest: F64) -> tuple[F64, F64]:
-    """Probabilities (4, T/2) -> waves (W, 3) as kind, start, stop in samples at 250 Hz, in order of time; sure (W,)."""
+    """Probabilities (4, T/2) -> waves (W, 4) as kind, start, NaN, stop in samples at 250 Hz, in order of time; sure (W,)."""
     n = likely.shape[1]
-    out = np.empty((3 * n, 3))
+    out = np.full((3 * n, 4), np.nan)
     sure = np.empty(3 * n)
     w = 0
     for kind in range(1, 4):
@@ -201,39 +214,51 @@ def _runs(likely: F64, enter: F64, stay: F64, shortest: F64) -> tuple[F64, F64]:
                 total += p[i]
                 i += 1
             if top >= enter[kind] and total >= shortest[kind]:
-                out[w, 0], out[w, 1], out[w, 2] = kind, 2.0 * start, 2.0 * i
+                out[w, 0], out[w, 1], out[w, 3] = kind, 2.0 * start, 2.0 * i
                 sure[w] = total / (i - start)
                 w += 1
-    order = np.argsort(out[:w, 1] + out[:w, 2])
+    order = np.argsort(out[:w, 1] + out[:w, 3])
     return out[:w][order], sure[:w][order]
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _best(logits: F32, low: float, high: float, half: float) -> float:
-    """Where between low and high (samples) the likelihood within +-half is greatest; the centroid of what lies there."""
-    n = logits.shape[0]
-    reach = int(np.ceil(half))
+def _mass(p: F64, c: int, half: float) -> float:
+    """The sum of p within +-half of c; the samples at the window's ends count by their share, so its width is exact."""
+    whole = int(np.floor(half + 0.5))
+    edge = half + 0.5 - whole
+    total = 0.0
+    for i in range(max(c - whole, 0), min(c + whole, p.shape[0] - 1) + 1):
+        total += p[i] * (edge if abs(i - c) == whole and whole > 0 else 1.0)
+    return total
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _best(logits: F32, low: float, high: float, half: float, survey: float) -> float:
+    """Where between low and high (samples) the likelihood within +-half is greatest; the centroid of what lies there.
+
+    With survey > 0, only where the likelihood within +-survey is close to its greatest: of two candidates far apart the one
+    that has the other in reach.
+    """
     a = max(int(np.ceil(low)), 0)
-    b = min(int(np.floor(high)), n - 1)
-    if b < a:
+    b = min(int(np.floor(high)), logits.shape[0] - 1)
+    if not (low == low and high == high) or b < a:
         return np.nan
-    left, right = max(a - reach, 0), min(b + reach, n - 1)
+    reach = int(np.ceil(max(half, survey)))
+    left, right = max(a - reach, 0), min(b + reach, logits.shape[0] - 1)
     p = np.empty(right - left + 1)
     for i in range(left, right + 1):
         p[i - left] = 1.0 / (1.0 + np.exp(-logits[i]))
-    # The window's ends take their share of a sample, so its width is exact.
-    edge = half + 0.5 - np.floor(half + 0.5)
-    whole = int(np.floor(half + 0.5))
+    most = 0.0
+    if survey > 0:
+        for c in range(a, b + 1):
+            most = max(most, _mass(p, c - left, survey))
     best, where = -1.0, a
     for c in range(a, b + 1):
-        s = 0.0
-        for d in range(-whole, whole + 1):
-            i = c + d - left
-            if 0 <= i < p.shape[0]:
-                s += p[i] * (edge if abs(d) == whole and whole > 0 else 1.0)
-        if s > best:
+        s = _mass(p, c - left, half)
+        if s > best and (survey <= 0 or _mass(p, c - left, survey) >= 0.97 * most):
             best, where = s, c
     total, moment = 1e-12, 0.0
+    whole = int(np.floor(half + 0.5))
     for d in range(-whole, whole + 1):
         i = where + d - left
         if 0 <= i < p.shape[0]:
@@ -243,39 +268,37 @@ def _best(logits: F32, low: float, high: float, half: float) -> float:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _place(waves: F64, lead_marks: F32, record_marks: F32, tolerance: F64, reach: F64) -> F64:
-    """Onset, peak and offset of every wave in every lead, (W, L, 3) in samples."""
+def _place(waves: F64, lead_marks: F32, record_marks: F32, tolerance: F64, reach: F64, survey: F64) -> F64:
+    """Onset, peak and offset of every wave in every lead, (W, L, 3) in samples; the record's peak into `waves`."""
     w_count, l_count = waves.shape[0], lead_marks.shape[1]
     out = np.empty((w_count, l_count, 3))
     for w in range(w_count):
-        kind = int(waves[w, 0])
-        start, stop = waves[w, 1], waves[w, 2]
-        first = 3 * (kind - 1)
+        start, stop = waves[w, 1], waves[w, 3]
+        on, top, off = 3 * (int(waves[w, 0]) - 1), 3 * (int(waves[w, 0]) - 1) + 1, 3 * (int(waves[w, 0]) - 1) + 2
         middle = 0.5 * (start + stop)
+        waves[w, 2] = _best(record_marks[top], start, stop, tolerance[top], 0.0)
         for l in range(l_count):
-            on = _best(lead_marks[first, l], start - reach[first], min(start + reach[first], middle), tolerance[first])
-            off = _best(
-                lead_marks[first + 2, l], max(stop - reach[first + 2], middle), stop + reach[first + 2], tolerance[first + 2]
-            )
-            peak = _best(lead_marks[first + 1, l], on, off, tolerance[first + 1])
-            out[w, l, 0], out[w, l, 1], out[w, l, 2] = on, peak, off
+            a = _best(lead_marks[on, l], start - reach[on], min(start + reach[on], middle), tolerance[on], 0.0)
+            b = _best(lead_marks[off, l], max(stop - reach[off], middle), stop + reach[off], tolerance[off], 0.0)
+            out[w, l, 0], out[w, l, 2] = a, b
+            out[w, l, 1] = _best(lead_marks[top, l], a, b, tolerance[top], survey[top])
     return out
 
 
 def assemble(record: Record, usable: NDArray[np.intp], fs: float, waves: F64, marks: F64, sure: F64) -> Beats:
     """Waves to beats: each QRS takes the P before it and the T after it; a P that no QRS takes is a lone one."""
     kind = waves[:, 0].astype(int)
-    qrs = _apart(np.flatnonzero(kind == QRS), marks, sure)
+    qrs = _apart(np.flatnonzero(kind == QRS), waves[:, 2], sure)
     if not len(qrs):
         return _no_beats(record)
     b_count, l_count = len(qrs), len(record.leads)
     times = np.full((b_count, l_count, 9), np.nan)
     overall = np.full((b_count, 9), np.nan)
-    here = np.median(marks[:, :, 1], axis=1)  # each wave's time, samples
+    here = waves[:, 2]
 
     def put(b: int, w: int, first: int) -> None:
         times[b, usable, first : first + 3] = marks[w] / fs
-        overall[b, first : first + 3] = over_leads(marks[w]) / fs
+        overall[b, first : first + 3] = over_leads(marks[w], here[w]) / fs
 
     for b, w in enumerate(qrs):
         put(b, w, QRS_ON)
@@ -305,7 +328,7 @@ def assemble(record: Record, usable: NDArray[np.intp], fs: float, waves: F64, ma
     lone_overall = np.full((len(lone), 3), np.nan)
     for k, w in enumerate(sorted(lone)):
         lone_times[k, usable] = marks[w] / fs
-        lone_overall[k] = over_leads(marks[w]) / fs
+        lone_overall[k] = over_leads(marks[w], here[w]) / fs
     end = record.duration
     return Beats(
         leads=record.leads,
@@ -319,25 +342,23 @@ def assemble(record: Record, usable: NDArray[np.intp], fs: float, waves: F64, ma
     )
 
 
-def over_leads(marks: F64) -> F64:
+def over_leads(marks: F64, peak: float) -> F64:
     """(L, 3) onset, peak, offset per lead -> (3,): the earliest onset and the latest offset that leads agree on.
 
     The CSE working party took the earliest onset and the latest offset over leads. One lead in noise would then decide for
-    all, so of many leads the outermost fifth is passed over (of 12 leads two, of 3 or fewer none).
+    all, so of many leads the outermost fifth is passed over (of 12 leads two, of 4 or fewer none).
     """
-    n = len(marks)
-    if n == 0:
-        return np.full(3, np.nan)
-    skip = n // 5
-    on, off = np.sort(marks[:, 0]), np.sort(marks[:, 2])
-    return np.array([on[skip], np.median(marks[:, 1]), off[n - 1 - skip]])
+    on, off = np.sort(marks[np.isfinite(marks[:, 0]), 0]), np.sort(marks[np.isfinite(marks[:, 2]), 2])
+    if not len(on) or not len(off):
+        return np.array([np.nan, peak, np.nan])
+    return np.array([on[len(on) // 5], peak, off[len(off) - 1 - len(off) // 5]])
 
 
-def _apart(found: NDArray[np.intp], marks: F64, sure: F64) -> NDArray[np.intp]:
+def _apart(found: NDArray[np.intp], at: F64, sure: F64) -> NDArray[np.intp]:
     """Of QRS closer together than the refractory time, the surer one."""
     kept: list[int] = []
     for w in found:
-        if kept and np.median(marks[w, :, 1]) - np.median(marks[kept[-1], :, 1]) < REFRACTORY_S * FS:
+        if kept and at[w] - at[kept[-1]] < REFRACTORY_S * FS:
             if sure[w] > sure[kept[-1]]:
                 kept[-1] = int(w)
         else:
