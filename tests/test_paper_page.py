@@ -88,7 +88,7 @@ def test_cabrera_order_turns_avr_over() -> None:
         (("I", "II", "III", "aVR", "aVL", "aVF"), "6x1", 6),
         (("I", "II", "V1", "V2", "V3", "V4", "V5", "V6"), "4x2+1", 5),
         (STANDARD_LEADS, "3x4+1", 4),
-        ((*STANDARD_LEADS, "V7", "V8", "V9"), "4x4", 4),
+        ((*STANDARD_LEADS, "V7", "V8", "V9"), "3x5+1", 4),
     ],
 )
 def test_few_or_many_leads_get_a_layout_that_shows_them_all(leads: tuple[str, ...], layout: str, rows: int) -> None:
@@ -114,9 +114,16 @@ def test_an_offset_is_taken_out_and_said() -> None:
     record = Record(record.signal + np.float32([[2.0], [0.1]]), record.fs, record.leads)
     page = lay_out(record)
     assert page.strip("I").zero_mv == pytest.approx(2.0, abs=0.01) and page.strip("II").zero_mv == 0  # noqa: B005
-    assert page.notes == ("I: offset of +2.00 mV not drawn",)
+    assert page.notes == ("offset not drawn: I +2.00 mV",)
     y = page.to_mm(page.strip("I"), 0.0, record.lead("I")[0])[1]
     assert float(y) == pytest.approx(page.strip("I").baseline, abs=0.1)
+
+
+def test_a_trace_that_leaves_the_paper_is_named() -> None:
+    record = record_of()
+    tall = record.signal.copy()
+    tall[7, 3000:3005] = 30.0  # V2 between 5 and 7.5 s
+    assert lay_out(Record(tall, record.fs, record.leads)).notes == ("runs off the paper: V2",)
 
 
 def test_traces_of_neighbouring_rows_do_not_meet_where_there_is_room() -> None:

@@ -13,10 +13,12 @@ from einthoven.record import Record
 NOT_A_DEVICE = "Research use only. Not a medical device."
 
 _SIZE, _LEAD = 3.0, 4.1  # letters and line spacing, mm
+_WIDER = 1.08  # the letters of the PNG run wider than Helvetica, by which lines are fitted
 
 
 def fit(text: str, size: float, width: float) -> str:
     """The text, shortened with an ellipsis to `width`."""
+    width /= _WIDER
     if text_width(text, size) <= width:
         return text
     while text and text_width(text + "…", size) > width:
@@ -26,6 +28,7 @@ def fit(text: str, size: float, width: float) -> str:
 
 def wrap(text: str, size: float, width: float) -> list[str]:
     """The text in lines no wider than `width`, broken between words (a word too long for a line is broken)."""
+    width /= _WIDER
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -48,7 +51,7 @@ class Headline:
 
     values: tuple[tuple[str, str], ...] = ()
     conclusions: tuple[str, ...] = ()
-    measured_by: str = ""
+    measured_by: str = ""  # who measured, where that is not this package
 
 
 def headline(record: Record, measurements: Measurements | None = None, conclusions: Sequence[str] = ()) -> Headline:
@@ -79,8 +82,10 @@ def headline(record: Record, measurements: Measurements | None = None, conclusio
             ("QRS", figure("qrs_ms", unit="ms")),
             ("QT", figure("qt_ms", unit="ms")),
             ("QTc B / F" if both else "QTc", f"{qtc} ms"),
-            ("P-QRS-T", f"{figure('p_axis_deg')} / {figure('qrs_axis_deg')} / {figure('t_axis_deg')} °"),
         ]
+        axes = [figure(f"{wave}_axis_deg") for wave in ("p", "qrs", "t")]
+        if any(axis != "–" for axis in axes):
+            values.append(("P-QRS-T", f"{' / '.join(axes)} °"))
     return Headline(tuple(values), tuple(conclusions), by)
 
 
@@ -141,8 +146,8 @@ def write_header(
         for i, (name, value) in enumerate(head.values):
             texts.append(Text(x_values, y0 + i * _LEAD, _SIZE, name))
             texts.append(Text(x_values + 18, y0 + i * _LEAD, _SIZE, value, bold=True))
-        if head.values and head.measured_by:
-            texts.append(Text(x_values + 38, y0, 2.2, head.measured_by))
+        for i, line in enumerate(wrap(head.measured_by, 2.2, 17.0)):
+            texts.append(Text(x_values + 39, y0 + i * 3.2, 2.2, line))
 
         lines = [line for words in head.conclusions for line in wrap(words, _SIZE, right - x_words)]
         if len(lines) > room:
@@ -156,8 +161,8 @@ def _footer(page: Page, record: Record, software: str) -> list[Text]:
     scale = f"{page.speed:g} mm/s   {page.gain:g} mm/mV"
     texts = [Text(page.grid.left, y, size, scale, bold=True)]
     last = " · ".join(t for t in (NOT_A_DEVICE, software) if t)
-    start = page.grid.left + text_width(scale, size, True) + 5
-    room = page.grid.right - text_width(last, size) - 4 - start
+    start = page.grid.left + text_width(scale, size, True) * _WIDER + 4
+    room = page.grid.right - text_width(last, size) * _WIDER - 3 - start
     notes = "   ".join(t for t in (filter_line(record), *page.notes) if t)
     texts.append(Text(start, y, size, fit(notes, size, room)))
     texts.append(Text(page.grid.right, y, size, last, anchor="end"))

@@ -207,7 +207,7 @@ def auto_layout(leads: Sequence[str], seconds: float, width_s: float) -> str:
         return f"{math.ceil(n / 2)}x2+1"
     if n <= 12:
         return "3x4+1"
-    return f"{math.ceil(n / 4)}x4" if n <= 24 else "12x2"
+    return f"3x{math.ceil(n / 3)}+1" if n <= 18 else "12x2"
 
 
 def lay_out(
@@ -253,8 +253,11 @@ def lay_out(
     plan = parse_layout(text)
     notes: list[str] = []
     rows = _rows(record, plan, order, tuple(rhythm), start, width / speed, notes)
-    offsets = {name: _offset(record, name) for row in rows for name in [s.lead for s in row]}
-    notes += [f"{n}: offset of {mv:+.2f} mV not drawn" for n, mv in offsets.items() if mv]
+    slots = [slot for row in rows for slot in row]
+    shown = min(slot.start for slot in slots), max(slot.start + slot.seconds for slot in slots)
+    offsets = {name: _offset(record, name, *shown) for name in dict.fromkeys(slot.lead for slot in slots)}
+    moved = [f"{name} {mv:+.2f}" for name, mv in offsets.items() if mv]
+    notes += [f"offset not drawn: {', '.join(moved)} mV"] if moved else []
 
     placed: list[Strip] = []
     for row, (baseline, upper, lower) in zip(rows, _baselines(record, rows, offsets, grid, gain, width / speed), strict=True):
@@ -265,6 +268,8 @@ def lay_out(
             stop = min(slot.start + step / speed, record.duration)
             placed.append(Strip(slot.lead, slot.start, stop, x, baseline, box, slot.sign, offsets[slot.lead], slot.rhythm))
     notes += _part_shown(record, placed)
+    off = dict.fromkeys(strip.label for strip in placed if _leaves(record, strip, grid, gain))
+    notes += [f"runs off the paper: {', '.join(off)}"] if off else []
 
     # A calibration pulse in every row where it does not run into the row above.
     pulses: list[tuple[tuple[float, float], ...]] = []
@@ -355,9 +360,9 @@ def _stretch(record: Record, lead: str, start: float, seconds: float) -> Signal:
     return record.lead(lead)[a : max(math.ceil((start + seconds) * record.fs) + 1, a)]
 
 
-def _offset(record: Record, lead: str) -> float:
+def _offset(record: Record, lead: str, start: float, stop: float) -> float:
     """Paper has no absolute zero (recorders are AC coupled): a median beyond 0.3 mV is an electrode's, not the heart's."""
-    x = record.lead(lead)
+    x = _stretch(record, lead, start, stop - start)
     x = x[np.isfinite(x)]
     middle = float(np.median(x)) if len(x) else 0.0
     return round(middle, 3) if abs(middle) > 0.3 else 0.0
@@ -459,6 +464,16 @@ def _crossings(x: Floats, y: Floats, left: float, top: float, right: float, bott
     return int(((x[1:] > left) & (x[:-1] < right) & (high > top) & (low < bottom)).sum())
 
 
+def _leaves(record: Record, strip: Strip, grid: Box, gain: float) -> bool:
+    """Whether some of the strip's trace lies above or below the paper, where it is not drawn."""
+    x = _stretch(record, strip.lead, strip.start, strip.stop - strip.start)
+    x = x[np.isfinite(x)]
+    if not len(x):
+        return False
+    ends = [strip.baseline - strip.sign * (float(mv) - strip.zero_mv) * gain for mv in (x.min(), x.max())]
+    return min(ends) < grid.top or max(ends) > grid.bottom
+
+
 def _part_shown(record: Record, strips: Sequence[Strip]) -> list[str]:
     """A page that does not show the whole record says which part it shows."""
     if not strips:
@@ -466,4 +481,4 @@ def _part_shown(record: Record, strips: Sequence[Strip]) -> list[str]:
     first, last = min(s.start for s in strips), max(s.stop for s in strips)
     if last - first >= record.duration - 0.05:
         return []
-    return [f"shown: {first:g}-{last:g} s of {record.duration:.4g} s"]
+    return [f"shown: {first:g}-{last:g} s of {round(record.duration, 2):.10g} s"]
