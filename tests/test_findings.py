@@ -13,7 +13,7 @@ from einthoven.beats.measurements import LeadMeasurements, Measurements, Quantit
 from einthoven.findings import RULES, Finding, conclude, find
 from einthoven.findings.infarction import st_limit
 from einthoven.record import STANDARD_LEADS, Patient, Record
-from einthoven.signal.quality import LeadQuality, Quality
+from einthoven.signal.quality import LeadQuality, Quality, assess
 from einthoven.statements import STATEMENTS
 from einthoven.synth import simulate
 
@@ -189,8 +189,9 @@ def test_reciprocal_depression_makes_it_a_stemi() -> None:
 @pytest.mark.parametrize(("ms", "yes"), [(29, False), (30, True)])
 def test_pathological_q(ms: float, yes: bool) -> None:
     q = {"q_mv": -0.3, "q_ms": ms}
-    names = made(case(leads={"II": q, "III": q, "aVF": q}))
-    assert ("mi_inferior" in names) is yes and ("q_waves" in names) is yes
+    got = case(leads={"II": q, "III": q, "aVF": q})
+    # Below the Universal Definition's limit it is still one of the Minnesota code's lesser Q waves, and only possible.
+    assert {got[n].confidence for n in ("mi_inferior", "q_waves")} == ({"probable", "definite"} if yes else {"possible"})
 
 
 @pytest.mark.parametrize(("s1", "yes"), [(-2.29, False), (-2.3, True)])
@@ -207,6 +208,7 @@ def test_left_bundle_branch_block_hides_what_follows_from_it() -> None:
         "r_peak_time_ms": 80,
         "t_mv": -0.4,
         "st_j80_mv": -0.1,
+        "st_j60_mv": -0.1,
         "st_j_mv": -0.1,
     }
     leads = {n: lateral for n in ("I", "aVL", "V5", "V6")} | {
@@ -320,17 +322,17 @@ def test_simulated_condition_is_named(condition: str, name: str) -> None:
     hits = 0
     for seed in range(3):
         sim = simulate(condition, seed=seed, age=55)
-        found = {f.name: f for f in find(sim.record, sim.beats, measure(sim.record, sim.beats), GOOD)}
+        found = {f.name: f for f in find(sim.record, sim.beats, measure(sim.record, sim.beats), assess(sim.record))}
         hits += name in made(found)
     assert hits >= 2
 
 
 def test_simulated_normal_ecg_gives_nothing_abnormal() -> None:
-    allowed = {"sinus_rhythm", "axis_normal", "normal_ecg", "borderline_ecg", "lae"}
+    allowed = {"sinus_rhythm", "axis_normal", "normal_ecg", "borderline_ecg"}
     normal = 0
     for seed in range(10):
-        sim = simulate("sinus_rhythm", seed=seed, age=45)
-        names = made({f.name: f for f in find(sim.record, sim.beats, measure(sim.record, sim.beats), GOOD)})
+        sim = simulate("sinus_rhythm", seed=seed, age=45, amplitude=0.8)  # the tallest of the normal ones do meet Sokolow-Lyon
+        names = made({f.name: f for f in find(sim.record, sim.beats, measure(sim.record, sim.beats), assess(sim.record))})
         assert names <= allowed, names
         normal += "normal_ecg" in names
     assert normal >= 7

@@ -49,8 +49,13 @@ def summary(case: Case) -> Iterator[Finding]:
         return
     counted = [f for f in made if f.name not in _HARMLESS and f.group != "quality"]
     grave = [f for f in counted if not (f.confidence == POSSIBLE or f.name in _DOUBTFUL_ALONE)]
-    name = "abnormal_ecg" if grave else "borderline_ecg" if counted else "normal_ecg"
-    basis = grave or counted
+    doubtful = [f for f in counted if f.confidence != POSSIBLE]
+    # One minor sign that is only possible does not take the word normal from an ECG.
+    normal = (
+        not grave and not doubtful and len({f.group for f in counted}) <= 1 and all(f.name in _DOUBTFUL_ALONE for f in counted)
+    )
+    name = "abnormal_ecg" if grave else "normal_ecg" if normal else "borderline_ecg"
+    basis = grave or doubtful or counted
     s = STATEMENTS[name]
     evidence = tuple(Evidence(f.name, 1.0, "", f.confidence) for f in basis) or (
         Evidence("abnormal findings", 0.0, "", "none"),

@@ -86,9 +86,11 @@ def right_bundle(case: Case) -> Iterator[Met]:
 
 
 def left_bundle(case: Case) -> Iterator[Met]:
-    """LBBB: QS or rS in V1, R without q and with little S in I and V6, R peak after 60 ms, and a QRS of 130 (women) or 140 ms (men).
+    """LBBB: QS or rS in V1, R without q and with little S in I and V6, R peak after 60 ms, and a QRS of 130 (women) or 140
+    ms (men).
 
-    Surawicz asks for 120 ms and for broad notched or slurred R; Strauss showed that below 130/140 ms this shape is mostly hypertrophy
+    Surawicz asks for 120 ms and for broad notched or slurred R; Strauss showed that below 130/140 ms this shape is mostly
+    hypertrophy
     with a left anterior delay, and such a QRS is reported as a non-specific delay. Incomplete: the shape at 110 to 119 ms.
     """
     qrs, v1 = case.value("qrs_ms"), case.lead("V1")

@@ -10,6 +10,7 @@ from einthoven.findings.finding import Evidence
 from einthoven.findings.rule import CONTIGUOUS, DEFINITE, POSSIBLE, PROBABLE, Case, Met, Rule, contiguous, net
 
 UDMI = "Fourth Universal Definition of Myocardial Infarction (Thygesen 2018)"
+MINNESOTA = "Minnesota code 1-2, 1-3 (Prineas 2010)"
 WAGNER = "Wagner 2009, AHA/ACCF/HRS recommendations VI (ischaemia and infarction)"
 SGARBOSSA = "Sgarbossa 1996; Smith 2012, Ann Emerg Med 60:766 (modified: ST/S <= -0.25)"
 MACFARLANE = "Macfarlane 2015, early repolarisation consensus, JACC 66:470"
@@ -49,10 +50,33 @@ def q_leads(case: Case) -> dict[str, Evidence]:
     return {n: hits[n] for n in kept}
 
 
+def minnesota_inferior(case: Case) -> tuple[Evidence, ...]:
+    """Q that Minnesota counts as lesser (1-2, 1-3): Q/R >= 1/5 and >= 20 ms in II, or Q/R >= 1/4 in aVF with Q >= 30 ms in
+    III.
+    """
+    ii, iii, avf = case.lead("II"), case.lead("III"), case.lead("aVF")
+    if ii.q_ms >= 20 and -ii.q_mv >= 0.2 * max(ii.r_mv, 0.05) and iii.q_mv < -0.05:
+        return (case.of("q_mv", "II", ">= 1/5 of R, >= 20 ms"), case.of("q_mv", "III"))
+    if iii.q_ms >= 30 and iii.q_mv <= -0.1 and avf.q_ms >= 20 and -avf.q_mv >= 0.25 * max(avf.r_mv, 0.05):
+        return (case.of("q_mv", "aVF", ">= 1/4 of R, >= 20 ms"), case.of("q_ms", "III", ">= 30"))
+    return ()
+
+
+def low_r(case: Case) -> tuple[Evidence, ...]:
+    """R of 0.2 mV or less in V2 and V3 (Minnesota 1-2-8), where neither hypertrophy nor a right axis accounts for it."""
+    small = all(case.lead(n).r_mv <= 0.2 and net(case.lead(n)) < 0 for n in ("V2", "V3"))
+    if not small or case.has("lvh", "rvh", "dextrocardia") or case.value("qrs_axis_deg") > 100:
+        return ()
+    return tuple(case.of("r_mv", n, "<= 0.2") for n in ("V2", "V3"))
+
+
 def q_waves(case: Case) -> Met | None:
-    """Pathological Q in two contiguous leads."""
+    """Pathological Q in two contiguous leads (Thygesen 2018), or a lesser inferior Q of the Minnesota code."""
     hits = q_leads(case)
-    return Met(tuple(hits.values())) if hits else None
+    if hits:
+        return Met(tuple(hits.values()))
+    lesser = minnesota_inferior(case)
+    return Met(lesser, POSSIBLE) if lesser else None
 
 
 def infarct(case: Case) -> Iterator[Met]:
@@ -77,6 +101,8 @@ def infarct(case: Case) -> Iterator[Met]:
                 (1, 1): "mi_inferoposterolateral",
             }[side, back],
         )
+    elif lesser := minnesota_inferior(case):
+        yield Met(lesser, POSSIBLE, "mi_inferior")
     if len(septal) >= 2 or anterior:
         evidence = tuple(hits[n] for n in dict.fromkeys((*chest, *lateral)))
         if anterior and len(lateral) >= 2:
@@ -85,6 +111,8 @@ def infarct(case: Case) -> Iterator[Met]:
             yield Met(evidence, sure, "mi_anteroseptal")
         else:
             yield Met(evidence, sure, "mi_anterior")
+    elif lost := low_r(case):
+        yield Met(lost, POSSIBLE, "mi_anteroseptal")
     elif len(lateral) >= 2 and len(inferior) < 2:
         yield Met(tuple(hits[n] for n in lateral), sure, "mi_lateral")
 
@@ -249,14 +277,14 @@ def sgarbossa(case: Case) -> Met | None:
 
 
 def depressed(case: Case) -> dict[str, Evidence]:
-    """Leads with horizontal or downsloping ST depression of 0.05 mV or more, and a contiguous neighbour with it."""
+    """Leads with ST depression of 0.05 mV or more that has not risen by J + 60 ms, and a contiguous neighbour with it."""
     hits = {
-        n: case.of("st_j80_mv", n, "<= -0.05, horizontal or downsloping")
+        n: case.of("st_j60_mv", n, "<= -0.05")
         for n, x in case.leads.items()
-        if n != "aVR" and x.st_j_mv <= -0.05 and x.st_j80_mv <= -0.05
+        if n != "aVR" and x.st_j60_mv <= -0.05 and x.st_j_mv <= 0
     }
-    kept = contiguous(hits, (*CONTIGUOUS, ("II", "III")))
-    return {n: hits[n] for n in kept}
+    kept = contiguous(hits, (*CONTIGUOUS, ("II", "III"), ("I", "II"), ("V6", "I")))
+    return {n: hits[n] for n in dict.fromkeys(kept)}
 
 
 def st_depression(case: Case) -> Met | None:
@@ -264,7 +292,7 @@ def st_depression(case: Case) -> Met | None:
     hits = depressed(case)
     if not hits:
         return None
-    return Met(tuple(hits.values()), DEFINITE if min(case.lead(n).st_j80_mv for n in hits) <= -0.1 else PROBABLE)
+    return Met(tuple(hits.values()), DEFINITE if min(case.lead(n).st_j60_mv for n in hits) <= -0.1 else PROBABLE)
 
 
 _SECONDARY = {
@@ -283,7 +311,7 @@ RULES = (
     Rule("q_waves", UDMI, q_waves, unless={**_SECONDARY, **_REVERSED}, leads=_ALL_LEADS, say=True),
     Rule(
         "mi_inferior",
-        f"{UDMI}; {WAGNER}",
+        f"{UDMI}; {WAGNER}; {MINNESOTA}",
         infarct,
         unless={**{k: "" for k in _SECONDARY}, **{k: "" for k in _REVERSED}},
         also=(
@@ -298,7 +326,7 @@ RULES = (
     ),
     Rule(
         "mi_posterior",
-        f"{UDMI}; {WAGNER}",
+        f"{UDMI}; {WAGNER}; {MINNESOTA}",
         posterior,
         unless={
             **{k: "" for k in _SECONDARY},

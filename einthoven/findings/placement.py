@@ -37,18 +37,14 @@ def limb_lead_reversal(case: Case) -> Iterator[Met]:
     """RA-LA: P, QRS and T all inverted in I while V5, V6 are upright, aVR upright. RA-RL: II flat. Or what signal.quality
     noticed.
     """
-    i, avr, v6 = case.lead("I"), case.lead("aVR"), case.lead("V6")
+    i, v6 = case.lead("I"), case.lead("V6")
     ii, iii = case.lead("II"), case.lead("III")
-    if i.p_mv <= -0.03 and net(i) < -0.1 and i.t_mv < 0 and net(v6) > 0.2 and net(avr) > 0 and not v6.p_mv < 0:
-        yield Met(
-            (
-                case.of("p_mv", "I", "< 0"),
-                Evidence("net QRS", round(net(i), 2), "mV", "< 0 while V6 is upright", ("I",)),
-                case.of("t_mv", "I", "< 0"),
-            ),
-            PROBABLE,
-            detail="right and left arm",
-        )
+    flag = next((f for f in case.quality.flags if "limb" in f and "revers" in f), None)
+    noticed = (Evidence("quality flag", 1.0, "", flag),) if flag else ()
+    if i.p_mv <= -0.03 and net(i) < 0 and i.t_mv < -0.02 and net(v6) > 0.2 and v6.p_mv > 0:
+        facts = (case.of("p_mv", "I", "< 0"), _net_of(case, "I", "< 0 while V6 is upright"), case.of("t_mv", "I", "< 0"))
+        sure = PROBABLE if noticed or net(i) < -0.1 else POSSIBLE
+        yield Met((*facts, *noticed), sure, detail="right and left arm")
         return
     for lead, x, electrodes in (("II", ii, "right arm and right leg"), ("III", iii, "left arm and right leg")):
         if x.qrs_peak_to_peak_mv < 0.08 and case.lead("I").qrs_peak_to_peak_mv > 0.4:
@@ -58,9 +54,12 @@ def limb_lead_reversal(case: Case) -> Iterator[Met]:
                 detail=electrodes,
             )
             return
-    flag = next((f for f in case.quality.flags if "revers" in f and "chest" not in f and "V" not in f), None)
-    if flag:
-        yield Met((Evidence("quality flag", 1.0, "", flag),), POSSIBLE, detail=flag)
+    if noticed:
+        yield Met(noticed, POSSIBLE, detail=flag or "")
+
+
+def _net_of(case: Case, lead: str, threshold: str) -> Evidence:
+    return Evidence("net QRS", round(net(case.lead(lead)), 2), "mV", threshold, (lead,))
 
 
 def dextrocardia(case: Case) -> Met | None:

@@ -12,6 +12,7 @@ WILDE = "Wilde 2002, Brugada consensus, Circulation 106:2514"
 
 # Leads where T is upright in health (V1 and III, aVL, aVR may not be).
 _UPRIGHT = ("I", "II", "aVF", "V3", "V4", "V5", "V6")
+_LATERAL = ("I", "II", "V3", "V4", "V5", "V6")
 
 
 def inverted(case: Case) -> dict[str, Evidence]:
@@ -35,13 +36,13 @@ def t_inversion(case: Case) -> Met | None:
 
 
 def low_t(case: Case) -> Met | None:
-    """T below a tenth of R in two contiguous of I, II, V4 to V6 with R above 0.3 mV: low, or flat between -0.1 and 0.1 mV."""
+    """T flat (-0.1 to 0.1 mV) or below a tenth of R, in two contiguous of I, II, V3 to V6 with R of 0.3 mV or more."""
     hits = {
-        n: case.of("t_mv", n, "< 10 % of R")
-        for n in ("I", "II", "V4", "V5", "V6")
-        if (x := case.lead(n)).r_mv >= 0.3 and -0.1 < x.t_mv < 0.1 * x.r_mv
+        n: case.of("t_mv", n, "< 0.1 or < 10 % of R")
+        for n in _LATERAL
+        if (x := case.lead(n)).r_mv >= 0.3 and -0.1 < x.t_mv < max(0.1, 0.1 * x.r_mv)
     }
-    kept = contiguous(hits, (("I", "II"), ("V4", "V5", "V6")))
+    kept = contiguous(hits, (("I", "II"), ("V3", "V4", "V5", "V6")))
     return Met(tuple(hits[n] for n in kept), PROBABLE) if kept else None
 
 
@@ -54,21 +55,19 @@ def tall_t(case: Case) -> Met | None:
 
 
 def nonspecific(case: Case) -> Met | None:
-    """T low or slightly inverted, or ST slightly low, in two contiguous leads where neither ischaemia nor a secondary cause
-    is shown.
-    """
-    if case.has("low_t"):
-        return Met(case.found["low_t"].evidence, PROBABLE)
-    hits = [n for n in _UPRIGHT if -0.1 < case.lead(n).t_mv <= 0.02 and net(case.lead(n)) > 0.3]
-    kept = contiguous(hits, CONTIGUOUS)
-    return Met(tuple(case.of("t_mv", n, "<= 0.02") for n in kept), POSSIBLE) if kept else None
+    """T low, flat or slightly inverted (above -0.1 mV) in two leads, and nothing that explains it."""
+    hits = sorted((case.lead(n).t_mv, n) for n in _LATERAL if -0.1 < case.lead(n).t_mv < 0.12)
+    if len(hits) < 2:
+        return None
+    sure = PROBABLE if hits[1][0] < 0.1 else POSSIBLE
+    return Met(tuple(case.of("t_mv", n, "-0.1 .. 0.12") for _, n in hits[:4]), sure)
 
 
 def nonspecific_st(case: Case) -> Met | None:
-    """ST low by 0.03 to 0.05 mV, flat, in two contiguous leads with an upright QRS."""
-    hits = [n for n in _UPRIGHT if -0.05 < case.lead(n).st_j80_mv <= -0.03 and net(case.lead(n)) > 0.3]
+    """ST low by 0.03 to 0.05 mV at J + 60 ms in two contiguous leads with an upright QRS."""
+    hits = [n for n in _UPRIGHT if -0.05 < case.lead(n).st_j60_mv <= -0.03 and net(case.lead(n)) > 0.3]
     kept = contiguous(hits, CONTIGUOUS)
-    return Met(tuple(case.of("st_j80_mv", n, "-0.05 .. -0.03") for n in kept), POSSIBLE) if kept else None
+    return Met(tuple(case.of("st_j60_mv", n, "-0.05 .. -0.03") for n in kept), POSSIBLE) if kept else None
 
 
 # Which leads name which territory of ischaemia, in the order of preference (PTB-XL's ISC.. codes).
@@ -76,7 +75,7 @@ def ischaemia(case: Case) -> Met | None:
     """ST depression of 0.1 mV, or ST depression with T inversion in the same territory; the SCP codes of PTB-XL by lead."""
     st = {e.leads[0] for e in (case.found["st_depression"].evidence if case.has("st_depression") else ())}
     t = {e.leads[0] for e in (case.found["t_inversion"].evidence if case.has("t_inversion") else ())}
-    both = st & t | {n for n in st if case.lead(n).st_j80_mv <= -0.1} | {n for n in t if case.lead(n).t_mv <= -0.3}
+    both = st & t | {n for n in st if case.lead(n).st_j60_mv <= -0.1} | {n for n in t if case.lead(n).t_mv <= -0.3}
     if len(both) < 2:
         return None
     inferior, lateral = both & {"II", "III", "aVF"}, both & {"I", "aVL", "V5", "V6"}
@@ -213,7 +212,7 @@ RULES = (
     Rule("long_qt", BOGOSSIAN, long_qt, unless={"ventricular_paced": "the ventricles are paced", "atrial_flutter": ""}),
     Rule("short_qt", BOGOSSIAN, short_qt, unless={"ventricular_paced": ""}),
     Rule("brugada", WILDE, brugada, unless={**_QUIET, "crbbb": ""}, leads=("V1", "V2")),
-    Rule("digitalis_effect", LEVINE, digitalis, unless={**_QUIET, "lvh": ""}),
+    Rule("digitalis_effect", LEVINE, digitalis, unless=_QUIET),
 )
 
 __all__ = ["RULES"]

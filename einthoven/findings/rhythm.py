@@ -293,7 +293,9 @@ def sinus(case: Case) -> Iterator[Met]:
 
 
 def _hidden_p(case: Case) -> Iterator[Met]:
-    """Regular at 101 to 139/min without P waves to be seen: most often sinus tachycardia whose P waves lie in T; only possible."""
+    """Regular at 101 to 139/min without P waves to be seen: most often sinus tachycardia whose P waves lie in T; only
+    possible.
+    """
     if TACHYCARDIA_BPM + 0.5 <= case.value("rate_bpm") < 140 and case.value("rr_irregularity") < 0.05 and len(case.beats) >= 5:
         facts = (case.fact("rate_bpm", "101 .. 139"), case.fact("rr_irregularity", "< 0.05"), case.fact("p_fraction"))
         yield Met(facts, POSSIBLE, name="sinus_tachycardia", detail="P waves not seen, perhaps within T")
@@ -307,9 +309,12 @@ def sinus_arrhythmia(case: Case) -> Met | None:
     if not case.has("sinus_rhythm", "sinus_bradycardia", "sinus_tachycardia") or len(rr) < 4:
         return None
     span = float(np.ptp(rr))
-    if span <= 120 or span / float(np.mean(rr)) <= 0.1 or float(np.max(np.abs(np.diff(rr)))) > 0.8 * float(np.mean(rr)):
+    mean = float(np.mean(rr))
+    if span <= 120 or span / mean < 0.25 or float(np.max(np.abs(np.diff(rr)))) > 0.8 * mean:
         return None
-    return Met((Evidence("longest minus shortest RR", round(span, 1), "ms", "> 120"), case.fact("rr_sd_ms")))
+    return Met(
+        (Evidence("longest minus shortest RR", round(span, 1), "ms", "> 120 and >= 25 % of the mean"), case.fact("rr_sd_ms"))
+    )
 
 
 def pause(case: Case) -> Met | None:
