@@ -7,6 +7,7 @@ holds sequence sets; in each, one sequence is time and the others are leads: dig
 from __future__ import annotations
 
 import hashlib
+import html
 import re
 import uuid
 from collections.abc import Iterator
@@ -14,7 +15,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from xml.etree.ElementTree import Element
-from xml.sax import saxutils
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,8 +198,8 @@ def _moment(stamp: str | None) -> datetime | None:
     if found is None:
         return None
     year, month, day, hour, minute, second, fraction, zone = found.groups()
-    offset = None if zone is None else timezone(timedelta(hours=int(zone[:3]), minutes=int(zone[0] + zone[3:])))
     try:
+        offset = None if zone is None else timezone(timedelta(hours=int(zone[:3]), minutes=int(zone[0] + zone[3:])))
         whole = datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=offset)
     except ValueError:
         return None
@@ -419,12 +419,12 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 def escape(words: str) -> str:
     """Text as XML."""
-    return saxutils.escape(_FORBIDDEN.sub(" ", words))
+    return html.escape(_FORBIDDEN.sub(" ", words), quote=False)
 
 
 def quoteattr(words: str) -> str:
     """An attribute as XML, with its quotes."""
-    return saxutils.quoteattr(_FORBIDDEN.sub(" ", words))
+    return f'"{html.escape(_FORBIDDEN.sub(" ", words))}"'
 
 
 def _stamp(when: datetime) -> str:

@@ -193,18 +193,15 @@ def _start(root: Element) -> datetime | None:
 
 
 def _patient(patient: Element | None, start: datetime | None) -> Patient:
-    parts = [number(patient, f"BirthDateTime/{tag}") for tag in ("Year", "Month", "Day")]
-    born = None
-    if all(p is not None for p in parts):
-        year, month, day = (int(p or 0) for p in parts)
-        born = f"{year:04d}-{month:02d}-{day:02d}"
+    parts = [text(patient, f"BirthDateTime/{tag}") or "" for tag in ("Year", "Month", "Day")]
+    born = moment("-".join(parts), None, "%Y-%m-%d")
     extra = {tag: words for tag in ("PaceMaker", "Race") if (words := text(patient, tag))}
     return Patient(
         id=text(patient, "PID"),
         name=full_name(text(patient, "Name/FamilyName"), text(patient, "Name/GivenName")),
-        age=age_in_years(number(patient, "Age"), moment(born, None, "%Y-%m-%d"), start),
+        age=age_in_years(number(patient, "Age"), born, start),
         sex=sex(text(patient, "Gender")),
-        birth_date=born,
+        birth_date=None if born is None else born.date().isoformat(),
         height_cm=_in(patient, "Height", {"cm": 1.0, "in": 2.54, "inch": 2.54, "m": 100.0}),
         weight_kg=_in(patient, "Weight", {"kg": 1.0, "lb": 0.45359237, "lbs": 0.45359237}),
         extra=extra,

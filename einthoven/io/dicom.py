@@ -217,7 +217,8 @@ def _group(item: Any, index: int, big: bool, options: Options, warn: list[str]) 
         values = (counts.astype(np.float64) * sensitivity * correction + baseline) * scale
         if padding is not None:
             values[counts == padding] = np.nan
-        rows.append(values.astype(np.float32))
+        with np.errstate(over="ignore"):  # what no float32 holds becomes infinite, and a warning in finish()
+            rows.append(values.astype(np.float32))
         names.append(name)
         steps.append(abs(1000 * sensitivity * correction * scale))
     if not rows:
@@ -422,9 +423,9 @@ def _moment(stamp: str | None) -> datetime | None:
     if found is None:
         return None
     year, month, day, hour, minute, second, fraction, zone = found.groups()
-    offset = None if zone is None else timezone(timedelta(hours=int(zone[:3]), minutes=int(zone[0] + zone[3:])))
     micro = int((fraction or "0").ljust(6, "0"))
     try:
+        offset = None if zone is None else timezone(timedelta(hours=int(zone[:3]), minutes=int(zone[0] + zone[3:])))
         return datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), micro, offset)
     except ValueError:
         return None

@@ -66,6 +66,8 @@ def read(file: File, options: Options) -> Record:
     resolution = as_number(fact("resolution", "signalresolution"))
     scale = step(resolution, "uV", options, "uV", warn, "resolution")  # the format knows no other unit
     labels = _labels(waves, fact)
+    if not labels:
+        raise EcgError("no leads", where="waveforms/parsedwaveforms/@leadlabels")
     leads = _waveforms(waves, labels, fs, warn)
     start = _start(acquired)
     interpretation = root.find("interpretations/interpretation")
@@ -246,7 +248,7 @@ def _start(acquired: Element | None) -> datetime | None:
 
 def _patient(patient: Element | None, start: datetime | None) -> Patient:
     born = text(patient, "age/dateofbirth") or text(patient, "dateofbirth")
-    day = moment(born, None, "%Y-%m-%d")
+    day = moment(born, None, "%Y-%m-%d", "%Y/%m/%d", "%Y%m%d")
     # `defaultage` is what the criteria assume of everyone, not this patient's age.
     age = age_in_years(number(patient, "age/years"), day, start)
     inches, pounds = number(patient, "height/inch"), number(patient, "weight/lb")
@@ -257,7 +259,7 @@ def _patient(patient: Element | None, start: datetime | None) -> Patient:
         name=full_name(text(patient, "name/lastname"), text(patient, "name/firstname")),
         age=age,
         sex=sex(text(patient, "sex")),
-        birth_date=born,
+        birth_date=None if day is None else day.date().isoformat(),
         height_cm=centimetres if centimetres is not None else None if inches is None else 2.54 * inches,
         weight_kg=kilograms if kilograms is not None else None if pounds is None else 0.45359237 * pounds,
         extra=extra,

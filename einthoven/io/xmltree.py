@@ -213,8 +213,9 @@ def rows(samples: Iterable[NDArray[Any]], scales: Iterable[float], warn: list[st
         warn.append(f"leads differ in length ({min(len(s) for s in samples)} to {length} samples): the rest is not a number")
     check_samples(len(samples), length)
     signal = np.full((len(samples), length), np.nan, np.float32)
-    for row, raw, scale in zip(signal, samples, scales, strict=True):
-        row[: len(raw)] = raw * scale
+    with np.errstate(over="ignore"):  # what no float32 holds becomes infinite here, and a warning in finish()
+        for row, raw, scale in zip(signal, samples, scales, strict=True):
+            row[: len(raw)] = raw * scale
     return signal
 
 
