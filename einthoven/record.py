@@ -38,8 +38,10 @@ class EcgError(Exception):
     """
 
     def __init__(self, what: str, *, path: str | Path | None = None, where: str | None = None) -> None:
-        self.what, self.path, self.where = what, None if path is None else str(path), where
-        super().__init__(what)
+        # Words of a hostile file may be in it: a message has an end.
+        self.what, self.where = what[:1000], None if where is None else where[:300]
+        self.path = None if path is None else str(path)
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.path, self.where, self.what) if part)
