@@ -155,7 +155,8 @@ class Record:
         """One lead, (T,) float32 mV. Raises EcgError where it was not recorded."""
         if name not in self.leads:
             raise EcgError(f"no lead {name} (recorded: {', '.join(self.leads)})", path=self.source.path)
-        return self.signal[self.leads.index(name)]
+        row: Signal = self.signal[self.leads.index(name)]
+        return row
 
     def pick(self, leads: Sequence[str], *, missing: str = "raise") -> Record:
         """These leads in this order. `missing="nan"` fills what was not recorded with NaN instead of raising."""
