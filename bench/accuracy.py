@@ -145,8 +145,8 @@ class Labelled:
 class Target:
     """What is compared: a label (or several) with the statements that mean it.
 
-    rows: "all" where the label is right for every row (diagnostic subclasses of one statement), "exact" where only for rows that are
-        right at statement level, "rhythm" where only for rows with any rhythm statement (a row with none does not deny one),
+    rows: "all" where the label is right for every row (diagnostic subclasses of one statement), "exact" where only for rows
+        that are right at statement level, "rhythm" where only for rows with any rhythm statement (a row with none does not deny one),
         "report" where the reader's own words (parse_statement of the report) are the label.
     """
 
@@ -205,19 +205,21 @@ PTBXL = (
     ),
 )  # fmt: skip
 
-# Where the code of the label and the words of the same reader differ.
+# PTB-XL's codes and the words of the same reader's report do not always agree: "ventrikuläre Extrasystolen" without PVC,
+# "right bundle branch block" coded as the incomplete one. Here the label is the code or the words, where there is a report.
+_BY_WORDS = {
+    "atrial_fibrillation": ("AFIB",),
+    "sinus_bradycardia": ("SBRAD",),
+    "sinus_tachycardia": ("STACH",),
+    "pvc": ("PVC",),
+    "pac": ("PAC",),
+    "crbbb": ("CRBBB",),
+    "clbbb": ("CLBBB",),
+    "irbbb": ("IRBBB",),
+    "first_degree_av_block": ("1AVB", "LPR", "report prolonged_pr"),
+}
 WORDS = tuple(
-    Target(f"{STATEMENTS[n].text}, by the words of the report", (f"report {n}",), (n,), "report")
-    for n in (
-        "atrial_fibrillation",
-        "sinus_bradycardia",
-        "sinus_tachycardia",
-        "crbbb",
-        "clbbb",
-        "irbbb",
-        "lafb",
-        "first_degree_av_block",
-    )
+    Target(f"{STATEMENTS[n].text}, by code or words", (*codes, f"report {n}"), (n,), "report") for n, codes in _BY_WORDS.items()
 )
 
 LUDB = (
@@ -419,6 +421,7 @@ def report(data: Path, measured_rows: dict[str, dict[str, Any]]) -> str:
             5,
         ),
         ("PTB-XL subset, folds 1-9", "100 Hz.", low, PTBXL, LEAST),
+        ("PTB-XL subset, folds 1-9, labels by code or words", "100 Hz. Records with a report.", low, WORDS, LEAST),
         ("PTB-XL subset, folds 1-9 at 500 Hz", f"The {len(high)} records that are there at 500 Hz.", high, PTBXL, LEAST),
         ("LUDB", f"{len(ludb)} records. No rule was tuned on it. {SEEN}", ludb, LUDB, 2),
         (
