@@ -442,6 +442,9 @@ def test_peaks_in_each_lead_are_its_largest_deflections(seed: int) -> None:
     s = Seen(sim)
     for j in range(12):
         on, r, off = s.lead_at[j, [QRS_ON, R_PEAK, QRS_OFF]] * 1000
+        if np.isnan(r):  # nothing above 50 uV
+            assert np.abs(s.qrs(STANDARD_LEADS[j])).max() < 0.06
+            continue
         w = np.abs(s.mv[j, round(on) : round(off)])
         assert abs(round(on) + w.argmax() - r) <= 2 or w.max() - w[round(r) - round(on)] < 0.03
 
@@ -466,8 +469,8 @@ def test_truth_is_in_order_and_in_the_record(name: str) -> None:
 
 def test_a_p_wave_below_20_uv_is_not_in_the_truth() -> None:
     hidden = shown = 0
-    for seed in range(60):
-        s = Seen(simulate(seed=seed, fs=1000, rate=60))
+    for seed in range(40):
+        s = Seen(simulate(*(["hyperkalaemia"] * (seed % 2)), seed=seed, fs=1000, rate=60))  # there P is flat
         for j in range(12):
             top = np.abs(s.mv[j, s.sample(P_ON) : s.sample(P_OFF)]).max()
             if np.isnan(s.lead_at[j, P_PEAK]):
@@ -476,7 +479,7 @@ def test_a_p_wave_below_20_uv_is_not_in_the_truth() -> None:
             else:
                 shown += 1
                 assert top > 0.017
-    assert hidden > 3 and shown > 600
+    assert hidden > 20 and shown > 250
 
 
 @pytest.mark.parametrize("name", [n for n in CONDITIONS if not n.startswith("swap")])

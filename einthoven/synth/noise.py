@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.fft import irfft, next_fast_len
 
 from einthoven.record import STANDARD_LEADS
 from einthoven.synth.waves import ELECTRODES, Floats
@@ -84,14 +83,14 @@ def draw_mixture(rng: np.random.Generator, level: float = 1.0) -> Noise:
 
 def _coloured(rows: int, samples: int, fs: float, low: float, high: float, rng: np.random.Generator) -> Floats:
     """(rows, T) noise of unit power between `low` and `high` Hz whose power falls as 1/f."""
-    length = next_fast_len(max(samples, 16), real=True)
+    length = -(-max(samples, 1) // 256) * 256  # a length that is quick to transform
     f = np.fft.rfftfreq(length, 1 / fs)
     first, last = np.searchsorted(f, [low, high])
     shape = np.zeros((rows, len(f)), np.complex64)
     weight = (f[first:last] ** -0.5).astype(np.float32)
     drawn = rng.standard_normal((rows, last - first, 2), np.float32).view(np.complex64)[..., 0]
     shape[:, first:last] = drawn * (weight * (length / (2 * np.sqrt((weight**2).sum()))))
-    out: Floats = irfft(shape, length)[:, :samples].astype(np.float64)
+    out: Floats = np.fft.irfft(shape, length)[:, :samples].astype(np.float64)
     return out
 
 
