@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ SPEED, GAIN = 50.0, 10.0
 def median_page(median: MedianBeats, width: float = 287.0, row: float = 30.0) -> tuple[Record, Page, Beats]:
     """(the median beat as a Record, its Page, its fiducials as Beats of one beat).
 
-    width: the widest sheet, mm; it has as many columns as that holds. row: height of a row, mm.
+    width: the widest sheet, mm; it has as many columns as that holds. row: least height of a row, mm.
     """
     leads = canonical_order(median.leads)
     record = Record(np.ascontiguousarray(median.signal, np.float32), median.fs, median.leads).pick(leads)
@@ -33,7 +34,8 @@ def median_page(median: MedianBeats, width: float = 287.0, row: float = 30.0) ->
     columns = int(min(max((width - 25) // beat, 1), 6, len(leads)))
     rows = -(-len(leads) // columns)
     columns = -(-len(leads) // rows)
-    size = (min(columns * beat + 25, width), rows * row + 14)
+    heights = [max(row, _extent(record, leads[r::rows]) + 4.0) for r in range(rows)]
+    size = (min(columns * beat + 25, width), math.ceil(sum(heights) / 5) * 5.0 + 14)
     layout = f"{rows}x{columns}:{','.join(leads)}"
     page = lay_out(record, layout=layout, speed=SPEED, gain=GAIN, size=size, header=False)
     ticks = []
@@ -47,3 +49,10 @@ def median_page(median: MedianBeats, width: float = 287.0, row: float = 30.0) ->
                 if np.isfinite(y):
                     ticks.append(((float(x), float(y) - 1.6), (float(x), float(y) + 1.6)))
     return record, replace(page, rules=(*page.rules, *ticks)), beats
+
+
+def _extent(record: Record, leads: Sequence[str]) -> float:
+    """From the lowest to the highest point of these leads, mm; at most 6 mV, as a lone spike may need."""
+    values = np.concatenate([record.lead(name) for name in leads])
+    values = values[np.isfinite(values)]
+    return min(float(values.max() - values.min()), 6.0) * GAIN if len(values) else 0.0

@@ -113,9 +113,8 @@ class _Writer:
             for line in wrap(f.text + sureness(f), _BODY, (width - text_width(codes, _SMALL) - 4) / 1.06):
                 block.line(0, _BODY, line, bold=True, colour=colour)
             block.aside(width, _SMALL, codes)
-            for words in evidence_lines(f):
-                for line in wrap(words, _BODY, width - 4):
-                    block.line(4, _BODY, line)
+            for line in wrap("; ".join(evidence_lines(f)), _BODY, width - 4):
+                block.line(4, _BODY, line)
             for line in wrap(f.source, _SMALL, width - 4):
                 block.line(4, _SMALL, line, colour=_SOFT, leading=3.3)
             block.height += 1.6
