@@ -42,7 +42,7 @@ from io_examples import EXAMPLES, SHARED
 from einthoven.io import FORMATS, File, read_all
 from einthoven.record import EcgError, Record
 
-SECONDS, MEGABYTES, BATCH, LARGEST = 2.0, 500, 400, 300_000
+SECONDS, MEGABYTES, WATCH, BATCH, LARGEST = 2.0, 500, 10.0, 400, 300_000
 WORDS = [
     b"0",
     b"-1",
@@ -103,18 +103,18 @@ class Bundle(File):
         return Bundle(name, self.files)
 
 
-def seeds() -> list[Seed]:
-    """Every example, and every real file of a format that is small enough."""
+def seeds(formats: list[str]) -> list[Seed]:
+    """Every example of these formats, and every real file of them that is small enough."""
     found: list[Seed] = []
-    for name, makers in EXAMPLES.items():
-        for make in makers:
+    for name in formats:
+        for make in EXAMPLES.get(name, []):
             with tempfile.TemporaryDirectory() as folder:
                 path = make(Path(folder))
                 files = {p.name: p.read_bytes() for p in Path(folder).iterdir() if p.is_file()}
                 found.append(Seed(name, path.name, files))
     shared = data_folder()
-    for name, patterns in SHARED.items():
-        for pattern in patterns if shared.is_dir() else []:
+    for name in formats:
+        for pattern in SHARED.get(name, []) if shared.is_dir() else []:
             for path in sorted(shared.glob(pattern))[:6]:
                 beside = [p for p in path.parent.glob(f"{path.stem}*") if p.is_file()] if path.suffix == ".hea" else [path]
                 if sum(p.stat().st_size for p in beside) <= LARGEST:
@@ -304,7 +304,7 @@ def child(start: int, stop: int, base: int, pool: list[Seed], formats: list[str]
 
 def run(inputs: int, seconds: float, base: int, formats: list[str], out: Path | None, quiet: bool = False) -> dict[str, str]:
     """Fuzzes; returns what was found: input's name -> what happened."""
-    pool = seeds()
+    pool = seeds(formats)
     missing = [f for f in formats if not any(s.format == f for s in pool)]
     assert not missing, f"no seeds for {missing}"
     context = multiprocessing.get_context("fork")
@@ -321,8 +321,14 @@ def run(inputs: int, seconds: float, base: int, formats: list[str], out: Path | 
         theirs.close()
         news: list[tuple[Any, Any]] = []
         try:
+            last = -1
             while True:
-                news.append(mine.recv())
+                if mine.poll(WATCH):
+                    news.append(mine.recv())
+                elif progress.value == last:  # a C library that no alarm reaches hangs
+                    worker.kill()
+                    break
+                last = progress.value
         except EOFError:
             pass
         worker.join()

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.io.csv import _take_time, unnamed
+from einthoven.io.csv import _take_time, _unit_of, unnamed
 from einthoven.io.files import MAX_DECODED, Archive, File, replacing
 from einthoven.io.finish import check_fs, check_samples, distinct, is_ecg, millivolts
 from einthoven.io.format import Format, Options
@@ -539,6 +539,7 @@ def _all_hdf5(file: File, options: Options) -> Iterator[Record]:
 
     named: dict[str, Any] = {}
     matlab = file.head(6) == b"MATLAB"
+    _check_heaps(file)
     try:
         with h5py.File(file.local or io.BytesIO(bytes(file.data)), "r") as store:
             _collect(store, "", named, file, 0, [MAX_DECODED])
@@ -549,6 +550,32 @@ def _all_hdf5(file: File, options: Options) -> Iterator[Record]:
     if matlab:  # its texts are columns of character codes, its matrices lie on their side
         named = {k: _matlab(v) for k, v in named.items()}
     return records(named, file, options, "MAT 7.3" if matlab else None)
+
+
+def _check_heaps(file: File) -> None:
+    """Refuses global heaps whose free space has no size: libhdf5 walks them for ever (found by tests/fuzz.py).
+
+    HDF5 File Format Specification 3.0, III.E: "GCOL", version, reserved (3), size (8), then objects: index (2), references
+    (2), reserved (4), size (8), data padded to eight bytes; index 0 is free space, its size counted with its header.
+    """
+    data = file.data
+    at = data.find(b"GCOL")
+    while at >= 0:
+        size = int.from_bytes(data[at + 8 : at + 16], "little")
+        end = at + size
+        if not 16 <= size or end > file.size:
+            raise EcgError("broken HDF5: a global heap of impossible size", path=file.path, where=f"byte {at}")
+        here = at + 16
+        while here + 16 <= end:
+            index = int.from_bytes(data[here : here + 2], "little")
+            length = int.from_bytes(data[here + 8 : here + 16], "little")
+            step = length if index == 0 else 16 + length + -length % 8
+            if step < 16 or step > end - here:
+                raise EcgError(
+                    "broken HDF5: an object of a global heap has an impossible size", path=file.path, where=f"byte {here}"
+                )
+            here += step
+        at = data.find(b"GCOL", at + 4)
 
 
 def _matlab(value: Any) -> Any:
@@ -622,7 +649,7 @@ def _all_parquet(file: File, options: Options) -> Iterator[Record]:
     if not columns or not len(columns[0]):
         raise EcgError("no columns of numbers", path=file.path)
     told: list[str] = []
-    units = [m[1] if (m := re.search(r"[\(\[]\s*(.+?)\s*[\)\]]", n)) else "" for n in plain]
+    units = [_unit_of(n) for n in plain]
     matrix, names, _, fs = _take_time(np.stack(columns, axis=1), list(plain), units, told)
     unit = next((u for u in units if millivolts(u) is not None), None)
     named: dict[str, Any] = {k: _unpacked(v) for k, v in meta.items() if k in (*_RATE, *_UNIT, *_KEPT)}

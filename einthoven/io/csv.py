@@ -32,7 +32,7 @@ _RATE = re.compile(
     re.IGNORECASE,
 )
 _UNIT = re.compile(r"\bunits?\b\s*[:=]?\s*([a-zµμ]+)", re.IGNORECASE)
-_BRACKET = re.compile(r"[\(\[]\s*([^\)\]]+?)\s*[\)\]]|[_\s/](mV|uV|µV|nV|ms|s)$")
+_BRACKET = re.compile(r"[\(\[]([^()\[\]]{1,40})[\)\]]|[_\s/](mV|uV|µV|nV|ms|s)$")
 EIGHT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 
 
@@ -133,7 +133,7 @@ def _layout(lines: Sequence[str]) -> _Layout | None:
     for i, line in enumerate(lines[: _PREFACE + 1]):
         found = None if _is_comment(line) else _start(lines, i)
         if found is None:
-            preface.append(line)
+            preface.append(line[:4096])
             continue
         found.preface = preface
         above = next((_split(p, found.delimiter) for p in reversed(preface) if p.strip() and not _is_comment(p)), [])
@@ -205,8 +205,8 @@ def _header(layout: _Layout, candidates: Sequence[str], preface: Sequence[str]) 
 
 
 def _unit_of(name: str) -> str:
-    found = _BRACKET.search(name)
-    return (found[1] or found[2] or "") if found else ""
+    found = _BRACKET.search(name[:256])
+    return (found[1] or found[2] or "").strip() if found else ""
 
 
 # -- numbers ---

@@ -61,8 +61,9 @@ def lead_name(label: str) -> tuple[str, int]:
     "MDC_ECG_LEAD_AVR", "Lead I (Einthoven)", "ECG V1", "avr", "V1 (µV)", "V1[uV]", "-aVR" are all understood; a label that is
     no standard lead (MLII, V4R, X) comes back tidied of the decoration only.
     """
-    word = re.sub(r"\s+", " ", label.strip().strip("'\"")).strip()
-    word = re.sub(r"\s*[\(\[][^\)\]]*[\)\]]\s*", " ", word).strip() or word  # a unit or remark in brackets
+    label = label[:200]  # no label is longer, and the patterns below were not made for text that is
+    word = " ".join(label.strip().strip("'\"").split())
+    word = re.sub(r"[\(\[][^()\[\]]*[\)\]]", " ", word).strip() or word  # a unit or remark in brackets
     word = re.sub(r"^\d+:\d+:", "", word)
     word = re.sub(r"^(MDC_ECG_LEAD_|NOM_ECG_ELEC_POTL_|NOM_ECG_LEAD_|MDC_ECG_ELEC_POTL_)", "", word, flags=re.IGNORECASE)
     word = re.sub(r"^((ecg|ekg|lead|ableitung|channel|derivation)[\s_:.\-]*)+(?=[\w\-])", "", word, flags=re.IGNORECASE)
@@ -97,14 +98,16 @@ _LEAD_LIKE = re.compile(
 @lru_cache(maxsize=4096)
 def is_ecg(label: str) -> bool:
     """Whether a channel's label says ECG: a standard lead, another known one (MLII, V4R, X, MCL1), or "ECG..."."""
-    if re.search(r"ecg|ekg|electrocardio", label, re.IGNORECASE) or is_standard(label):
+    if re.search(r"ecg|ekg|electrocardio", label[:200], re.IGNORECASE) or is_standard(label):
         return True
     return _LEAD_LIKE.match(lead_name(label)[0]) is not None
 
 
 def is_other(label: str) -> bool:
     """Whether a channel's label says that it is something else than an ECG (breathing, pressure, EEG, ...)."""
-    return not is_ecg(label) and (_NOT_ECG.match(label.strip()) is not None or _EEG.match(label.strip()) is not None)
+    return not is_ecg(label) and (
+        _NOT_ECG.match(label[:200].strip()) is not None or _EEG.match(label[:200].strip()) is not None
+    )
 
 
 def distinct(labels: Sequence[str]) -> tuple[str, ...]:
