@@ -329,10 +329,11 @@ def changed(name: str, change: Callable[[Any], None], **save: Any) -> Callable[[
         change(data)
         path = folder / name
         if save.get("header") is False:
-            pydicom.dcmwrite(path, pydicom.Dataset(data), implicit_vr=True, little_endian=True, enforce_file_format=False)
+            implicit = save.get("implicit", True)
+            pydicom.dcmwrite(path, pydicom.Dataset(data), implicit_vr=implicit, little_endian=True, enforce_file_format=False)
         else:
             data.file_meta.TransferSyntaxUID = save.get("syntax", "1.2.840.10008.1.2.1")
-            data.save_as(path, implicit_vr=save.get("syntax") == "1.2.840.10008.1.2", enforce_file_format=True)
+            pydicom.dcmwrite(path, data, enforce_file_format=True)
         return path
 
     return make
@@ -366,6 +367,13 @@ def in_four_groups(data: Any) -> None:
     data.WaveformSequence = groups
 
 
+def big_endian(data: Any) -> None:
+    """The samples themselves; pydicom turns everything else."""
+    item = data.WaveformSequence[0]
+    item.WaveformData = np.frombuffer(item.WaveformData, "<i2").astype(">i2").tobytes()
+    item.WaveformPaddingValue = item.WaveformPaddingValue[::-1]
+
+
 def nothing(data: Any) -> None:
     """Only the transfer syntax changes."""
 
@@ -385,7 +393,9 @@ EXAMPLES: dict[str, list[Callable[[Path], Path]]] = {
         changed("groups.dcm", in_four_groups),
         changed("implicit.dcm", nothing, syntax="1.2.840.10008.1.2"),
         changed("deflated.dcm", nothing, syntax="1.2.840.10008.1.2.1.99"),
+        changed("bigendian.dcm", big_endian, syntax="1.2.840.10008.1.2.2"),
         changed("headless.dcm", nothing, header=False),
+        changed("headless-explicit.dcm", nothing, header=False, implicit=False),
     ],
 }
 

@@ -612,6 +612,13 @@ def test_harmful_xml_is_one_clear_error(kind: str) -> None:
     assert time.perf_counter() - begin < 1 and len(str(caught.value)) < 400
 
 
+def test_a_message_has_an_end() -> None:
+    bad = make.sierra_text().replace("PhilipsECG", "endless" * 10_000)
+    with pytest.raises(EcgError, match="document type") as caught:
+        read(bad.encode())
+    assert len(str(caught.value)) < 1500
+
+
 @pytest.mark.parametrize(
     "name",
     [

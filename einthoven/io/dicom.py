@@ -186,6 +186,7 @@ class _Group:
     offset_ms: float
     trigger: int | None
     filters: tuple[float | None, float | None, float | None]
+    recorded: int
 
 
 def _group(item: Any, index: int, big: bool, options: Options, warn: list[str]) -> _Group | None:
@@ -239,6 +240,7 @@ def _group(item: Any, index: int, big: bool, options: Options, warn: list[str]) 
             _positive(first, "FilterHighFrequency"),
             _positive(first, "NotchFilterFrequency"),
         ),
+        recorded=signal.shape[1],
     )
 
 
@@ -334,26 +336,31 @@ def _join(groups: list[_Group]) -> list[_Group]:
     for group in groups:
         names = {lead_name(n)[0] for n in group.labels}
         for i, other in enumerate(out):
-            if other.fs == group.fs and not names & {lead_name(n)[0] for n in other.labels}:
-                out[i] = _joined(other, group)
-                break
+            if other.fs == group.fs and not names & {lead_name(n)[0] for n in other.labels} and len(other.labels) < 512:
+                both = _joined(other, group)
+                if both is not None:
+                    out[i] = both
+                    break
         else:
             out.append(group)
     return out
 
 
-def _joined(a: _Group, b: _Group) -> _Group:
+def _joined(a: _Group, b: _Group) -> _Group | None:
+    """Both on one time axis; None where they lie further apart than they are long, for then they are two recordings."""
     start = min(a.offset_ms, b.offset_ms)
-    at = [round((g.offset_ms - start) * g.fs / 1000) for g in (a, b)]
+    at = [(g.offset_ms - start) * g.fs / 1000 for g in (a, b)]
+    recorded = a.recorded + b.recorded
     length = max(at[0] + a.signal.shape[1], at[1] + b.signal.shape[1])
-    if length > 2 * (a.signal.shape[1] + b.signal.shape[1]):
-        raise EcgError(
-            "impossible: the multiplex groups lie further apart than they are long", where="MultiplexGroupTimeOffset"
-        )
+    if length > 1.5 * recorded:
+        return None
+    first, second, length = round(at[0]), round(at[1]), math.ceil(length)
     signal = np.full((len(a.labels) + len(b.labels), length), np.nan, np.float32)
-    signal[: len(a.labels), at[0] : at[0] + a.signal.shape[1]] = a.signal
-    signal[len(a.labels) :, at[1] : at[1] + b.signal.shape[1]] = b.signal
-    return replace(a, signal=signal, labels=a.labels + b.labels, steps_uv=a.steps_uv + b.steps_uv, offset_ms=start)
+    signal[: len(a.labels), first : first + a.signal.shape[1]] = a.signal
+    signal[len(a.labels) :, second : second + b.signal.shape[1]] = b.signal
+    return replace(
+        a, signal=signal, labels=a.labels + b.labels, steps_uv=a.steps_uv + b.steps_uv, offset_ms=start, recorded=recorded
+    )
 
 
 def _beat(medians: list[_Group]) -> MedianBeat | None:

@@ -100,6 +100,9 @@ def _waveform(waveform: Element, options: Options, warn: list[str]) -> _Waveform
             step(number(lead, "LeadAmplitudeUnitsPerBit"), text(lead, "LeadAmplitudeUnits"), options, "uV", warn, where)
         )
         names.append(name)
+        late = number(lead, "LeadTimeOffset") or number(lead, "LeadOffsetFirstSample")
+        if late:
+            warn.append(f"lead {name} begins later than the others by what the file calls {late:g}; it is not shifted")
         if (text(lead, "LeadOff") or "").upper() == "TRUE":
             warn.append(f"the recorder says that the electrode of lead {name} was off")
     if not names:
