@@ -130,7 +130,8 @@ def test_refuses_a_grid_that_is_none() -> None:
 
 @pytest.mark.parametrize(("theirs", "ours", "rms"), [("hrc", "1.2", 0.02), ("linear", "linear", 0.005)])
 def test_agrees_with_rlign(theirs: str, ours: str, rms: float) -> None:
-    """The published package (1.2, MIT), where it is installed: the same waves at the same places; it leaves the last RR empty."""
+    """The published package (1.2, MIT), where it is installed: the same waves at the same places; it leaves the last RR
+    empty."""
     rlign = pytest.importorskip("rlign")
     r = np.arange(0.4, 10, 0.8)
     record = ecg(r, 500.0, 10)

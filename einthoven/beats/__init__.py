@@ -1,4 +1,5 @@
-"""Beats: where they are (delineate), what kind they are (classify), one that stands for all (median, align), their figures (measure).
+"""Beats: where they are (delineate), what kind they are (classify), one that stands for all (median, align), their figures
+(measure).
 
 The functions are imported when they are first asked for, so that `import einthoven` stays light.
 """

@@ -1,9 +1,10 @@
-"""Beat alignment after Rlign: a record is warped so that its R peaks fall on a fixed grid, and any two records can be compared sample by sample.
+"""Beat alignment after Rlign: a record is warped so that its R peaks fall on a fixed grid, and any two records can be
+compared sample by sample.
 
-Plagwitz L et al. The Rlign algorithm for enhanced electrocardiogram analysis through R-peak alignment. arXiv:2407.15555, 2024. Written
-from the description; what differs from it is said where it does. Both published variants are here ("1.1" and "1.2", there called
-hrc), and the plain "linear" one. Rate, R peaks and beats come from all leads (theirs: one lead of one detector), too few
-beats, none, or an irregular rhythm are told in `status`, NaN stays NaN, and the median beat is of all beats.
+Plagwitz L et al. The Rlign algorithm for enhanced electrocardiogram analysis through R-peak alignment. arXiv:2407.15555,
+2024. Written from the description; what differs from it is said where it does. Both published variants are here ("1.1" and
+"1.2", there called hrc), and the plain "linear" one. Rate, R peaks and beats come from all leads (theirs: one lead of one
+detector), too few beats, none, or an irregular rhythm are told in `status`, NaN stays NaN, and the median beat is of all beats.
 
 The warp is one continuous map of time, piecewise linear, so that nothing is to be mended where pieces meet; the signal is
 read off it with a band-limited interpolator, which leaves it untouched where the map moves by whole samples.
@@ -47,7 +48,8 @@ class Aligned:
     beats: Signal = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
 
     def median_beat(self) -> MedianBeat:
-        """The median of all beats, from a third of the grid's RR before R to two thirds after it. Raises EcgError without beats."""
+        """The median of all beats, from a third of the grid's RR before R to two thirds after it. Raises EcgError without
+        beats."""
         if not len(self.beats):
             raise EcgError("no median beat: no beat lies between two others")
         return MedianBeat(np.asarray(median_of(self.beats), np.float32), self.fs, self.leads)
@@ -60,8 +62,8 @@ def align(
 
     Args:
         bpm, seconds: rate and length of the grid. R stands at 0.01 s and then every int(fs 60 / bpm) samples.
-        variant: "linear" stretches each RR evenly; "1.1" and "1.2" stretch R to T end, T end to P onset and P onset to R each by their own
-            measure, taken from the rate; "1.2" leaves QRS unstretched.
+        variant: "linear" stretches each RR evenly; "1.1" and "1.2" stretch R to T end, T end to P onset and P onset to R
+            each by their own measure, taken from the rate; "1.2" leaves QRS unstretched.
         fs: rate of the result, that of the record by default.
     Raises:
         EcgError: a grid that holds no RR, or a variant that is none.
@@ -160,7 +162,7 @@ def _read(signal, at):  # type: ignore[no-untyped-def]
         i = int(np.floor(p))
         f = p - i
         if f < 1e-6 or f > 1 - 1e-6:
-            i = min(max(int(round(p)), 0), total - 1)
+            i = min(max(round(p), 0), total - 1)
             for l in range(leads):
                 out[l, t] = signal[l, i]
             continue

@@ -35,8 +35,9 @@ _SHORTEST_S, _BEND_S = (
 def f_waves(record: Record, beats: Beats) -> tuple[float, float, str, str]:
     """Dominant frequency in 3..12 Hz; its share of the power, 0..1; the lead it was found in; or NaN, NaN, "" and why.
 
-    The share is, where RR is irregular, that of the frequency +- 0.75 Hz and of its first harmonic in 1..20 Hz, else what a sinusoid of that
-    frequency explains of the signal between T and QRS (where P waves count). The lead with the largest share speaks.
+    The share is, where RR is irregular, that of the frequency +- 0.75 Hz and of its first harmonic in 1..20 Hz, else what a
+    sinusoid of that frequency explains of the signal between T and QRS (where P waves count). The lead with the largest
+    share speaks.
     """
     names = [n for n in LEADS if n in record.leads and np.isfinite(record.lead(n)).all()]
     stop = min(record.duration, _LONGEST_S)
@@ -66,10 +67,10 @@ def _after_cancelling(x: NDArray[np.float32], fs: float, beats: Beats) -> tuple[
     parts = np.stack([left[:, s : s + size] for s in starts])  # (windows, L, size)
     parts = (parts - parts.mean(-1, keepdims=True)) * np.hanning(size)
     power = (np.abs(np.fft.rfft(parts, 4 * size)) ** 2).mean(0)  # (L, F)
-    hz = np.fft.rfftfreq(4 * size, 1 / fs)
+    hz: Floats = np.fft.rfftfreq(4 * size, 1 / fs).astype(np.float64)
     whole = (hz >= 1) & (hz <= 20)
     band = np.flatnonzero((hz >= LOW_HZ) & (hz <= HIGH_HZ))
-    share = np.full((len(x), len(hz)), np.nan)
+    share: Floats = np.full((len(x), len(hz)), np.nan)
     for l in range(len(x)):
         k = band[int(power[l, band].argmax())]
         near = ((np.abs(hz - hz[k]) <= 0.75) | (np.abs(hz - 2 * hz[k]) <= 0.75)) & whole
@@ -124,7 +125,7 @@ def _between_beats(x: NDArray[np.float32], fs: float, beats: Beats) -> tuple[Flo
             seen[a:b] = 1
     size = round(_WINDOW_S * fs)
     padded = 8 * size
-    hz = np.fft.rfftfreq(padded, 1 / fs)
+    hz: Floats = np.fft.rfftfreq(padded, 1 / fs).astype(np.float64)
     band = np.flatnonzero((hz >= LOW_HZ) & (hz <= HIGH_HZ))
     explained, whole = np.zeros((len(x), len(band))), np.zeros((len(x), 1))
     for s in range(0, total - size + 1, size // 2):
@@ -132,7 +133,8 @@ def _between_beats(x: NDArray[np.float32], fs: float, beats: Beats) -> tuple[Flo
         if seen[s : s + size].mean() >= _LEAST:
             explained += _explained(clean[:, s : s + size], weight, band, padded)
             whole[:, 0] += (clean[:, s : s + size] ** 2 * weight).sum(1)
-    return hz[band], np.where(whole > 1e-9, explained / np.maximum(whole, 1e-9), np.nan)
+    share: Floats = np.where(whole > 1e-9, explained / np.maximum(whole, 1e-9), np.nan)
+    return hz[band], share
 
 
 def _explained(y: Floats, weight: Floats, band: NDArray[np.intp], padded: int) -> Floats:

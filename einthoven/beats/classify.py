@@ -29,7 +29,8 @@ _ALIKE, _ALIKE_CUT = (
     0.60,
 )  # correlation from which on two beats have one shape; the same for a beat at the edge of the record
 _CANDIDATES, _CHUNK = 40, 256  # shapes that are tried, beats that are compared at a time
-# RR below this share of what was expected is premature: after another P wave than usual; after the usual one; where there are no P waves.
+# RR below this share of what was expected is premature: after another P wave than usual; after the usual one; where there
+# are no P waves.
 _EARLY, _EARLY_AS_EVER, _EARLY_NO_P = 0.88, 0.74, 0.84
 _WIDE_S, _BROAD_S = 0.110, 0.130
 
@@ -121,8 +122,8 @@ def _look(record: Record, beats: Beats) -> _Sight:
     steps = np.abs(np.diff(inner)) / inner.mean() if len(inner) > 2 else np.zeros(1)
     fibrillating = bool(np.isfinite(pr[of]).mean() < 0.5 and steps.mean() > 0.07)
 
-    # How early is early depends on the P wave: a sinus P stands before the beats of a sinus arrhythmia, another one (or none that can
-    # be seen, in the T wave before it) before a premature beat.
+    # How early is early depends on the P wave: a sinus P stands before the beats of a sinus arrhythmia, another one (or none
+    # that can be seen, in the T wave before it) before a premature beat.
     has_p = np.isfinite(beats.overall[:, P_PEAK])
     limit = np.full(len(beats), _EARLY_AS_EVER)
     if (of & has_p).sum() >= 3 and has_p[of].mean() >= 0.6:
@@ -179,7 +180,8 @@ def _windows(record: Record, r: Times, span: tuple[float, float, float] = _QRS_S
 
 
 def _correlate(windows: NDArray[np.float32], reach: int, templates: NDArray[np.float32]) -> Times:
-    """(B, C) best correlation over lags of windows (B, L, W + 2 reach) with templates (C, L, W); less where the sizes differ."""
+    """(B, C) best correlation over lags of windows (B, L, W + 2 reach) with templates (C, L, W); less where the sizes
+    differ."""
     count, n = len(windows), templates.shape[2]
     flat = templates - templates.mean(2, keepdims=True)
     size = np.sqrt(np.einsum("clw,clw->c", flat, flat)) + 1e-9
@@ -245,7 +247,7 @@ def _paced(beats: Beats, seen: _Sight, spikes: Times) -> Flags:
         return np.zeros(len(beats), bool)
     on = np.where(np.isfinite(beats.overall[:, QRS_ON]), beats.overall[:, QRS_ON], beats.r - 0.06)
     gap = spikes[None] - on[:, None]
-    near = ((gap > -0.09) & (gap < 0.04)).any(1)
+    near: Flags = np.asarray(((gap > -0.09) & (gap < 0.04)).any(1))
     if near.sum() < 3 and not near.all():  # artefacts
         return np.zeros(len(beats), bool)
     most = [k for k in np.unique(seen.shape) if near[seen.shape == k].mean() >= 0.6]
@@ -253,7 +255,8 @@ def _paced(beats: Beats, seen: _Sight, spikes: Times) -> Flags:
 
 
 def _ventricular_rhythm(record: Record, beats: Beats, seen: _Sight) -> bool:
-    """Whether the dominant shape itself is ventricular: broad, regular, no P wave that belongs to it, and not the shape of a block."""
+    """Whether the dominant shape itself is ventricular: broad, regular, no P wave that belongs to it, and not the shape of a
+    block."""
     of = seen.shape == seen.dominant
     width = float(np.nanmedian(seen.width[of])) if np.isfinite(seen.width[of]).any() else 0.0
     if width < _BROAD_S or seen.fibrillating:
@@ -272,9 +275,9 @@ def _ventricular_rhythm(record: Record, beats: Beats, seen: _Sight) -> bool:
 def _ventricular_signs(median: MedianBeats, width: float) -> int:
     """How many of the signs of ventricular origin a broad QRS shows.
 
-    QRS >= 160 ms and an axis that no bundle branch block alone gives (Wellens et al., Am J Med 1978; 64: 27), no RS complex in any chest
-    lead (Brugada et al., Circulation 1991; 83: 1649), a dominant R in aVR (Vereckei et al., Heart Rhythm 2008; 5: 89), 50 ms or
-    more to the first peak in II (Pava et al., Heart Rhythm 2010; 7: 922).
+    QRS >= 160 ms and an axis that no bundle branch block alone gives (Wellens et al., Am J Med 1978; 64: 27), no RS complex
+    in any chest lead (Brugada et al., Circulation 1991; 83: 1649), a dominant R in aVR (Vereckei et al., Heart Rhythm 2008;
+    5: 89), 50 ms or more to the first peak in II (Pava et al., Heart Rhythm 2010; 7: 922).
     """
     signs = int(width >= 0.160)
     a, b = (round(float(t) * median.fs) if np.isfinite(t) else 0 for t in median.overall[[QRS_ON, QRS_OFF]])

@@ -1,7 +1,8 @@
 """`measure`: from a record and its beats to every figure of `Measurements`.
 
 Intervals rest on the fiducials over all leads (earliest onset, latest offset) of the dominant beats: AHA/ACCF/HRS 2007 part I
-(Kligfield et al., J Am Coll Cardiol 2007; 49: 1109), CSE working party (Eur Heart J 1985; 6: 815). Amplitudes come from the median beat.
+(Kligfield et al., J Am Coll Cardiol 2007; 49: 1109), CSE working party (Eur Heart J 1985; 6: 815). Amplitudes come from the
+median beat.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from einthoven.beats.fiducials import (
     PACED,
     QRS_OFF,
     QRS_ON,
-    R_PEAK,
     SUPRAVENTRICULAR,
     T_OFF,
     T_ON,
@@ -31,26 +31,30 @@ from einthoven.beats.measurements import NAN, LeadMeasurements, Measurements, Qu
 from einthoven.beats.median import MedianBeats, median_beats
 from einthoven.beats.morphology import lead_measurements
 from einthoven.beats.spikes import pacing_spikes
-from einthoven.record import Record
+from einthoven.record import LIMB_LEADS, Record, derive_limb_leads
 
-# name: (unit, definition).
+_OVER = "over all leads, mean of the middle half of the dominant beats"
+
+# name: (unit, definition with its source).
 DEFINITIONS: dict[str, tuple[str, str]] = {
     "rate_bpm": ("/min", "ventricular rate: 60 s over the mean RR interval of all beats"),
     "rr_ms": ("ms", "mean RR interval of all beats"),
     "rr_min_ms": ("ms", "shortest RR interval"),
     "rr_max_ms": ("ms", "longest RR interval"),
-    "rr_sd_ms": ("ms", "standard deviation of normal-to-normal RR intervals (SDNN; ESC/NASPE task force, Circulation 1996)"),
-    "rr_rmssd_ms": ("ms", "root mean square of successive differences of normal-to-normal RR (ESC/NASPE task force, Circulation 1996)"),
-    "rr_irregularity": ("", "mean |difference of successive RR| over mean RR, intervals that touch a premature or ventricular beat left out"),
+    "rr_sd_ms": ("ms", "standard deviation of normal-to-normal RR (SDNN; ESC/NASPE task force, Circulation 1996)"),
+    "rr_rmssd_ms": ("ms", "root mean square of successive differences of normal-to-normal RR (ESC/NASPE task force 1996)"),
+    "rr_irregularity": (
+        "",
+        "mean |difference of successive RR| / mean RR, RR that touch a premature or ventricular beat left out",
+    ),
     "atrial_rate_bpm": ("/min", "60 s over the median PP interval, P waves that no QRS follows included"),
-    "p_fraction": ("", "share of QRS complexes (ventricular and paced ones left out where others exist) with a P wave before them"),
+    "p_fraction": ("", "share of QRS with a P wave before them; ventricular and paced ones left out where there are others"),
     "p_per_qrs": ("", "number of P waves, those without QRS included, per QRS"),
-    "pr_ms": ("ms", "earliest P onset to earliest QRS onset over all leads, mean of the middle half of the dominant beats (AHA/ACCF/HRS 2007)"),
+    "pr_ms": ("ms", f"earliest P onset to earliest QRS onset {_OVER} (AHA/ACCF/HRS 2007 I)"),
     "pr_sd_ms": ("ms", "standard deviation of the PR interval over the dominant beats"),
-    "p_ms": ("ms", "earliest P onset to latest P offset over all leads, mean of the middle half of the dominant beats (AHA/ACCF/HRS 2007)"),
-    "qrs_ms": ("ms", "earliest QRS onset to latest QRS offset over all leads, mean of the middle half of the dominant beats (AHA/ACCF/HRS 2009 III)"),
-    "qt_ms": ("ms", "earliest QRS onset to latest T offset over all leads, mean of the middle half of the dominant beats; where RR is irregular the mean of all"
-              " (AHA/ACCF/HRS 2009 IV)"),
+    "p_ms": ("ms", f"earliest P onset to latest P offset {_OVER} (AHA/ACCF/HRS 2007 I)"),
+    "qrs_ms": ("ms", f"earliest QRS onset to latest QRS offset {_OVER} (AHA/ACCF/HRS 2009 III)"),
+    "qt_ms": ("ms", f"earliest QRS onset to latest T offset {_OVER}, of all where RR is irregular (AHA/ACCF/HRS 2009 IV)"),
     "jt_ms": ("ms", "QT less QRS (AHA/ACCF/HRS 2009 IV)"),
     "qtc_bazett_ms": ("ms", "QT / sqrt(RR in s) (Bazett, Heart 1920)"),
     "qtc_fridericia_ms": ("ms", "QT / cbrt(RR in s) (Fridericia, Acta Med Scand 1920)"),
@@ -58,18 +62,27 @@ DEFINITIONS: dict[str, tuple[str, str]] = {
     "qtc_hodges_ms": ("ms", "QT + 1.75 (rate - 60) (Hodges et al., J Am Coll Cardiol 1983)"),
     "p_axis_deg": ("deg", "frontal axis of the net area of P above the line between its ends, in I and aVF"),
     "qrs_axis_deg": ("deg", "frontal axis of the net area of QRS in I and aVF"),
-    "t_axis_deg": ("deg", "frontal axis of the net area of T above the line between its ends (an ST shift is no part of it), in I and aVF"),
+    "t_axis_deg": (
+        "deg",
+        "frontal axis of the net area of T above the line between its ends, in I and aVF (without an ST shift)",
+    ),
     "qrs_t_angle_deg": ("deg", "angle between the frontal axes of QRS and T, 0..180"),
-    "f_wave_hz": ("Hz", "dominant atrial frequency, 3..12 Hz, in V1 or the inferior leads: after QRS-T cancellation where RR is irregular, else"
-                  " between T and QRS"),
-    "f_wave_power": ("", "share of the power that f_wave_hz stands for: +- 0.75 Hz and first harmonic in 1..20 Hz after QRS-T cancellation"
-                     " where RR is irregular, else the variance between T and QRS (P waves included) that it explains"),
+    "f_wave_hz": (
+        "Hz",
+        "dominant atrial frequency, 3..12 Hz, in V1 or the inferior leads: after QRS-T cancellation where RR is irregular, "
+        "between T and QRS where it is regular",
+    ),
+    "f_wave_power": (
+        "",
+        "share of the power that f_wave_hz stands for: where RR is irregular, +- 0.75 Hz and first harmonic in 1..20 Hz after "
+        "QRS-T cancellation; where it is regular, the variance between T and QRS (P waves included) that it explains",
+    ),
     "spikes": ("", "pacing spikes found in the signal"),
     "n_beats": ("", "QRS complexes found"),
     "n_ventricular": ("", "ventricular beats"),
     "n_supraventricular": ("", "premature supraventricular beats"),
     "n_paced": ("", "ventricular beats after a pacing spike"),
-}  # fmt: skip
+}
 
 _IRREGULAR = 0.10  # rr_irregularity above which QT is averaged over all beats
 _P_LEAST = 0.5  # share of dominant beats that must show P for PR and P to be told
@@ -82,7 +95,8 @@ def measure(record: Record, beats: Beats | None = None) -> Measurements:
         record: any leads, any rate, any length. Leads that are NaN or flat are left out.
         beats: its beats, with `kinds` set by `classify`; None finds and classifies them.
     Returns:
-        every quantity that `Measurements` names - NaN with a reason (`why`) where it cannot be measured - and every lead's waves.
+        every quantity that `Measurements` names - NaN with a reason (`why`) where it cannot be measured - and every lead's
+        waves.
     """
     if beats is None:
         from einthoven.beats.delineate import delineate
@@ -255,16 +269,11 @@ def _axes(sheet: _Sheet, median: MedianBeats, p_seen: bool) -> None:
 
 
 def _frontal(median: MedianBeats) -> np.ndarray | None:
-    """(2, T) the heart vector to the left (I) and to the feet (aVF, on the scale of I), from any two limb leads; None without two."""
-    from einthoven.record import derive_limb_leads
-
+    """(2, T) the heart vector to the left (I) and to the feet (aVF, on the scale of I), from any two limb leads; None
+    without two."""
     if not median:
         return None
-    good = [
-        n
-        for l, n in enumerate(median.leads)
-        if np.isfinite(median.signal[l]).any() and np.ptp(np.nan_to_num(median.signal[l])) > 1e-3
-    ]
+    good = [n for n in LIMB_LEADS if n in median.leads and np.ptp(np.nan_to_num(median.signal[median.leads.index(n)])) > 1e-3]
     whole = derive_limb_leads(Record(median.signal, median.fs, median.leads).pick(good))
     if "I" not in whole or "aVF" not in whole:
         return None
@@ -272,7 +281,8 @@ def _frontal(median: MedianBeats) -> np.ndarray | None:
 
 
 def _axis(frontal: np.ndarray, on: float, off: float, fs: float, least: float, *, ramp: bool) -> tuple[float, str]:
-    """Direction in degrees of the mean vector between `on` and `off`, -180 < axis <= 180; NaN where it is shorter than `least` mV."""
+    """Direction in degrees of the mean vector between `on` and `off`, -180 < axis <= 180; NaN where it is shorter than
+    `least` mV."""
     a, b = max(round(on * fs), 0), min(round(off * fs), frontal.shape[1] - 1)
     y = frontal[:, a : b + 1]
     if y.shape[1] < 3 or not np.isfinite(y).all():

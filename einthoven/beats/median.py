@@ -14,11 +14,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from einthoven.beats.fiducials import NORMAL, P_ON, QRS_OFF, QRS_ON, R_PEAK, T_OFF, Beats, Times
+from einthoven.beats.fiducials import NORMAL, P_ON, QRS_ON, R_PEAK, T_OFF, Beats, Times
 from einthoven.record import MedianBeat, Record, Signal
 
 _HALF_TAPS = 8  # of the interpolating kernel, in samples of the record
-_KAISER = 6.0
 _MIN_FS = 500.0
 
 
@@ -54,8 +53,8 @@ def dominant(beats: Beats) -> tuple[str, NDArray[np.intp]]:
 def median_beats(record: Record, beats: Beats, chosen: NDArray[np.bool_] | None = None) -> MedianBeats:
     """The median beat of the dominant beats of `record`, or of those `chosen` (B,).
 
-    Beats are cut with a band-limited interpolator at the rate's smallest multiple of at least 500 Hz, shifted against each other
-    until all leads together fit the median best, and freed of wander by the line through the levels before each QRS.
+    Beats are cut with a band-limited interpolator at the rate's smallest multiple of at least 500 Hz, shifted against each
+    other until all leads together fit the median best, and freed of wander by the line through the levels before each QRS.
     With no beat at all the result is empty (and false).
     """
     kind, which = dominant(beats)
@@ -96,7 +95,6 @@ def median_beats(record: Record, beats: Beats, chosen: NDArray[np.bool_] | None 
     zero = round(float(at[QRS_ON] if np.isfinite(at[QRS_ON]) else before - 0.05) * fs)
     middle -= _level(middle, zero, fs)[:, None]
     left = cut[keep] - middle
-    left -= median_of(np.ascontiguousarray(left.transpose(2, 0, 1)))[None].transpose(1, 2, 0)
     noise = _rms(left) * 1000
     return MedianBeats(middle, fs, record.leads, at, times, tuple(int(i) for i in which[keep]), r[keep], noise, kind)
 
@@ -107,7 +105,7 @@ def median_beats(record: Record, beats: Beats, chosen: NDArray[np.bool_] | None 
 def cut_beats(signal: Signal, starts: Times, n: int, up: int = 1) -> Signal:
     """(B, L, n): `n` samples from each of `starts` (in samples of `signal` (L, T), fractions allowed), `up` of them per sample.
 
-    Windowed-sinc interpolation (Kaiser, 16 taps); a start at a whole sample copies. NaN outside the signal.
+    Windowed-sinc interpolation (Lanczos, 16 taps); a start at a whole sample copies. NaN outside the signal.
     """
     return np.asarray(
         _cut(np.ascontiguousarray(signal, np.float32), np.asarray(starts, np.float64), n, _kernels(starts, up), up)
@@ -118,8 +116,7 @@ def _kernels(starts: Times, up: int) -> NDArray[np.float32]:
     """(B, up, 2 * _HALF_TAPS) weights for each beat and each of the `up` places between two samples."""
     phase = (np.asarray(starts)[:, None] % 1.0 + np.arange(up) / up) % 1.0
     away = np.arange(-_HALF_TAPS + 1, _HALF_TAPS + 1) - phase[..., None]
-    window = np.i0(_KAISER * np.sqrt(np.clip(1 - (away / _HALF_TAPS) ** 2, 0, 1)))
-    weights = np.sinc(away) * window
+    weights = np.sinc(away) * np.sinc(away / _HALF_TAPS)
     return np.asarray(weights / weights.sum(-1, keepdims=True), np.float32)
 
 
@@ -159,27 +156,29 @@ def median_of(cut: NDArray[np.floating]) -> NDArray[np.floating]:
 def _median_of(cut):  # type: ignore[no-untyped-def]
     count, leads, n = cut.shape
     out = np.empty((leads, n), cut.dtype)
-    held = np.empty(count, cut.dtype)
+    held = np.empty((n, count), cut.dtype)
+    many = np.empty(n, np.int64)
     for l in range(leads):
-        for t in range(n):
-            m = 0
-            for b in range(count):
+        many[:] = 0
+        for b in range(count):
+            for t in range(n):
                 v = cut[b, l, t]
                 if v == v:
-                    held[m] = v
+                    k = many[t]
+                    many[t] += 1
                     if count <= 48:  # insertion keeps the few values sorted as they come
-                        k = m
-                        while k > 0 and held[k - 1] > v:
-                            held[k] = held[k - 1]
+                        while k > 0 and held[t, k - 1] > v:
+                            held[t, k] = held[t, k - 1]
                             k -= 1
-                        held[k] = v
-                    m += 1
+                    held[t, k] = v
+        for t in range(n):
+            m = many[t]
             if m == 0:
                 out[l, t] = np.nan
                 continue
             if count > 48:
-                held[:m] = np.sort(held[:m])
-            out[l, t] = held[m // 2] if m % 2 else (held[m // 2 - 1] + held[m // 2]) / 2
+                held[t, :m] = np.sort(held[t, :m])
+            out[l, t] = held[t, m // 2] if m % 2 else (held[t, m // 2 - 1] + held[t, m // 2]) / 2
     return out
 
 
@@ -302,8 +301,10 @@ def _typical(cut: Signal, before: float, fs: float) -> NDArray[np.bool_]:
 
 
 def _rms(left: NDArray[np.floating]) -> Times:
-    """(L,) root mean square of (B, L, T) over beats and time, NaN left out."""
+    """(L,) root mean square of (B, L, T) over beats and time about each beat's own mean, NaN left out."""
     good = np.isfinite(left)
-    square = np.where(good, left, 0).astype(np.float64) ** 2
-    seen = good.sum((0, 2))
-    return np.where(seen > 0, np.sqrt(square.sum((0, 2)) / np.maximum(seen, 1)), np.nan)
+    left = np.where(good, left, 0)
+    seen = good.sum(2)  # (B, L)
+    square = np.einsum("blt,blt->bl", left, left) - left.sum(2) ** 2 / np.maximum(seen, 1)
+    total = seen.sum(0)
+    return np.where(total > 0, np.sqrt(np.maximum(square.sum(0), 0) / np.maximum(total, 1)), np.nan)

@@ -1,8 +1,8 @@
 """Amplitudes and durations of every wave in every lead, read off the median beat.
 
-Levels: QRS, ST, T and U against the level just before QRS (AHA/ACCF/HRS 2009 part VI: the PR segment, or the TP segment where it
-cannot be used); P against the line from its onset to its end, which a T wave below it cannot tilt (CSE working party 1985).
-A deflection counts as a wave of QRS from 20 uV and 6 ms on (CSE working party, Eur Heart J 1985; 6: 815-825).
+Levels: QRS, ST, T and U against the level just before QRS (AHA/ACCF/HRS 2009 part VI: the PR segment, or the TP segment
+where it cannot be used); P against the line from its onset to its end, which a T wave below it cannot tilt (CSE working
+party 1985). A deflection counts as a wave of QRS from 20 uV and 6 ms on (CSE working party, Eur Heart J 1985; 6: 815-825).
 
 Letters: L leads, T samples.
 """
@@ -96,7 +96,8 @@ def _level_at(x: Floats, time: float, fs: float) -> Floats:
 def _qrs(x, begin, end, on, off, least, fs):  # type: ignore[no-untyped-def]
     """(L, 14): the waves of QRS between samples `begin` and `end` of each lead; `on` and `off` over all leads.
 
-    The complex falls into stretches of one sign. A stretch that is too low or too short is no wave. The last one is none either if it only
+    The complex falls into stretches of one sign. A stretch that is too low or too short is no wave. The last one is none
+    either if it only
     runs into the ST level: its extremum must lie inside, and stand out from the J point.
     """
     leads = x.shape[0]
@@ -161,7 +162,13 @@ def _qrs(x, begin, end, on, off, least, fs):  # type: ignore[no-untyped-def]
         count = 0
         for k in range(n):
             count += (
-                _humps(y, int(np.ceil(froms[k])), int(np.floor(tos[k])), signs[k], max(1.25 * least[l] if least[l] <= 0.02 else 2 * least[l], 0.03 * abs(peaks[k])))
+                _humps(
+                    y,
+                    int(np.ceil(froms[k])),
+                    int(np.floor(tos[k])),
+                    signs[k],
+                    max(1.25 * least[l] if least[l] <= 0.02 else 2 * least[l], 0.03 * abs(peaks[k])),
+                )
                 - 1
             )
         out[l, 11] = max(count, 0)
@@ -226,7 +233,7 @@ def _delta(y, on, off, least, fs):  # type: ignore[no-untyped-def]
 
     0, 0 unless it lasts at least 24 ms and carries 5 to 60 % of the deflection that it leads to.
     """
-    a, b = max(int(round(on)), 1), min(int(round(off)), len(y) - 2)
+    a, b = max(round(on), 1), min(round(off), len(y) - 2)
     if b - a < 6:
         return 0.0, 0.0
     top = a
@@ -237,7 +244,7 @@ def _delta(y, on, off, least, fs):  # type: ignore[no-untyped-def]
     start = top
     while start > a and abs(y[start - 1]) >= leaves:
         start -= 1
-    step = max(1, int(round(0.004 * fs)))
+    step = max(1, round(0.004 * fs))
     steepest = 0.0
     for i in range(start, top - step + 1):
         steepest = max(steepest, abs(y[i + step] - y[i]))

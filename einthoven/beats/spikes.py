@@ -10,6 +10,7 @@ Letters: L leads, T samples, S spikes.
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from einthoven.beats.fiducials import Times
@@ -24,36 +25,25 @@ _ALIKE, _AT_LEAST = 0.75, 3  # cosine between the leads' heights of two spikes, 
 
 
 def pacing_spikes(record: Record) -> Times:
-    """(S,) times in s of what looks like pacing spikes, all leads together. Fewer than three that are alike count for nothing."""
+    """(S,) times in s of what looks like pacing spikes, all leads together. Fewer than three that are alike count for
+    nothing."""
     x = record.signal
     x = x[np.isfinite(x).all(1)]
     k, total = max(1, round(_HALF_S * record.fs)), x.shape[1]
     if not len(x) or total < 6 * k + 1 or record.duration < 1:
         return np.empty(0)
-    mid = x[:, 3 * k : -3 * k]
-    tip = mid - (x[:, 2 * k : -4 * k] + x[:, 4 * k : -2 * k]) / 2  # (L, T - 6 k)
-    usual = float(np.median(_over_leads(tip)))
-    rise, fall = mid - x[:, k : -5 * k], mid - x[:, 5 * k : -k]
-    tip = np.where(
-        (np.abs(rise) > 0.3 * np.abs(tip)) & (np.abs(fall) > 0.3 * np.abs(tip)) & (rise * fall > 0), tip, 0
-    )  # no step, no bend
-    height = _over_leads(tip)
-    before = _over_leads(x[:, 2 * k : -4 * k] - x[:, : -6 * k])
-    after = _over_leads(x[:, 4 * k : -2 * k] - x[:, 6 * k :])
-    least = max(_LEAST_MV, 8 * usual)
+    height, usual, before, after, slope = _over_leads(np.ascontiguousarray(x), k, max(1, round(0.01 * record.fs)))
+    least = max(_LEAST_MV, 8 * float(np.median(usual)))
     sharp = (height > least) & (height > 2.5 * np.minimum(before, after)) & (height > 0.6 * np.maximum(before, after))
     at = _apart(np.flatnonzero(sharp), height, _REFRACTORY_S * record.fs)
     if len(at) < _AT_LEAST:
         return np.empty(0)
 
-    heights = tip[:, at]  # (L, S)
+    heights = x[:, at] - (x[:, at - k] + x[:, at + k]) / 2  # (L, S)
     size = np.sqrt((heights**2).sum(0))
     alike = (heights.T @ heights / np.outer(size, size) > _ALIKE) & (
         np.maximum.outer(size, size) < 2 * np.minimum.outer(size, size)
     )
-    at = at + 3 * k
-    q = max(1, round(0.01 * record.fs))
-    slope = np.pad(_over_leads(x[:, 2 * q :] - x[:, : -2 * q]), q)  # (T,)
     second = round(record.fs)
     steepest = float(np.median(slope[: total // second * second].reshape(-1, second).max(1)))
     a, b = (round(s * record.fs) for s in _REPLY_S)
@@ -70,6 +60,25 @@ def _apart(candidates: NDArray[np.intp], height: NDArray[np.floating], gap: floa
     return np.sort(np.array(kept, np.intp))
 
 
-def _over_leads(x: NDArray[np.floating]) -> NDArray[np.floating]:
-    """(T,) root mean square over leads of (L, T)."""
-    return np.asarray(np.sqrt(np.einsum("lt,lt->t", x, x) / len(x)))
+@njit(cache=True)
+def _over_leads(x, k, q):  # type: ignore[no-untyped-def]
+    """(T,) each, root mean squares over leads of x (L, T): the height of x above its neighbours `k` samples to either side,
+    where it is a tip, and anywhere; how far the signal goes on before and behind; its slope over `q` samples to either side."""
+    leads, total = x.shape
+    tip, bend, before, after, slope = np.zeros(total), np.zeros(total), np.zeros(total), np.zeros(total), np.zeros(total)
+    for l in range(leads):
+        y = x[l]
+        for t in range(3 * k, total - 3 * k):
+            d = y[t] - (y[t - k] + y[t + k]) / 2
+            rise, fall = y[t] - y[t - 2 * k], y[t] - y[t + 2 * k]
+            bend[t] += d * d
+            if rise * fall > 0 and min(abs(rise), abs(fall)) > 0.3 * abs(d):  # no step, no bend
+                tip[t] += d * d
+            before[t] += (y[t - k] - y[t - 3 * k]) ** 2
+            after[t] += (y[t + k] - y[t + 3 * k]) ** 2
+        for t in range(q, total - q):
+            slope[t] += (y[t + q] - y[t - q]) ** 2
+    for t in range(total):
+        tip[t], bend[t], slope[t] = np.sqrt(tip[t] / leads), np.sqrt(bend[t] / leads), np.sqrt(slope[t] / leads)
+        before[t], after[t] = np.sqrt(before[t] / leads), np.sqrt(after[t] / leads)
+    return tip, bend, before, after, slope
