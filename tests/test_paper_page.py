@@ -167,7 +167,20 @@ def test_layouts_that_cannot_be_are_refused(layout: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"speed": 0}, {"gain": -1}, {"dpi": float("nan")}, {"order": "random"}, {"size": "a3"}, {"size": (20.0, 20.0)}]
+    "wrong",
+    [
+        {"speed": 0},
+        {"gain": -1},
+        {"dpi": float("nan")},
+        {"order": "random"},
+        {"size": "a3"},
+        {"size": (20.0, 20.0)},
+        {"start": -1},
+        {"start": 10},
+        {"dpi": 1e6},
+        {"rhythm": ("V9",)},
+        {"rhythm": ("II", "V1")},
+    ],
 )
 def test_figures_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(EcgError):

@@ -138,6 +138,17 @@ def test_text_in_pdf() -> None:
     assert x * 25.4 / 72 == pytest.approx(90 - text_width("end", 3), abs=1e-3)
 
 
+def test_absurd_amplitudes_stay_numbers() -> None:
+    record = record_of(("I", "II"))
+    signal = record.signal.copy()
+    signal[0, ::100], signal[1, 50] = 1e30, -np.inf
+    record = Record(signal, record.fs, record.leads)
+    page = prepare(record)
+    for pieces in svg_paths(to_svg(record, page)).values():
+        assert all(np.abs(piece).max() <= 1e4 for piece in pieces)
+    assert "e+" not in pdf_streams(to_pdf(record, page))[0]
+
+
 def test_simplify_keeps_to_its_tolerance() -> None:
     x = np.linspace(0, 250, 5000)
     y = 5 * np.sin(x) + np.random.default_rng(1).normal(0, 0.01, len(x))

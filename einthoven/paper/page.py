@@ -33,6 +33,7 @@ RHYTHM: Mapping[int, tuple[str, ...]] = {0: (), 1: ("II",), 2: ("II", "V1"), 3: 
 _PULSE_MM = 10.0  # what the calibration pulse and its margins take at the left of each row
 _MARGIN_MM = 5.0
 _HEADER_MM, _FOOTER_MM = 31.0, 9.0
+_MOST_PIXELS = 250e6
 _LABEL_MM = 3.4  # letter height (em) of lead labels
 
 
@@ -231,11 +232,15 @@ def lay_out(
     for name, value in (("speed", speed), ("gain", gain), ("dpi", dpi)):
         if not (math.isfinite(value) and value > 0):
             raise EcgError(f"{name} must be positive, not {value}")
+    if not 0 <= start < max(record.duration, 1e-9):
+        raise EcgError(f"start must lie within the record's {record.duration:g} s, not at {start} s", path=record.source.path)
     if order not in ORDERS:
         raise EcgError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
     if isinstance(size, str) and size not in SIZES:
         raise EcgError(f"paper size must be one of {', '.join(SIZES)} or (width, height) in mm, not {size!r}")
     sheet = SIZES[size] if isinstance(size, str) else (float(size[0]), float(size[1]))
+    if sheet[0] * sheet[1] * (dpi / MM_PER_INCH) ** 2 > _MOST_PIXELS:
+        raise EcgError(f"{sheet[0]:g} x {sheet[1]:g} mm at {dpi:g} dpi are more than {_MOST_PIXELS / 1e6:.0f} million pixels")
     if not record.leads:
         raise EcgError("a record without leads cannot be drawn", path=record.source.path)
 

@@ -13,6 +13,7 @@ from einthoven.paper.page import Floats, Page, Strip
 from einthoven.record import Record
 
 _REACH = 8  # samples to each side that the interpolating kernel sees
+_FAR = 1e4  # mm: what is further off the paper is drawn as if it were there, so that no format meets a number it cannot hold
 
 
 def trace(record: Record, page: Page, strip: Strip, points_per_mm: float = 8.0) -> list[tuple[Floats, Floats]]:
@@ -31,6 +32,7 @@ def trace(record: Record, page: Page, strip: Strip, points_per_mm: float = 8.0) 
     dense = _densify(signal[a:b].astype(np.float64), first - a, last - a, _kernel(factor)) if factor > 1 else None
     mv = signal[first : last + 1].astype(np.float64) if dense is None else dense
     x, y = page.to_mm(strip, first / record.fs + np.arange(len(mv)) / (record.fs * factor), mv)
+    y = np.clip(y, -_FAR, _FAR)
     good = np.isfinite(y)
     if good.all():
         return [(x, y)]
