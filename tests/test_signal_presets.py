@@ -20,6 +20,11 @@ from einthoven.synth import simulate
 INNER = slice(600, -600)  # filters differ in how they begin and end: compared is what lies between
 
 
+def settling(hz: float) -> int:
+    """Where a high-pass must be continued as far as it is here, because it remembers longer than the record."""
+    return min(round(500 / hz) + 6, 4999)
+
+
 @pytest.fixture(scope="module")
 def record() -> Record:
     return simulate(rate=71, noise=15.0, seed=4).record
@@ -35,10 +40,9 @@ def test_none_changes_nothing(record: Record) -> None:
 
 def test_diagnostic_and_monitor_are_their_bands(record: Record) -> None:
     for name, low, high in (("diagnostic", 0.05, 150), ("monitor", 0.5, 40)):
-        truth = x64(record)
-        for sos in (butter(1, low, "high", fs=500, output="sos"), butter(2, high, "low", fs=500, output="sos")):
-            truth = sosfiltfilt(sos, truth, axis=1, padlen=4000)
-        assert apply(name, record)[:, INNER] == pytest.approx(truth[:, INNER], abs=0.02 if name == "diagnostic" else 1e-3)
+        truth = sosfiltfilt(butter(1, low, "high", fs=500, output="sos"), x64(record), axis=1, padlen=settling(low))
+        truth = sosfiltfilt(butter(2, high, "low", fs=500, output="sos"), truth, axis=1, padlen=4999)
+        assert apply(name, record)[:, INNER] == pytest.approx(truth[:, INNER], abs=1e-5)
 
 
 def test_heartbeit_is_butterworth_then_median_on_eight_leads_of_five_seconds(record: Record) -> None:
@@ -103,8 +107,8 @@ def test_ecg_bench_is_its_four_filters_and_its_cubic_grid(record: Record) -> Non
     assert apply("ecg-bench-head", record) == pytest.approx(grid(x), abs=1e-5)
     for hz in (50, 60):
         x = filtfilt(*iirnotch(hz, 30, fs=500), x, axis=1)
-    x = sosfiltfilt(butter(4, [0.5, 100], "bandpass", fs=500, output="sos"), x, axis=1, padlen=4000)
-    x = sosfiltfilt(butter(4, 0.05, "high", fs=500, output="sos"), x, axis=1, padlen=4000)
+    x = sosfiltfilt(butter(4, [0.5, 100], "bandpass", fs=500, output="sos"), x, axis=1, padlen=1024)
+    x = sosfiltfilt(butter(4, 0.05, "high", fs=500, output="sos"), x, axis=1, padlen=4999)
     rows = []
     for row in x:
         bands = pywt.wavedec(row, "db6", level=4)
@@ -112,8 +116,7 @@ def test_ecg_bench_is_its_four_filters_and_its_cubic_grid(record: Record) -> Non
         rows.append(pywt.waverec([bands[0], *(pywt.threshold(d, limit, "soft") for d in bands[1:])], "db6")[: row.size])
     got, truth = apply("ecg-bench", record), grid(np.stack(rows))
     assert got.shape == (12, 1250)
-    assert np.abs(got - truth)[:, 300:].max() < 0.02  # the 0.05 Hz high-pass remembers how an end was continued
-    assert np.sqrt(np.mean((got - truth)[:, 300:] ** 2)) < 0.006
+    assert np.abs(got - truth)[:, 300:].max() < 2e-3  # the notch begins differently, and the wavelet's threshold with it
 
 
 def test_the_wavelet_is_pywavelets_db6() -> None:
