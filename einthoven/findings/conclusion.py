@@ -74,36 +74,58 @@ def summary(case: Case) -> Iterator[Finding]:
 
 
 def conclude(findings: Sequence[Finding]) -> str:
-    """The findings as a reader would dictate them: rhythm and rate, what is abnormal, what could not be judged; closed by the
-    summary.
-    """
+    """The findings as a reader would dictate them: rhythm and rate, what is abnormal, what could not be judged, the summary."""
     said = [f for f in findings if f.confidence != UNDETERMINED]
-    rhythm = [f for f in said if f.group in ("rhythm", "pacing")]
-    rest = [
-        f for f in said if f.group not in ("rhythm", "pacing", "summary") and f.name not in ("axis_normal", *_implied(said))
-    ]
-    sentences = []
-    if rhythm:
-        rate = next((e.value for f in rhythm for e in f.evidence if e.measurement == "rate_bpm"), None)
-        words = ", ".join(_lower(f.text, i) for i, f in enumerate(rhythm) if f.name not in _implied(said))
-        sentences.append(words + (f" at {rate:.0f}/min" if rate is not None else ""))
-    axis = next((f for f in said if f.group == "axis"), None)
-    strong = [f for f in rest if f.confidence != POSSIBLE and f is not axis]
-    weak = [f for f in rest if f.confidence == POSSIBLE and f is not axis]
-    if axis and axis in rest:
-        strong.insert(0, axis)
-    if strong:
-        sentences.append(", ".join(_lower(f.text, i) for i, f in enumerate(strong)))
-    if weak:
-        sentences.append("Possible " + ", ".join(_lower(f.text, 1) for f in weak))
-    hidden = [f for f in findings if f.confidence == UNDETERMINED]
-    if hidden:
-        what = dict.fromkeys(_lower(STATEMENTS[f.name].text, 1) for f in hidden)
-        sentences.append("Not to be judged here: " + ", ".join(what))
-    top = next((f for f in said if f.group == "summary"), None)
-    if top:
-        sentences.append(top.text)
-    return ". ".join(sentences) + "." if sentences else "No statement can be made."
+    implied = _implied(said)
+    said = [f for f in said if f.name not in implied]
+    sentences = [_rhythm([f for f in said if f.group in ("rhythm", "pacing")])]
+    rest = [f for f in said if f.group not in ("rhythm", "pacing", "summary", "quality") and f.name != "axis_normal"]
+    rest.sort(key=lambda f: f.group != "axis")
+    sentences.append(_listed([f for f in rest if f.confidence != POSSIBLE]))
+    weak = _listed([f for f in rest if f.confidence == POSSIBLE])
+    sentences.append(f"Possibly {_small(weak)}" if weak else "")
+    causes: dict[str, list[str]] = {}
+    for f in findings:
+        if f.confidence == UNDETERMINED:
+            causes.setdefault(_cause(f), []).append(_small(STATEMENTS[f.name].text))
+    sentences += [f"Not to be judged ({why}): {', '.join(dict.fromkeys(what))}" for why, what in causes.items()]
+    sentences.append(_listed([f for f in said if f.group == "quality"]))
+    sentences.append(next((f.text for f in said if f.group == "summary"), ""))
+    return ". ".join(s for s in sentences if s) + "." if any(sentences) else "No statement can be made."
+
+
+# Said after the rhythm they occur in.
+_WITHIN = (
+    "pac",
+    "pvc",
+    "ventricular_bigeminy",
+    "atrial_bigeminy",
+    "ventricular_trigeminy",
+    "trigeminy",
+    "sinus_arrhythmia",
+    "pause",
+)
+
+
+def _rhythm(found: Sequence[Finding]) -> str:
+    rate = next((e.value for f in found for e in f.evidence if e.measurement == "rate_bpm"), None)
+    base = _listed([f for f in found if f.name not in _WITHIN])
+    within = [f for f in found if f.name in _WITHIN]
+    if base and rate is not None:
+        base += f" at {rate:.0f}/min"
+    if not base:
+        return _listed(within)
+    return base + (f" with {_small(_listed(within))}" if within else "")
+
+
+def _listed(found: Sequence[Finding]) -> str:
+    return ", ".join(f.text if i == 0 else _small(f.text) for i, f in enumerate(found))
+
+
+def _cause(f: Finding) -> str:
+    """Why a finding could not be judged: what its last piece of evidence says."""
+    last = f.evidence[-1]
+    return f"{last.measurement}: {', '.join(last.leads)}" if last.leads else last.threshold or last.measurement
 
 
 def _implied(said: Sequence[Finding]) -> set[str]:
@@ -126,6 +148,8 @@ def _implied(said: Sequence[Finding]) -> set[str]:
     return {n for n, others in by.items() if n in names and names & set(others)}
 
 
-def _lower(text: str, place: int) -> str:
-    """A statement in the middle of a sentence: small initial unless it begins with an acronym."""
-    return text if place == 0 or text[1:2].isupper() or text[1:2] == "-" else text[0].lower() + text[1:]
+def _small(text: str) -> str:
+    """A statement in the middle of a sentence: small initial unless it begins with an acronym or a name."""
+    return (
+        text if text[1:2].isupper() or text[1:2] in ("-", " ", "") or text.startswith("Brugada") else text[0].lower() + text[1:]
+    )

@@ -115,10 +115,15 @@ def left_bundle(case: Case) -> Iterator[Met]:
 
 
 def ivcd(case: Case) -> Met | None:
-    """QRS above 110 ms in adults without the criteria of either bundle branch."""
-    limit = 110 if (case.age or 40) > 16 else 90
+    """QRS of 120 ms or more (16 years and younger: above 90 ms up to 8, above 100 ms) without the criteria of either bundle branch.
+
+    Surawicz says above 110 ms in adults; measured over twelve leads together QRS is longer than by eye in one (the 95th
+    percentile of the normal men of the PTB-XL subset is 117 ms), so that limit would name one normal man in five.
+    """
+    age = 40 if case.age is None else case.age
+    limit = 120 if age > 16 else 100 if age > 8 else 90
     qrs = case.value("qrs_ms")
-    return Met((case.fact("qrs_ms", f"> {limit}"),), DEFINITE if qrs >= 120 else POSSIBLE) if qrs > limit else None
+    return Met((case.fact("qrs_ms", f">= {limit}"),), DEFINITE if qrs >= limit + 5 else PROBABLE) if qrs >= limit else None
 
 
 def lafb(case: Case) -> Met | None:

@@ -72,10 +72,10 @@ def dextrocardia(case: Case) -> Met | None:
 
 def precordial_misplacement(case: Case) -> Met | None:
     """R that collapses in one chest lead and returns in the next."""
-    r = {n: case.lead(n).r_mv for n in ("V1", "V2", "V3", "V4", "V5", "V6")}
+    r = {n: max(case.lead(n).r_mv, case.lead(n).r2_mv) for n in ("V1", "V2", "V3", "V4", "V5", "V6")}
     names = list(r)
     for a, b, c in zip(names, names[1:], names[2:], strict=False):
-        if r[a] >= 0.4 and r[c] >= 0.4 and r[b] < 0.35 * min(r[a], r[c]):
+        if r[a] >= 0.5 and r[c] >= 0.5 and r[b] < 0.3 * min(r[a], r[c]):
             return Met((case.of("r_mv", b, f"< 35 % of R in {a} and {c}"),), POSSIBLE, detail=f"{b} and a neighbour")
     flag = next((f for f in case.quality.flags if "V" in f and ("revers" in f or "swap" in f or "order" in f)), None)
     return Met((Evidence("quality flag", 1.0, "", flag),), POSSIBLE, detail=flag) if flag else None
