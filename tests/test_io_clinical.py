@@ -389,6 +389,17 @@ def test_dicom_groups_one_after_another_have_gaps(tmp_path: Path) -> None:
     assert np.array_equal(record.lead("V4")[3000:], truth().lead("V4")) and np.isnan(record.lead("V4")[:3000]).all()
 
 
+def test_dicom_groups_far_apart_are_two_recordings(tmp_path: Path) -> None:
+    """Offsets that lie must not make an axis of years."""
+
+    def apart(data: Any) -> None:
+        make.in_four_groups(data)
+        data.WaveformSequence[3].MultiplexGroupTimeOffset = "1e12"
+
+    records = list(read_all(dicom(tmp_path, apart)))
+    assert [len(r.leads) - len(r.derived) for r in records] == [9, 3] and {r.signal.shape[1] for r in records} == {1000}
+
+
 def test_dicom_that_lies_or_has_no_waveform_is_refused(tmp_path: Path) -> None:
     def huge(data: Any) -> None:
         data.WaveformSequence[0].NumberOfWaveformSamples = 2**31
@@ -526,6 +537,22 @@ def test_scp_measurements() -> None:
     assert "t_axis_deg" not in record.machine and "pp_ms" not in record.machine and "atrial_rate_bpm" not in record.machine
 
 
+def test_scp_tables_that_contradict_themselves_are_refused(tmp_path: Path) -> None:
+    data = bytearray(make.scp("own")(tmp_path).read_bytes())
+    at = struct.unpack_from("<I", data, 22 + 2 * 10 + 6)[0] - 1 + 16  # the body of section 2
+    assert struct.unpack_from("<HH", data, at) == (len(scp_encoder.OWN), len(scp_encoder.OWN[0]))
+    for offset, patch, told in (
+        (4 + 9 + 5, struct.pack("<I", 2), "begins with another|is there twice"),  # 10 becomes 01: 0 is a code already
+        (4, b"\x63", "bits"),
+        (2, b"\xff\xff", "cut off"),
+        (4 + 4 * 9 + 3, struct.pack("<h", 9), "switches to table 9 of 2"),
+    ):
+        bad = data.copy()
+        bad[at + offset : at + offset + len(patch)] = patch
+        with pytest.raises(EcgError, match=told):
+            read(bytes(bad))
+
+
 def test_scp_that_lies_is_refused_quickly(tmp_path: Path) -> None:
     data = bytearray(make.scp()(tmp_path).read_bytes())
     sections = {
@@ -541,10 +568,10 @@ def test_scp_that_lies_is_refused_quickly(tmp_path: Path) -> None:
         bad = data.copy()
         at = sections[number] + offset
         bad[at : at + len(patch)] = patch
-        begin = time.perf_counter()
+        begin = time.process_time()
         with pytest.raises(EcgError, match=told):
             read(bytes(bad))
-        assert time.perf_counter() - begin < 1
+        assert time.process_time() - begin < 1
     flipped = data.copy()
     flipped[sections[6] + 300] ^= 0x10
     assert any("checksum" in w for w in read(bytes(flipped)).warnings)
@@ -606,10 +633,10 @@ HARM = {
 
 @pytest.mark.parametrize("kind", HARM)
 def test_harmful_xml_is_one_clear_error(kind: str) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(EcgError) as caught:
         read(HARM[kind].encode())
-    assert time.perf_counter() - begin < 1 and len(str(caught.value)) < 400
+    assert time.process_time() - begin < 1 and len(str(caught.value)) < 400
 
 
 def test_a_message_has_an_end() -> None:
@@ -629,12 +656,12 @@ def test_a_message_has_an_end() -> None:
     ],
 )
 def test_a_file_is_read_in_no_time(name: str, shared_data: Path) -> None:
-    """30 ms is the aim (5 to 20 ms on an idle core); the test allows for a busy machine."""
+    """30 ms of processor time is the aim; measured are 2 (MUSE), 7 (Philips), 11 (aECG) and 14 (SCP)."""
     path = shared_data / "formats" / name
     read(path)
     best = 9.0
     for _ in range(5):
-        begin = time.perf_counter()
+        begin = time.process_time()
         read(path)
-        best = min(best, time.perf_counter() - begin)
-    assert best < 0.1
+        best = min(best, time.process_time() - begin)
+    assert best < 0.06

@@ -373,6 +373,7 @@ def _document(record: Record) -> str:
     start = record.start or datetime(1970, 1, 1)
     stamp, end = _stamp(start), _stamp(start + timedelta(seconds=record.duration))
     person, device = record.patient, record.device
+    born = (person.birth_date or "").replace("-", "")[:8]
     seed = hashlib.sha256(np.ascontiguousarray(record.signal).tobytes()).hexdigest()
     age = "" if person.age is None else _AGE.format(age=f"{person.age:g}")
     median = ""
@@ -394,7 +395,7 @@ def _document(record: Record) -> str:
         subject=f"<id extension={quoteattr(person.id)}/>" if person.id else "<id/>",
         name=f"<name>{escape(person.name)}</name>" if person.name else "",
         gender={"male": "M", "female": "F"}.get(person.sex or "", "UN"),
-        birth=f'<birthTime value="{person.birth_date.replace("-", "")[:8]}"/>' if person.birth_date else "",
+        birth=f'<birthTime value="{born}"/>' if born.isdigit() else "",
         age=age,
         site=f"<name>{escape(device.institution)}</name>" if device.institution else "",
         author=_author(record),

@@ -555,9 +555,10 @@ def _about(whole: Any, record: Record, uid: Any) -> None:
     whole.InstitutionName = _short(device.institution)
     whole.ReferringPhysicianName = ""
     whole.ManufacturerModelName = _short(device.model)
-    whole.PatientName = (person.name or "")[:64]
+    whole.PatientName = _short(person.name).replace("=", " ")
     whole.PatientID = _short(person.id)
-    whole.PatientBirthDate = (person.birth_date or "").replace("-", "")[:8]
+    born = (person.birth_date or "").replace("-", "")
+    whole.PatientBirthDate = born if re.fullmatch(r"\d{8}", born) else ""
     whole.PatientSex = {"male": "M", "female": "F"}.get(person.sex or "", "")
     if person.age is not None and 0 <= person.age < 1000:
         whole.PatientAge = f"{int(person.age):03d}Y" if person.age >= 1 else f"{int(person.age * 365.25):03d}D"
