@@ -467,6 +467,19 @@ def test_truth_is_in_order_and_in_the_record(name: str) -> None:
     assert len(beats.kinds) == len(beats) and beats.lone_p.shape == (len(beats.lone_p_overall), 12, 3)
 
 
+@pytest.mark.parametrize("name", [n for n, c in CONDITIONS.items() if c.group in ("rhythm", "av", "ectopy")])
+def test_no_wave_begins_before_the_last_has_ended_at_any_rate(name: str) -> None:
+    for rate in (30, 55, 110, 180, 240):
+        if (name, rate < 60) in (("sinus_bradycardia", False), ("sinus_tachycardia", True)):
+            continue
+        for seed in range(2):
+            at = simulate(name, rate=rate, seed=seed).beats.overall
+            whole = at[np.isfinite(at).all(axis=1)]
+            assert (np.diff(whole, axis=1) > -1e-9).all()
+            with np.errstate(invalid="ignore"):
+                assert not (at[:-1, T_OFF] > at[1:, QRS_ON]).any() and not (at[:-1, QRS_OFF] > at[1:, P_ON]).any()
+
+
 def test_a_p_wave_below_20_uv_is_not_in_the_truth() -> None:
     hidden = shown = 0
     for seed in range(40):

@@ -100,7 +100,8 @@ def simulate(
     clean = leads @ independent
     beats = _truth(rhythm, p, qrs, t, duration)
     made, added = _dirty(clean, noise, fs, dirt)
-    truth = _summary(heart, beats, leads, added, clean) | {
+    main = min((b.form for b in rhythm.beats if b.kind == "N"), default=rhythm.beats[0].form)
+    truth = _summary(heart, main, beats, leads, added, clean) | {
         "spikes_s": tuple(s for s, _ in rhythm.spikes if 0 <= s < duration),
         "atrial_rate_bpm": _atrial_rate(rhythm),
     }
@@ -196,10 +197,11 @@ def _lay(rhythm: Rhythm, heart: Heart, rng: np.random.Generator) -> tuple[Laid, 
     """P, QRS and T waves on the time axis: one P per entry of `atria`, one QRS and one T per beat."""
     at = np.array([b.at for b in rhythm.beats])
     form = np.array([b.form for b in rhythm.beats], np.intp)
-    width = np.array(heart.qrs_ms)[form] / 1000
     following = np.append(np.diff(at), np.inf)
     before = np.append(np.inf, np.diff(at))
     usual = np.median(np.diff(at)) if len(at) > 1 else 1.0
+    width = np.array(heart.qrs_ms)[form] / 1000
+    width = np.where(form > 0, np.minimum(width, np.maximum(0.12, 0.5 * usual)), width)  # 240/min leave no room for more
     # QT follows the rate with a delay: mostly the mean RR, a little the last one
     rr = 0.75 * usual + 0.25 * np.clip(before, 0.5 * usual, 1.6 * usual)
     qt = np.full(len(at), heart.qt_ms / 1000) if heart.qt_ms else heart.qtc_ms / 1000 * np.cbrt(rr)
@@ -335,8 +337,8 @@ def _without(beats: Beats, lost: Sequence[str]) -> Beats:
     return replace(beats, times=times, lone_p=lone)
 
 
-def _summary(heart: Heart, beats: Beats, leads: Floats, added: Floats, clean: Floats) -> dict[str, Any]:
-    """The measurements that are true of the record."""
+def _summary(heart: Heart, main: int, beats: Beats, leads: Floats, added: Floats, clean: Floats) -> dict[str, Any]:
+    """The measurements that are true of the record; `main` is the form of the beats that count."""
     native = np.array([k == "N" for k in beats.kinds], bool)
     rows = beats.overall[native if native.any() else slice(None)]
 
@@ -346,9 +348,6 @@ def _summary(heart: Heart, beats: Beats, leads: Floats, added: Floats, clean: Fl
 
     rr = float(np.mean(beats.rr)) if len(beats) > 1 else float("nan")
     qt = median(3, 8)
-    main = 0 if native.any() or not len(beats) else {"V": 1, "/": 3}.get(beats.kinds[0], 0)
-    if main == 1 and not np.isclose(heart.qrs_ms[1], median(3, 5)):
-        main = 2
     wave = leads @ heart.qrs[main].at(np.linspace(heart.qrs[main].begin, heart.qrs[main].end, 300))
     at_j = leads @ heart.t[main].at(np.zeros(1))[:, 0]
     r_at = wave.argmax(axis=1)

@@ -129,13 +129,14 @@ def _conduct(out: Rhythm, p: Floats, on: set[str], heart: Heart, rng: np.random.
         out.beats = [Beat(float(t), form, kind) for t in p[0] + rng.uniform() * mean + np.cumsum(_rr(n, mean, 0.01, rng))]
         return
     cycle, place = 0, 0
+    step = min(0.075, 0.12 * float(np.diff(p).mean()))
     for k, t in enumerate(p):
         if "av_block_mobitz_1" in on:
             if place == 0:
                 cycle = int(rng.integers(3, 6))
             blocked = place == cycle - 1
             # increments that grow smaller, so that RR shortens before the pause
-            delay = pr + 0.075 * (2 - 2 * 0.5**place) if not blocked else 0
+            delay = pr + step * (2 - 2 * 0.5**place) if not blocked else 0
             place = 0 if blocked else place + 1
         elif "av_block_mobitz_2" in on:
             if place == 0:
