@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 
 from einthoven.beats.measurements import Measurements
 from einthoven.paper.page import Page, Text
@@ -90,13 +91,13 @@ def headline(record: Record, measurements: Measurements | None = None, conclusio
 
 
 def patient_lines(record: Record) -> list[str]:
-    """Name, id, age and sex, date and time, as far as the file has them."""
+    """Name, id, birth date, age and sex, date and time, as far as the file has them; the file's name where it names nobody."""
     p = record.patient
-    age = "" if p.age is None else f"{p.age:g} years"
-    lines = [p.name or "", f"ID {p.id}" if p.id else "", ", ".join(t for t in (age, p.sex or "") if t)]
-    if p.birth_date:
-        lines[2] = ", ".join(t for t in (f"born {p.birth_date}", lines[2]) if t)
-    return [t for t in (*lines, record.start.strftime("%Y-%m-%d %H:%M:%S") if record.start else "") if t]
+    file = PurePath((record.source.path or "").replace("\\", "/").split("!")[-1]).name
+    who = [t for t in (p.name or "", f"ID {p.id}" if p.id else "") if t] or [file]
+    born = f"born {p.birth_date}" if p.birth_date else ""
+    facts = ", ".join(t for t in (born, "" if p.age is None else f"{p.age:g} years", p.sex or "") if t)
+    return [t for t in (*who, facts, record.start.strftime("%Y-%m-%d %H:%M:%S") if record.start else "") if t]
 
 
 def device_line(record: Record) -> str:
