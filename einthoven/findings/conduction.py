@@ -85,8 +85,15 @@ def right_bundle(case: Case) -> Iterator[Met]:
         yield Met((case.fact("qrs_ms", "80 .. 119"), *shape), POSSIBLE, name="irbbb")
 
 
+def _plain_r(case: Case, lead: str) -> bool:
+    """R without q before it and with little S after it."""
+    x = case.lead(lead)
+    return x.r_mv > 0.1 and x.q_mv > -0.05 and x.s_mv > -0.5 * x.r_mv
+
+
 def left_bundle(case: Case) -> Iterator[Met]:
-    """LBBB: QS or rS in V1, R without q and with little S in I and V6, R peak after 60 ms, and a QRS of 130 (women) or 140
+    """LBBB: QS or rS in V1, R without q and with little S in V6 and in I or aVL, R peak after 60 ms, and a QRS of 130
+    (women) or 140
     ms (men).
 
     Surawicz asks for 120 ms and for broad notched or slurred R; Strauss showed that below 130/140 ms this shape is mostly
@@ -96,10 +103,9 @@ def left_bundle(case: Case) -> Iterator[Met]:
     qrs, v1 = case.value("qrs_ms"), case.lead("V1")
     if not qrs >= 110 or not net(v1) < 0 or not v1.r_mv < 0.25:
         return
-    for n in ("I", "V6"):
-        x = case.lead(n)
-        if not (x.r_mv > 0.1 and x.q_mv > -0.05 and x.s_mv > -0.4 * x.r_mv):
-            return
+    plain = {n for n in ("I", "aVL", "V6") if _plain_r(case, n)}
+    if "V6" not in plain or len(plain) < 2:
+        return
     if not case.lead("V6").r_peak_time_ms > 60 or not max(case.lead(n).r_peak_time_ms for n in ("I", "aVL", "V5")) > 60:
         return
     limit = 130 if case.sex == "female" else 140
@@ -115,7 +121,7 @@ def left_bundle(case: Case) -> Iterator[Met]:
 
 
 def ivcd(case: Case) -> Met | None:
-    """QRS of 120 ms or more (16 years and younger: above 90 ms up to 8, above 100 ms) without the criteria of either bundle branch.
+    """QRS of 120 ms or more (up to 16 years 100, up to 8 years 90 ms) without the criteria of either bundle branch.
 
     Surawicz says above 110 ms in adults; measured over twelve leads together QRS is longer than by eye in one (the 95th
     percentile of the normal men of the PTB-XL subset is 117 ms), so that limit would name one normal man in five.
