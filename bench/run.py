@@ -38,6 +38,8 @@ def main() -> int:
         for line in done.stdout.splitlines():
             if case := LINE.match(line):
                 rows.append((name, *(" ".join(part.split()) for part in case.groups())))
+            elif bare := re.match(r"ratio +([\d.,]+)", line):  # its amounts stand in the lines above
+                rows.append((name, "", "", "", bare[1]))
     if rows:
         table = [("benchmark", "case", "this package", "peer", "ratio"), *rows]
         widths = [max(len(row[i]) for row in table) for i in range(5)]
