@@ -54,7 +54,12 @@ class _Sight:
 
 
 def classify(record: Record, beats: Beats) -> Beats:
-    """The same beats with their `kinds` told anew."""
+    """The same beats with their `kinds` told anew. A beat without a time (R is NaN) is left as normal."""
+    timed = np.isfinite(beats.r)
+    if not timed.all():
+        some = replace(beats, times=beats.times[timed], overall=beats.overall[timed], kinds=(NORMAL,) * int(timed.sum()))
+        told = iter(classify(record, some).kinds)
+        return replace(beats, kinds=tuple(next(told) if known else NORMAL for known in timed))
     if not len(beats):
         return beats
     seen = _look(record, beats)

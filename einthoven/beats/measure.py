@@ -88,12 +88,13 @@ _IRREGULAR = 0.10  # rr_irregularity above which QT is averaged over all beats
 _P_LEAST = 0.5  # share of dominant beats that must show P for PR and P to be told
 
 
-def measure(record: Record, beats: Beats | None = None) -> Measurements:
+def measure(record: Record, beats: Beats | None = None, median: MedianBeats | None = None) -> Measurements:
     """Measures a record.
 
     Args:
         record: any leads, any rate, any length. Leads that are NaN or flat are left out.
         beats: its beats, with `kinds` set by `classify`; None finds and classifies them.
+        median: their median beat, where the caller has made it already.
     Returns:
         every quantity that `Measurements` names - NaN with a reason (`why`) where it cannot be measured - and every lead's
         waves.
@@ -102,7 +103,8 @@ def measure(record: Record, beats: Beats | None = None) -> Measurements:
         from einthoven.beats.delineate import delineate
 
         beats = classify(record, delineate(record))
-    median = median_beats(record, beats)
+    if median is None:
+        median = median_beats(record, beats)
     sheet = _Sheet()
     _count(sheet, record, beats)
     _rhythm(sheet, beats)
