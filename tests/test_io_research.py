@@ -182,6 +182,8 @@ def test_anonymize_lists_what_it_removes() -> None:
     assert clean.start is not None and clean.start.year == 1900 and clean.start.hour == 5
     for word in ("name", "id", "birth date", "serial", "institution", "date of recording"):
         assert any(word in line for line in removed), word
+    named = Record(truth().signal, 250.0, STANDARD_LEADS, statements=("Sinus rhythm", "Confirmed by Who, Doctor", "Dr. Who"))
+    assert anonymize(named)[0].statements == ("Sinus rhythm",)
     old = Record(truth().signal, 250.0, STANDARD_LEADS, patient=Patient(age=95.0))
     assert anonymize(old)[0].patient.age == 90
 

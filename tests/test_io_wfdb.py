@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 import wfdb as oracle
+from io_examples import EXAMPLES
 
 from einthoven.io import Options, read, write
 from einthoven.io.files import DiskFile
@@ -75,6 +77,13 @@ def test_comments_become_patient_and_statements(shared_data: Path) -> None:
     assert old.patient.age == 69 and old.patient.sex == "male" and old.leads == ("V5", "MLII")
     ptb = read(shared_data / "formats/wfdb/s0010_re.hea")
     assert ptb.patient.age == 81 and ptb.patient.sex == "female" and "Myocardial infarction" in ptb.statements
+
+
+def test_codes_of_the_challenges(tmp_path: Path) -> None:
+    record = read(EXAMPLES["wfdb"][2](tmp_path))
+    assert record.codes == ("426783006", "427084000")
+    assert record.patient.age == 63 and record.patient.sex == "female"
+    assert record.start == datetime(2021, 3, 4, 5, 6, 7)
 
 
 HEADERS = {

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from einthoven.record import Device, Patient, Record
+
+# A statement with one of these names a person more often than a finding.
+_PERSON = re.compile(
+    r"\b(confirmed|reviewed|signed|edited|read|interpreted|overread|requested|referred|referring|ordered|acquired)\b.*\bby\b"
+    r"|\b(dr|prof|mr|mrs|ms|md|do|rn)\b\.?|\b(physician|cardiologist|technician|operator|name|patient)\b\s*:",
+    re.IGNORECASE,
+)
 
 
 def anonymize(record: Record) -> tuple[Record, list[str]]:
     """The record without its patient, and the list of what was removed.
 
     Kept: age (over 89 becomes 90, after HIPAA 45 CFR 164.514(b)(2)(i)(C)), sex, height, weight, the recorder's make, model
-    and filters, measurements, statements of the machine and codes. Removed: name, id, birth date, every free field of patient
-    and file, date of recording (the time of day stays, on 1 January 1900), serial number, institution, path.
+    and filters, measurements, codes, and statements unless they may name a person ("confirmed by", "Dr."). Removed: name, id,
+    birth date, every free field of patient and file, date of recording (the time of day stays, on 1 January 1900), serial
+    number, institution, path.
     """
     removed: list[str] = []
     patient, device = record.patient, record.device
@@ -34,6 +43,9 @@ def anonymize(record: Record) -> tuple[Record, list[str]]:
         removed.append("date of recording")
     if record.source.path is not None:
         removed.append("path")
+    statements = tuple(s for s in record.statements if not _PERSON.search(s))
+    if len(statements) < len(record.statements):
+        removed.append(f"{len(record.statements) - len(statements)} statement(s) that may name a person")
     clean = replace(
         record,
         patient=Patient(age=age, sex=patient.sex, height_cm=patient.height_cm, weight_kg=patient.weight_kg),
@@ -42,6 +54,7 @@ def anonymize(record: Record) -> tuple[Record, list[str]]:
             highpass_hz=device.highpass_hz, lowpass_hz=device.lowpass_hz, notch_hz=device.notch_hz,
         ),
         start=start,
+        statements=statements,
         source=replace(record.source, path=None),
         extra={},
     )  # fmt: skip

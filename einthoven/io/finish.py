@@ -211,23 +211,25 @@ _LAWS: NDArray[np.float32] = np.array(
 
 
 def _gaps(signal: Signal, names: Sequence[str]) -> tuple[Signal, list[float], tuple[str, ...]]:
-    """What is missing -> (the signal with NaN for infinity, span of each lead in mV or NaN for an empty one, warnings)."""
+    """What is missing -> (the signal with NaN for infinity, span of each lead in mV or NaN for an empty one, warnings).
+
+    Lead by lead, so that a recording of days is not in memory three times.
+    """
     told: list[str] = []
-    gone = ~np.isfinite(signal)
-    wild = int(np.isinf(signal).sum())
-    if wild:
-        told.append(f"{wild:,} samples are infinite: taken as missing")
-        signal = np.where(gone, np.float32(np.nan), signal)
-    counts = gone.sum(axis=1)
-    empty = [n for n, c in zip(names, counts, strict=True) if c == signal.shape[1]]
+    spans: list[float] = []
+    if np.isinf(signal).any():
+        told.append(f"{int(np.isinf(signal).sum()):,} samples are infinite: taken as missing")
+        signal = np.where(np.isinf(signal), np.float32(np.nan), signal)
+    rest = 0
+    for row in signal:
+        there = row[~np.isnan(row)]
+        spans.append(float(there.max()) - float(there.min()) if len(there) else math.nan)
+        rest += len(row) - len(there) if len(there) else 0
+    empty = [n for n, span in zip(names, spans, strict=True) if math.isnan(span)]
     if empty:
         told.append(f"nothing recorded in {', '.join(empty)}")
-    rest = int(counts.sum()) - len(empty) * signal.shape[1]
     if rest:
         told.append(f"{rest:,} samples are missing (NaN)")
-    top = np.where(gone, np.float32(-np.inf), signal).max(axis=1).astype(np.float64)
-    bottom = np.where(gone, np.float32(np.inf), signal).min(axis=1).astype(np.float64)
-    spans = [math.nan if n in empty else float(t - b) for n, t, b in zip(names, top, bottom, strict=True)]
     return signal, spans, tuple(told)
 
 

@@ -70,6 +70,8 @@ class _Layout:
     offsets: tuple[int, ...]  # bytes before the first sample
     gains: NDArray[np.float64]
     baselines: NDArray[np.float64]
+    gains32: Signal  # (L, 1), for the plain case
+    baselines32: Signal | None  # (L, 1), None where all are 0
     factors: tuple[float | None, ...]  # mV per unit; None where it is no voltage
     units: tuple[str, ...]
     labels: tuple[str, ...]
@@ -89,14 +91,15 @@ class _Header:
     when: tuple[str, ...]
     layout: _Layout | None
     files: tuple[str, ...]
-    first: tuple[int, ...]  # initial value of each signal
+    first: tuple[str, ...]  # initial value of each signal, as it is written
     comments: tuple[str, ...]
 
 
 def matches(file: File) -> bool:
     """A header by its first two lines, or a signal file that has its header beside it."""
     if file.suffix == ".hea":
-        return True
+        head = file.head(64)
+        return b"\0" not in head and not head.startswith((b"<", b"{", b"%PDF", b"\x89", b"\xff", b"PK"))
     if file.suffix in (".dat", ".mat", ".xyz") and file.has(file.stem + ".hea"):
         return True
     head = file.head(2048)
@@ -201,13 +204,9 @@ def _header(file: File) -> _Header:
         first.append(words[5])
     try:
         layout = _layout(tuple(key))
-        return _Header(
-            name, (), signals, fs, frames, when, layout, tuple(files), tuple(int(v) if v else 0 for v in first), tuple(comments)
-        )
     except EcgError as error:
         raise error.at(file.path) from None
-    except ValueError:
-        raise EcgError("a signal line's initial value is no number", path=file.path, where="header") from None
+    return _Header(name, (), signals, fs, frames, when, layout, tuple(files), tuple(first), tuple(comments))
 
 
 def _rate(word: str) -> float:
@@ -272,6 +271,8 @@ def _layout(lines: tuple[tuple[str, str, str, str], ...]) -> _Layout:
         offsets=tuple(offsets),
         gains=g,
         baselines=b,
+        gains32=g.astype(np.float32)[:, None],
+        baselines32=b.astype(np.float32)[:, None] if b.any() else None,
         factors=tuple(factors),
         units=tuple(units),
         labels=distinct(labels),
@@ -294,9 +295,9 @@ def _read_plain(file: File, header: _Header, warnings: list[str]) -> Signal:
     digital = _digital(file, header, tuple(range(header.signals)), warnings)  # (N, L)
     if layout.exact:
         signal = np.ascontiguousarray(digital.T, np.float32)
-        if layout.baselines.any():
-            signal -= layout.baselines.astype(np.float32)[:, None]
-        signal /= layout.gains.astype(np.float32)[:, None]
+        if layout.baselines32 is not None:
+            signal -= layout.baselines32
+        signal /= layout.gains32
     else:
         signal = ((digital.T - layout.baselines[:, None]) / layout.gains[:, None]).astype(np.float32)
     missing = _MISSING[layout.formats[0]]
@@ -380,8 +381,8 @@ def _digital(file: File, header: _Header, group: tuple[int, ...], warnings: list
     layout = header.layout
     assert layout is not None
     name, code = header.files[group[0]], layout.formats[group[0]]
-    per_frame = sum(layout.frames[i] for i in group)
-    if {layout.formats[i] for i in group} != {code}:
+    per_frame = len(group) if layout.plain else sum(layout.frames[i] for i in group)
+    if not layout.plain and {layout.formats[i] for i in group} != {code}:
         raise EcgError(f"signals of {name} are in different sample formats", path=file.path, where="header")
     if code == "0":
         raise EcgError("signals without samples (format 0): the layout of a multi-segment record", path=file.path)
@@ -411,7 +412,13 @@ def _digital(file: File, header: _Header, group: tuple[int, ...], warnings: list
         elif code == "160":
             flat = (flat.astype(np.int32) - 32768).astype(np.int16)
         elif code == "8":
-            return _differences(flat.reshape(frames, per_frame), layout, header.first, group)
+            try:
+                first = [int(header.first[i] or 0) for i in range(header.signals)]
+            except ValueError:
+                raise EcgError("a signal line's initial value is no number", path=file.path, where="header") from None
+            if any(abs(v) >= 1 << 31 for v in first):
+                raise EcgError("a signal line's initial value has more than 32 bits", path=file.path, where="header")
+            return _differences(flat.reshape(frames, per_frame), layout, first, group)
     else:
         flat = _UNALIGNED[code](np.frombuffer(data, np.uint8, needed, offset), samples)
     return flat.reshape(frames, per_frame)
