@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from paper_examples import record_of
 
 from einthoven.paper.page import A4, LETTER, Page, lay_out, parse_layout
-from einthoven.record import STANDARD_LEADS, EcgError, Record
+from einthoven.record import STANDARD_LEADS, EcgError, Record, canonical_order
 
 LAYOUTS = ("3x4+1", "3x4+3", "3x4", "6x2", "12x1", "6x2+1", "4x3+2")
 
@@ -95,6 +95,12 @@ def test_few_or_many_leads_get_a_layout_that_shows_them_all(leads: tuple[str, ..
     page = lay_out(record_of(leads))
     assert page.layout == layout and len({s.baseline for s in page.strips}) == rows
     assert {s.lead for s in page.strips} == set(leads) and page.notes == ()
+
+
+def test_leads_of_any_name_are_drawn() -> None:
+    for leads in (("sig 0, fmt 8",), ("a:b", "-x", "-aVR", "aVR"), ("", ",")):
+        assert [s.lead for s in lay_out(record_of(leads)).strips] == list(canonical_order(leads))
+        assert all(s.sign == 1 for s in lay_out(record_of(leads)).strips)
 
 
 def test_a_long_single_lead_runs_on_in_lines() -> None:

@@ -182,6 +182,10 @@ class Layout:
     rhythm: int = 0
     leads: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        rhythm = f"+{self.rhythm}" if self.rhythm else ""
+        return f"{self.rows}x{self.columns}{rhythm}" + (f":{','.join(self.leads)}" if self.leads else "")
+
 
 def parse_layout(text: str) -> Layout:
     """ "3x4+1" -> Layout(3, 4, 1); "1x1:II" and "2x1:II,V1" name their leads. Raises EcgError for anything else."""
@@ -197,24 +201,24 @@ def parse_layout(text: str) -> Layout:
     return layout
 
 
-def auto_layout(leads: Sequence[str], seconds: float, width_s: float) -> str:
+def auto_layout(leads: Sequence[str], seconds: float, width_s: float) -> Layout:
     """The usual layout for what was recorded: 12 leads 3x4+1, 8 leads 4x2+1, few leads a row each, one long lead in lines."""
     n = len(leads)
     if n == 1:
-        return f"{min(max(math.ceil(seconds / width_s - 1e-6), 1), 6)}x1:{leads[0]}"
+        return Layout(min(max(math.ceil(seconds / width_s - 1e-6), 1), 6), 1, leads=tuple(leads))
     if n <= 6:
-        return f"{n}x1"
+        return Layout(n, 1)
     if n <= 8:
-        return f"{math.ceil(n / 2)}x2+1"
+        return Layout(math.ceil(n / 2), 2, 1)
     if n <= 12:
-        return "3x4+1"
-    return f"3x{math.ceil(n / 3)}+1" if n <= 18 else "12x2"
+        return Layout(3, 4, 1)
+    return Layout(3, math.ceil(n / 3), 1) if n <= 18 else Layout(12, 2)
 
 
 def lay_out(
     record: Record,
     *,
-    layout: str = "auto",
+    layout: str | Layout = "auto",
     speed: float = 25,
     gain: float = 10,
     dpi: float = 200,
@@ -254,8 +258,12 @@ def lay_out(
     left = (sheet[0] - width - _PULSE_MM - 5) / 2
     grid = Box(left, top, left + width + _PULSE_MM + 5, top + height)
 
-    text = auto_layout(canonical_order(record.leads), record.duration - start, width / speed) if layout == "auto" else layout
-    plan = parse_layout(text)
+    if isinstance(layout, Layout):
+        plan = layout
+    elif layout == "auto":
+        plan = auto_layout(canonical_order(record.leads), record.duration - start, width / speed)
+    else:
+        plan = parse_layout(layout)
     notes: list[str] = []
     rows = _rows(record, plan, order, tuple(rhythm), start, width / speed, notes)
     slots = [slot for row in rows for slot in row]
@@ -289,7 +297,7 @@ def lay_out(
         if strip.x > grid.left + _PULSE_MM + 1e-6
         for s in (-1, 1)
     ]
-    page = Page(speed, gain, dpi, sheet, text, grid, tuple(placed), (), tuple(pulses), tuple(rules), tuple(notes))
+    page = Page(speed, gain, dpi, sheet, str(plan), grid, tuple(placed), (), tuple(pulses), tuple(rules), tuple(notes))
     return replace(page, texts=_labels(record, page))
 
 
@@ -310,7 +318,7 @@ def _rows(
     if plan.leads:
         wanted = plan.leads
     else:
-        known = [n for n in ORDERS[order] if n.lstrip("-") in record.leads]
+        known = [n for n in ORDERS[order] if _signed(record, n)[0] in record.leads]
         # A 12-lead form keeps its places; a form for fewer leads takes what there is, in order.
         whole = plan.rows * plan.columns >= 12
         wanted = (ORDERS[order] if whole and len(known) >= 6 else tuple(known)) + tuple(
@@ -318,7 +326,7 @@ def _rows(
         )
     slots = plan.rows * plan.columns
     if len(set(wanted)) == 1 and slots > 1:  # one lead in lines of successive time
-        lead, sign = wanted[0].lstrip("-"), -1 if wanted[0].startswith("-") else 1
+        lead, sign = _signed(record, wanted[0])
         record.lead(lead)
         step = width_s / plan.columns
         starts = [start + k * step for k in range(slots)]
@@ -330,10 +338,10 @@ def _rows(
     if len(wanted) > slots:
         notes.append(f"not shown: {', '.join(wanted[slots:])}")
         wanted = wanted[:slots]
-    absent = [n for n in wanted if n.lstrip("-") not in record.leads]
+    absent = [n for n in wanted if _signed(record, n)[0] not in record.leads]
     if plan.leads:
         for name in absent:
-            record.lead(name.lstrip("-"))  # raises, naming what was recorded
+            record.lead(_signed(record, name)[0])  # raises, naming what was recorded
     if absent:
         notes.append(f"not recorded: {', '.join(absent)}")
     step = width_s / plan.columns
@@ -343,9 +351,9 @@ def _rows(
         for c in range(plan.columns):
             place = c * plan.rows + r
             if place < len(wanted) and wanted[place] not in absent:
-                name = wanted[place]
+                lead, sign = _signed(record, wanted[place])
                 begin = min(start + c * step, max(record.duration - step, start, 0.0))
-                row.append(_Slot(name.lstrip("-"), -1 if name.startswith("-") else 1, c, begin, step))
+                row.append(_Slot(lead, sign, c, begin, step))
         if row:
             rows.append(row)
     if rhythm and len(rhythm) != plan.rhythm:
@@ -358,6 +366,11 @@ def _rows(
     if not rows:
         raise EcgError("none of the layout's leads was recorded", path=record.source.path)
     return rows
+
+
+def _signed(record: Record, name: str) -> tuple[str, int]:
+    """A name in a layout as (lead, sign): -aVR is aVR turned over, unless a lead of that very name was recorded."""
+    return (name[1:], -1) if name.startswith("-") and name not in record.leads else (name, 1)
 
 
 def _stretch(record: Record, lead: str, start: float, seconds: float) -> Signal:

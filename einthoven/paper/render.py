@@ -19,7 +19,7 @@ from einthoven.beats.fiducials import Beats
 from einthoven.beats.measurements import Measurements
 from einthoven.paper import raster
 from einthoven.paper.header import write_header
-from einthoven.paper.page import MM_PER_INCH, Box, Page, lay_out
+from einthoven.paper.page import MM_PER_INCH, Box, Layout, Page, lay_out
 from einthoven.paper.palette import RULE_MM, THICK_MM, TRACE_MM, WAVES, bands, colours, mix
 from einthoven.paper.raster import Bytes, Indexed
 from einthoven.paper.trace import trace
@@ -29,7 +29,7 @@ from einthoven.record import Record
 def prepare(
     record: Record,
     *,
-    layout: str = "auto",
+    layout: str | Layout = "auto",
     speed: float = 25,
     gain: float = 10,
     dpi: float = 200,

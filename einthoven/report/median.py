@@ -10,7 +10,7 @@ import numpy as np
 
 from einthoven.beats.fiducials import QRS_OFF, Beats
 from einthoven.beats.median import MedianBeats
-from einthoven.paper.page import Page, lay_out
+from einthoven.paper.page import Layout, Page, lay_out
 from einthoven.record import Record, canonical_order
 
 SPEED, GAIN = 50.0, 10.0
@@ -36,7 +36,7 @@ def median_page(median: MedianBeats, width: float = 287.0, row: float = 30.0) ->
     columns = -(-len(leads) // rows)
     heights = [max(row, _extent(record, leads[r::rows]) + 4.0) for r in range(rows)]
     size = (min(columns * beat + 25, width), math.ceil(sum(heights) / 5) * 5.0 + 14)
-    layout = f"{rows}x{columns}:{','.join(leads)}"
+    layout = Layout(rows, columns, leads=leads)
     page = lay_out(record, layout=layout, speed=SPEED, gain=GAIN, size=size, header=False)
     ticks = []
     for strip in page.strips:
