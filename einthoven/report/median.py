@@ -16,10 +16,12 @@ from einthoven.record import Record, canonical_order
 SPEED, GAIN = 50.0, 10.0
 
 
-def median_page(median: MedianBeats, width: float = 287.0, row: float = 30.0) -> tuple[Record, Page, Beats]:
+def median_page(
+    median: MedianBeats, width: float = 287.0, row: float = 30.0, speed: float = SPEED
+) -> tuple[Record, Page, Beats]:
     """(the median beat as a Record, its Page, its fiducials as Beats of one beat).
 
-    width: the widest sheet, mm; it has as many columns as that holds. row: least height of a row, mm.
+    width: the widest sheet, mm; it has as many columns as that holds. row: least height of a row, mm. speed: mm/s.
     """
     leads = canonical_order(median.leads)
     record = Record(np.ascontiguousarray(median.signal, np.float32), median.fs, median.leads).pick(leads)
@@ -30,14 +32,14 @@ def median_page(median: MedianBeats, width: float = 287.0, row: float = 30.0) ->
         kinds=(median.kind,),
         duration=record.duration,
     )
-    beat = math.ceil(record.duration * SPEED / 5) * 5.0  # whole squares
+    beat = math.ceil(record.duration * speed / 5) * 5.0  # whole squares
     columns = int(min(max((width - 25) // beat, 1), 6, len(leads)))
     rows = -(-len(leads) // columns)
     columns = -(-len(leads) // rows)
     heights = [max(row, _extent(record, leads[r::rows]) + 4.0) for r in range(rows)]
     size = (min(columns * beat + 25, width), math.ceil(sum(heights) / 5) * 5.0 + 14)
     layout = Layout(rows, columns, leads=leads)
-    page = lay_out(record, layout=layout, speed=SPEED, gain=GAIN, size=size, header=False)
+    page = lay_out(record, layout=layout, speed=speed, gain=GAIN, size=size, header=False)
     ticks = []
     for strip in page.strips:
         j = float(median.times[median.leads.index(strip.lead), QRS_OFF])

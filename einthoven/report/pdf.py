@@ -63,19 +63,30 @@ class _Writer:
 
     def write(self) -> list[PdfPage]:
         self._sheet()
-        median = median_of(self.report)
-        drawn = None if median is None else median_page(median, _RIGHT - _LEFT + 10, 25.0)
-        # Quality and provenance stand beside the median beats where there is room, else below the measurements.
-        beside = _LEFT + drawn[1].grid.width + 5 if drawn else _RIGHT
-        there = beside < _RIGHT - 40
         left = self._flow(0, _TOP + 7, _LEFT, _MIDDLE - 8, self._findings)
         right = self._flow(0, _TOP + 7, _MIDDLE, _RIGHT, self._measurements)
-        if not there:
-            right = self._flow(*right, _MIDDLE, _RIGHT, self._rest)
-        if median is not None and drawn is not None:
-            number, y = self._median(max(left, right), len(median.beats), drawn)
-            if there:
-                self._flow(number, y, beside, _RIGHT, self._rest)
+        median = median_of(self.report)
+        if median is None:
+            self._flow(*right, _MIDDLE, _RIGHT, self._rest)
+            return self.sheets
+        drawn = median_page(median, _RIGHT - _LEFT + 10, 25.0)
+        wide, n, below = drawn[1].grid, len(median.beats), max(left, right)
+        if not _fits(below, wide.height):
+            # Many findings: the median beats smaller, at 25 mm/s, below the measurements, where that spares a page.
+            small = median_page(median, _RIGHT - _MIDDLE + 10, 22.0, 25.0)
+            if _fits(right, small[1].grid.height) and small[1].grid.width <= _RIGHT - _MIDDLE + 1:
+                self._median(right, _MIDDLE, n, small)
+                self._flow(*left, _LEFT, _MIDDLE - 8, self._rest)
+                return self.sheets
+        # Quality and provenance stand beside the median beats, else in what room the measurements leave, else below.
+        if _LEFT + wide.width + 45 < _RIGHT:
+            self._flow(*self._median(below, _LEFT, n, drawn), _LEFT + wide.width + 5, _RIGHT, self._rest)
+        elif right < left and right[1] + sum(b.height for b in self._rest(_RIGHT - _MIDDLE)) <= left[1]:
+            self._flow(*right, _MIDDLE, _RIGHT, self._rest)
+            self._median(below, _LEFT, n, drawn)
+        else:
+            number, y = self._median(below, _LEFT, n, drawn)
+            self._flow(number, y + wide.height + 6, _LEFT, _RIGHT, self._rest)
         return self.sheets
 
     def _sheet(self) -> PdfPage:
@@ -160,10 +171,10 @@ class _Writer:
             blocks += _kept([_gap(), _heading("What the recorder said"), *said])
         return blocks
 
-    def _median(self, at: tuple[int, float], n: int, drawn: tuple[Record, Page, Beats]) -> tuple[int, float]:
+    def _median(self, at: tuple[int, float], left: float, n: int, drawn: tuple[Record, Page, Beats]) -> tuple[int, float]:
         """Paints the median of n beats; returns the page and y where it begins."""
         (number, y), (record, page, beats) = at, drawn
-        if y + page.grid.height + 6 > _BOTTOM + 2:
+        if not _fits(at, page.grid.height):
             number, y = number + 1, _TOP + 7
         while len(self.sheets) <= number:
             self._sheet()
@@ -172,8 +183,8 @@ class _Writer:
             f"Median of {n} beats, {page.speed:g} mm/s, {page.gain:g} mm/mV. "
             "Shaded: P blue, QRS yellow, T green. Ticks: J and J + 60 ms."
         )
-        sheet.text(_LEFT, y + 3, _SMALL, told, colour=_SOFT)
-        sheet.shift(_LEFT - page.grid.left, y + 4 - page.grid.top)
+        sheet.text(left, y + 3, _SMALL, fit(told, _SMALL, _RIGHT - left), colour=_SOFT)
+        sheet.shift(left - page.grid.left, y + 4 - page.grid.top)
         paint(sheet, record, page, fiducials=beats)
         sheet.unclip()
         return number, y
@@ -193,6 +204,11 @@ class _Writer:
 
 # x, y, size, text, bold, anchor, colour
 Part = tuple[float, float, float, str, bool, str, tuple[int, int, int]]
+
+
+def _fits(at: tuple[int, float], height: float) -> bool:
+    """Whether median beats of this height fit on the page that `at` names."""
+    return at[1] + height + 4 <= _BOTTOM + 2
 
 
 class _Block:
