@@ -33,6 +33,7 @@ _CANDIDATES, _CHUNK = 40, 256  # shapes that are tried, beats that are compared 
 # are no P waves.
 _EARLY, _EARLY_AS_EVER, _EARLY_NO_P = 0.88, 0.74, 0.84
 _WIDE_S, _BROAD_S = 0.110, 0.130
+_NARROW_PACED_S = 0.105  # even with both ventricles paced QRS is broader than this
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,7 @@ def _paced(beats: Beats, seen: _Sight, spikes: Times) -> Flags:
     near: Flags = np.asarray(((gap > -0.09) & (gap < 0.04)).any(1))
     if near.sum() < 3 and not near.all():  # artefacts
         return np.zeros(len(beats), bool)
+    near &= ~(seen.width < _NARROW_PACED_S)  # what a ventricle is paced to is broad; an unknown width may be
     most = [k for k in np.unique(seen.shape) if near[seen.shape == k].mean() >= 0.6]
     return near | np.isin(seen.shape, most)
 

@@ -33,7 +33,7 @@ def pacing_spikes(record: Record) -> Times:
     if not len(x) or total < 6 * k + 1 or record.duration < 1:
         return np.empty(0)
     height, usual, before, after, slope = _over_leads(np.ascontiguousarray(x), k, max(1, round(0.01 * record.fs)))
-    least = max(_LEAST_MV, 8 * float(np.median(usual)))
+    least = max(_LEAST_MV, 6 * float(np.median(usual)))
     sharp = (height > least) & (height > 2.5 * np.minimum(before, after)) & (height > 0.6 * np.maximum(before, after))
     at = _apart(np.flatnonzero(sharp), height, _REFRACTORY_S * record.fs)
     if len(at) < _AT_LEAST:
@@ -48,7 +48,8 @@ def pacing_spikes(record: Record) -> Times:
     steepest = float(np.median(slope[: total // second * second].reshape(-1, second).max(1)))
     a, b = (round(s * record.fs) for s in _REPLY_S)
     reply = np.array([slope[i + a : i + b].max(initial=0.0) for i in at.tolist()])
-    return np.asarray(at[(alike.sum(1) >= _AT_LEAST) & (reply > _REPLY * steepest)] / record.fs)
+    alone = height[at] > 2.5 * np.maximum(before[at], after[at])  # flat on both sides, as no R wave is: large unipolar spikes
+    return np.asarray(at[(alike.sum(1) >= _AT_LEAST) & (alone | (reply > _REPLY * steepest))] / record.fs)
 
 
 def _apart(candidates: NDArray[np.intp], height: NDArray[np.floating], gap: float) -> NDArray[np.intp]:
