@@ -119,12 +119,15 @@ def test_no_beats_no_classes() -> None:
 
 
 def ptbxl(folder: Path) -> list[tuple[str, Record]]:
-    """(statements, record) at 100 Hz of the first records, and of all that are paced."""
+    """(statements, record) at 100 Hz: all that are paced, the first with PVCs, the first with neither."""
     from einthoven.io import read
 
     with open(folder / "ptbxl" / "ptbxl_database.csv", newline="") as f:
         rows = list(csv.DictReader(f))
-    chosen = rows[:90] + [r for r in rows[90:] if "'PACE'" in r["scp_codes"] or "'PVC'" in r["scp_codes"]]
+    paced = [r for r in rows if "'PACE'" in r["scp_codes"]]
+    ectopic = [r for r in rows if "'PVC'" in r["scp_codes"] and "'PACE'" not in r["scp_codes"]]
+    others = [r for r in rows if "'PVC'" not in r["scp_codes"] and "'PACE'" not in r["scp_codes"]]
+    chosen = others[:45] + paced + ectopic[:20]
     return [(r["scp_codes"], read(folder / "ptbxl" / (r["filename_lr"] + ".hea"))) for r in chosen]
 
 
