@@ -187,8 +187,9 @@ class Archive:
             raise EcgError(f"ZIP of {len(infos):,} entries (at most {MAX_ENTRIES:,})", path=file.path)
         if sum(i.file_size for i in infos) > MAX_EXPANDED:
             raise EcgError(f"ZIP that expands to more than {MAX_EXPANDED:,} bytes", path=file.path)
-        self._infos = {i.filename: i for i in infos if not i.is_dir() and _harmless(i.filename)}
-        self.refused = tuple(i.filename for i in infos if not i.is_dir() and not _harmless(i.filename))
+        files = [i for i in infos if not i.filename.endswith("/")]  # ZipInfo.is_dir fails on an entry without a name
+        self._infos = {i.filename: i for i in files if _harmless(i.filename)}
+        self.refused = tuple(i.filename for i in files if not _harmless(i.filename))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -250,6 +250,8 @@ def _layout(lines: tuple[tuple[str, str, str, str], ...]) -> _Layout:
             center = int(baseline) if baseline else (int(zero) if zero else 0)  # header(5): the zero level where it is left out
         except ValueError:
             raise EcgError(f"ADC zero cannot be understood: {zero[:40]!r}", where=where) from None
+        if abs(center) >= 1 << 40:
+            raise EcgError(f"impossible baseline {str(center)[:40]}", where=where)
         formats.append(code)
         frames.append(int(spf) if spf else 1)
         skews.append(int(skew) if skew else 0)
@@ -537,7 +539,7 @@ def _flac(file: File, source: File, code: str, offset: int, frames: int | None, 
     if bits in (8, 24):  # soundfile puts 8 bits into the upper half of 16, 24 into the upper part of 32
         data = data >> 8
     # (N width, L) -> (N, L width): as the uncompressed formats lie in a frame
-    return data.reshape(frames, width, len(widths)).transpose(0, 2, 1).reshape(frames, -1)
+    return data.reshape(frames, width, len(widths)).transpose(0, 2, 1).reshape(frames, len(widths) * width)
 
 
 # -- multi-segment -----------------------------------------------------------------------------------------------------------
