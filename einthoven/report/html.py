@@ -224,7 +224,7 @@ def _median(report: Report) -> str:
     svg = to_svg(record, page, fiducials=beats, tolerance=TOLERANCE_MM, inline=True)
     told = (
         f"Median of {len(median.beats)} beats, {page.speed:g} mm/s, {page.gain:g} mm/mV. "
-        "Shaded: P blue, QRS yellow, T green. Ticks: J and J + 60 ms."
+        "P blue, QRS yellow, T green; ticks at J and J+60 ms."
     )
     return _figure("median", svg, page, told)
 

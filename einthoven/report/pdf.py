@@ -181,7 +181,7 @@ class _Writer:
         sheet = self.sheets[number]
         told = (
             f"Median of {n} beats, {page.speed:g} mm/s, {page.gain:g} mm/mV. "
-            "Shaded: P blue, QRS yellow, T green. Ticks: J and J + 60 ms."
+            "P blue, QRS yellow, T green; ticks at J and J+60 ms."
         )
         sheet.text(left, y + 3, _SMALL, fit(told, _SMALL, _RIGHT - left), colour=_SOFT)
         sheet.shift(left - page.grid.left, y + 4 - page.grid.top)
