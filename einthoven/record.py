@@ -141,7 +141,8 @@ class Record:
 
     def __repr__(self) -> str:
         rows, columns = self.signal.shape
-        return f"Record({rows} leads x {columns} samples, {self.duration:g} s at {self.fs:g} Hz, {self.source.format or 'in memory'})"
+        size = f"{rows} leads x {columns} samples, {self.duration:g} s at {self.fs:g} Hz"
+        return f"Record({size}, {self.source.format or 'in memory'})"
 
     @property
     def duration(self) -> float:
@@ -179,9 +180,21 @@ class Record:
         return replace(self, signal=self.signal[:, max(a, 0) : b])
 
     def ecg(self) -> Record:
-        """The part that is ECG: some recorders end the strip with a calibration pulse, which nobody must measure."""
-        until = self.extra.get("ecg_until_s")
-        return self if until is None else self.crop(0.0, float(until))
+        """The ECG that was meant, for everybody who measures: without the calibration pulse that some recorders put at the
+        end, and with the gain that a header known to be wrong should have had. `warnings` say so; readers keep what is there.
+        """
+        until, factor = self.extra.get("ecg_until_s"), self.extra.get("gain_factor")
+        record = self if until is None else self.crop(0.0, float(until))
+        if factor is not None:
+            steps = record.resolution_uv
+            rest = {k: v for k, v in record.extra.items() if k != "gain_factor"}
+            record = replace(
+                record,
+                signal=record.signal * np.float32(factor),
+                resolution_uv=steps and tuple(step * float(factor) for step in steps),
+                extra=rest,
+            )
+        return record
 
     def warn(self, *words: str) -> Record:
         """The same record with more warnings."""

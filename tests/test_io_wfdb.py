@@ -127,3 +127,19 @@ def test_wfdb_reads_what_we_write(tmp_path: Path) -> None:
     assert theirs.checksum == [int(c) for c in digital.calc_checksum()] or [
         (int(a) - int(b)) % 65536 for a, b in zip(theirs.checksum, digital.calc_checksum(), strict=True)
     ] == [0, 0, 0]
+
+
+def test_the_first_release_of_the_challenge_is_measured_in_the_millivolts_that_were_meant(shared_data: Path) -> None:
+    # S0001 of the Challenge is s0010_re of PTB, whose own header is right.
+    stated = read(shared_data / "challenge" / "S" / "S0001.hea")
+    truth = read(shared_data / "formats" / "wfdb" / "s0010_re.hea").pick(stated.leads)
+    meant = stated.ecg()
+    assert any("known fault" in words for words in stated.warnings)
+    assert np.abs(stated.signal).max() < 0.005
+    assert np.abs(meant.signal - truth.signal).max() <= 0.001  # whole microvolts against half ones, and PTB's rounding
+    assert meant.ecg() is meant
+    # Georgia's first release: MUSE's steps of 4.88 uV, cut to whole microvolts. So an integer is a microvolt.
+    georgia = read(shared_data / "challenge" / "E" / "E00004.hea").ecg()
+    assert georgia.resolution_uv == pytest.approx([1.0] * 12)
+    levels = {int(v) for v in np.round(georgia.lead("V2") * 1000)}
+    assert len(levels) > 50 and levels <= {int(4.88 * k) for k in range(-2000, 2000)}

@@ -134,6 +134,7 @@ def read(file: File, options: Options) -> Record:
         fs, labels, rows, steps = _read_channels(file, header, options, warnings)
         signal = np.stack(rows) if len({len(r) for r in rows}) == 1 else level(rows)
     about = _about(header.comments) if header.comments else _NOTHING
+    extra, told = _erratum(header)
     return Record(
         signal=signal,
         fs=fs,
@@ -142,10 +143,30 @@ def read(file: File, options: Options) -> Record:
         patient=about.patient,
         statements=about.statements,
         codes=about.codes,
-        warnings=tuple(warnings),
+        warnings=(*warnings, *told),
         resolution_uv=steps,
-        extra=about.extra,
+        extra={**about.extra, **extra},
     )
+
+
+# Gains of the first release of the PhysioNet Challenge 2020, in units per mV, over integers that are microvolts: the second
+# release says 1000. Georgia's integers are multiples of MUSE's 4.88 uV, cut to whole microvolts; PTB's are its samples / 2.
+_MICROVOLTS_ALL_THE_SAME = (4880.0, 2_000_000.0)
+
+
+def _erratum(header: _Header) -> tuple[dict[str, object], tuple[str, ...]]:
+    """`extra` and a warning for a header whose gain is known to be wrong. The samples stay as the header has them: `Record.ecg`
+    gives the ECG that was meant."""
+    layout = header.layout
+    if layout is None or not header.files[0].endswith(".mat") or set(layout.offsets) != {24}:
+        return {}, ()
+    gain = float(layout.gains[0])
+    if gain not in _MICROVOLTS_ALL_THE_SAME or (layout.gains != gain).any() or (layout.baselines != 0).any():
+        return {}, ()
+    words = (
+        f"gain {gain:.0f}/mV is a known fault of the Challenge's first release: measured as 1000/mV, as its second release says"
+    )
+    return {"gain_factor": gain / 1000}, (words,)
 
 
 # -- header ------------------------------------------------------------------------------------------------------------------
