@@ -197,6 +197,7 @@ _ROWS = (
     _s("unreadable", "The ECG cannot be read", "quality", "-", "unreadable|poor data quality interpretation may be adversely affected", "abnormal"),
     _s("poor_quality", "Poor signal quality", "quality", "-", "poor data quality|poor quality|baseline wander|artifact|artefact|artefakt|artefakte", "minor"),
     _s("limb_lead_reversal", "Limb leads reversed", "quality", "-", "limb lead reversal|arm lead reversal|suspect arm lead reversal|suspect arm leads reversed|leads reversed", "abnormal", "251139008"),
+    _s("leads_contradict", "Limb leads contradict Einthoven's law: amplitudes and axes cannot be trusted", "quality", "-", "", "abnormal"),
     _s("precordial_misplacement", "Precordial leads misplaced", "quality", "-", "precordial lead reversal|precordial leads misplaced", "minor"),
     _s("dextrocardia", "Pattern of dextrocardia or arm-lead reversal with reversed precordial leads", "quality", "-", "dextrocardia|dextrokardie", "abnormal"),
 )

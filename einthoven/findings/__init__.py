@@ -20,9 +20,9 @@ from einthoven.statements import STATEMENTS
 __all__ = ["RULES", "Evidence", "Finding", "Rule", "conclude", "find"]
 
 RULES: tuple[Rule, ...] = (
-    *placement.RULES[:1],
+    *placement.RULES[:2],
     *rhythm.RULES,
-    *placement.RULES[1:],
+    *placement.RULES[2:],
     *conduction.RULES,
     *chambers.RULES,
     *infarction.RULES,

@@ -217,7 +217,10 @@ _WIDE = {
     "ventricular_tachycardia": "the QRS is not conducted normally",
     "idioventricular_rhythm": "the QRS is not conducted normally",
 }
-_REVERSED = {"limb_lead_reversal": "the limb leads seem to be reversed"}
+_REVERSED = {
+    "limb_lead_reversal": "the limb leads seem to be reversed",
+    "leads_contradict": "the limb leads contradict each other",
+}
 _NO_P = {
     "atrial_fibrillation": "",
     "atrial_flutter": "",
@@ -245,7 +248,7 @@ RULES = (
         "rvh",
         HANCOCK,
         rvh,
-        unless={**_WIDE, "crbbb": "right bundle branch block makes the R in V1"},
+        unless={**_WIDE, **_REVERSED, "crbbb": "right bundle branch block makes the R in V1"},
         leads=("V1", "V6"),
         say=True,
     ),

@@ -305,6 +305,7 @@ _SECONDARY = {
     "accelerated_idioventricular": "the QRS is not conducted normally",
 }
 _REVERSED = {"limb_lead_reversal": "the limb leads seem to be reversed"}
+_SCALED = {"leads_contradict": "the limb leads contradict each other"}
 _ALL_LEADS = ("I", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 
 RULES = (
@@ -352,7 +353,7 @@ RULES = (
         "st_elevation_anterior",
         UDMI,
         st_elevation,
-        unless={**_SECONDARY, **_REVERSED},
+        unless={**_SECONDARY, **_REVERSED, **_SCALED},
         leads=_ALL_LEADS,
         say=True,
         also=(
@@ -364,5 +365,5 @@ RULES = (
         ),
     ),
     Rule("stemi", UDMI, stemi, unless={k: "" for k in (*_SECONDARY, "lvh")}),
-    Rule("st_depression", UDMI, st_depression, unless={**_SECONDARY, **_REVERSED}, leads=("I", "aVF")),
+    Rule("st_depression", UDMI, st_depression, unless={**_SECONDARY, **_REVERSED, **_SCALED}, leads=("I", "aVF")),
 )

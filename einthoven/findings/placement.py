@@ -62,6 +62,12 @@ def _net_of(case: Case, lead: str, threshold: str) -> Evidence:
     return Evidence("net QRS", round(net(case.lead(lead)), 2), "mV", threshold, (lead,))
 
 
+def leads_contradict(case: Case) -> Met | None:
+    """III, aVR, aVL or aVF is not what I and II say of it by more than 0.1 mV and a tenth of the QRS."""
+    gap = case.contradiction_mv
+    return Met((Evidence("largest gap in Einthoven's law", round(gap, 3), "mV", "<= 0.1 and <= 10 % of QRS"),)) if gap else None
+
+
 def dextrocardia(case: Case) -> Met | None:
     """I inverted like in arm reversal, but R falls from V1 to V6 and V6 is negative."""
     i, v6, v1 = case.lead("I"), case.lead("V6"), case.lead("V1")
@@ -85,6 +91,7 @@ _VENTRICULAR = {"ventricular_paced": "", "atrial_fibrillation": "", "ventricular
 
 RULES = (
     Rule("poor_quality", KLIGFIELD, quality, also=("unreadable",)),
+    Rule("leads_contradict", KLIGFIELD, leads_contradict),
     Rule("limb_lead_reversal", BATCHVAROV, limb_lead_reversal, unless={"ventricular_paced": ""}),
     Rule("dextrocardia", BATCHVAROV, dextrocardia, unless={**_VENTRICULAR, "limb_lead_reversal": ""}),
     Rule("precordial_misplacement", BATCHVAROV, precordial_misplacement),

@@ -76,7 +76,9 @@ def atrial_fibrillation(case: Case) -> Met | None:
     rate is less irregular), by 8 % where some waves before QRS are taken for P.
     """
     irregular, p = case.value("rr_irregularity"), case.value("p_fraction")
-    if len(case.beats) < 5 or not ((irregular >= 0.05 and p <= 0.2) or (irregular >= 0.08 and p <= 0.6)):
+    if len(case.beats) < 5 or case.value("n_ventricular") > 0.7 * len(case.beats):
+        return None
+    if not ((irregular >= 0.05 and p <= 0.2) or (irregular >= 0.08 and p <= 0.6)):
         return None
     facts = [
         case.fact("rr_irregularity", ">= 0.05" if p <= 0.2 else ">= 0.08"),
@@ -296,7 +298,7 @@ def sinus(case: Case) -> Iterator[Met]:
         facts[1] = case.fact("rate_bpm", f"> {TACHYCARDIA_BPM}")
         yield Met(tuple(facts), sure, name="sinus_tachycardia")
     else:
-        yield Met(tuple(facts), sure, name="sinus_rhythm", detail="slow, below 60/min" if rate < 60 else "")
+        yield Met(tuple(facts), sure, name="sinus_rhythm", detail="slow, below 60/min" if rate < 59.5 else "")
 
 
 def _hidden_p(case: Case) -> Iterator[Met]:
@@ -392,7 +394,12 @@ RULES = (
     Rule("ventricular_tachycardia", ALKHATIB, ventricular_tachycardia, unless=_SLOW_PACED, also=("wide_qrs_tachycardia",)),
     Rule("complete_av_block", KUSUMOTO, complete_av_block, unless=_SLOW_PACED),
     Rule("atrial_flutter", PAGE, atrial_flutter, unless={**_SLOW_PACED, "complete_av_block": ""}),
-    Rule("atrial_fibrillation", HINDRICKS, atrial_fibrillation, unless={"atrial_flutter": "", "ventricular_tachycardia": ""}),
+    Rule(
+        "atrial_fibrillation",
+        HINDRICKS,
+        atrial_fibrillation,
+        unless={"atrial_flutter": "", "ventricular_tachycardia": "", "paced": ""},
+    ),
     Rule(
         "second_degree_av_block",
         KUSUMOTO,

@@ -12,7 +12,7 @@ import numpy as np
 from einthoven.beats.fiducials import NORMAL, Beats, Times
 from einthoven.beats.measurements import LeadMeasurements, Measurements
 from einthoven.findings.finding import Evidence, Finding
-from einthoven.record import Record
+from einthoven.record import LIMB_LEADS, Record, einthoven_residual
 from einthoven.signal.quality import USABLE, Quality
 
 DEFINITE, PROBABLE, POSSIBLE, UNDETERMINED = "definite", "probable", "possible", "cannot be determined"
@@ -115,6 +115,18 @@ class Case:
             else ""
         )
         return Evidence(field_name, round(float(getattr(self.lead(lead), field_name)), 3), unit, threshold, (lead,))
+
+    @cached_property
+    def contradiction_mv(self) -> float:
+        """The largest gap between a recorded limb lead and what I and II say of it, where it is more than a tenth of the
+        QRS; else 0.
+
+        0.1 mV and a tenth of the largest limb QRS lie far above what storage and filters do: such leads were scaled one by one,
+        or mixed up.
+        """
+        gap = max(einthoven_residual(self.record).values(), default=0.0)
+        size = max((self.lead(n).qrs_peak_to_peak_mv for n in LIMB_LEADS if n in self.leads), default=0.0)
+        return gap if gap > max(0.1, 0.1 * size) else 0.0
 
     @cached_property
     def nn_ms(self) -> Times:
