@@ -62,7 +62,8 @@ def interpret(ecg: str | Path | Record, *, fs: float | None = None, unit: str | 
         record = read(ecg, fs=fs, unit=unit).ecg()
     quality = assess(record)
     beats = classify(record, delineate(record))
-    measurements = measure(record, beats)
+    median = median_beats(record, beats)
+    measurements = measure(record, beats, median)
     findings = find(record, beats, measurements, quality)
     return Report(
         record=record,
@@ -71,7 +72,7 @@ def interpret(ecg: str | Path | Record, *, fs: float | None = None, unit: str | 
         quality=quality,
         findings=findings,
         conclusion=conclude(findings),
-        median=median_beats(record, beats) if len(beats) else None,
+        median=median or None,
         warnings=record.warnings + measurements.warnings,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
