@@ -48,7 +48,8 @@ def main() -> None:
             assert np.array_equal(ours.signal, theirs.p_signal.T.astype(np.float32)), name
         theirs_per_s = speed(wfdb.rdrecord, names, max(args.passes // 2, 1))
         ours_per_s = speed(lambda name: read(name + ".hea"), names, args.passes)
-        told = f"{ours_per_s:8,.0f} records/s   wfdb.rdrecord {theirs_per_s:6,.0f} records/s   ratio {ours_per_s / theirs_per_s:.1f}"
+        told = f"{ours_per_s:8,.0f} records/s   wfdb.rdrecord {theirs_per_s:6,.0f} records/s"
+        told += f"   ratio {ours_per_s / theirs_per_s:.1f}"
         print(f"{folder} ({len(names)} records)   einthoven {told}")
 
 

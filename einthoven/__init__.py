@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from einthoven.beats.measure import measure
     from einthoven.beats.measurements import Measurements
     from einthoven.findings import Evidence, Finding
-    from einthoven.interpret import Report, interpret
+    from einthoven.interpretation import Report, interpret
     from einthoven.io import read, read_all, write
     from einthoven.paper.page import Page
     from einthoven.paper.render import render
@@ -44,10 +44,10 @@ _FRONT = {
     "Page": "paper.page",
     "Patient": "record",
     "Record": "record",
-    "Report": "interpret",
+    "Report": "interpretation",
     "assess": "signal.quality",
     "delineate": "beats.delineate",
-    "interpret": "interpret",
+    "interpret": "interpretation",
     "measure": "beats.measure",
     "read": "io",
     "read_all": "io",

@@ -219,7 +219,7 @@ def interpret(
         paths, failed = _find(files)
         raise typer.Exit(_interpret_batch(paths, output, format=format, jobs=jobs, resume=resume, fs=fs, unit=unit) or failed)
 
-    from einthoven.interpret import interpret as interpreted
+    from einthoven.interpretation import interpret as interpreted
     from einthoven.report import save, to_fhir, to_json, to_text
 
     def work(path: str) -> None:
@@ -247,7 +247,7 @@ def demo(
     unit: Unit = None,
 ) -> None:
     """The main job on one ECG, start to end: read, measure, interpret, and write the report and the page."""
-    from einthoven.interpret import interpret as interpreted
+    from einthoven.interpretation import interpret as interpreted
     from einthoven.io import read
     from einthoven.paper.save import save_page
     from einthoven.report import save, to_text

@@ -147,7 +147,7 @@ class Record:
     @property
     def duration(self) -> float:
         """Length in seconds."""
-        return self.signal.shape[1] / self.fs
+        return float(self.signal.shape[1] / self.fs)
 
     def __contains__(self, lead: str) -> bool:
         return lead in self.leads

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "einthoven"
 # Each room may import itself and the rooms before it (docs/architecture.md).
 ROOMS = (
     "record", "statements", "io", "signal", "beats", "synth", "findings", "paper", "data", "represent", "models", "tune",
-    "train", "evaluate", "explain", "exchange", "interpret", "report", "batch", "serve", "cli",
+    "train", "evaluate", "explain", "exchange", "interpretation", "report", "batch", "serve", "cli",
 )  # fmt: skip
 # A model's architecture is needed by the room that runs it only for training; the base never imports torch at its top.
 HEAVY = ("torch", "onnxruntime", "cv2", "transformers", "pyarrow", "h5py", "pydicom", "wfdb", "numba", "pandas")
@@ -60,7 +60,7 @@ def test_imports_point_up(path: Path) -> None:
 
 def test_the_import_reader_sees_what_it_should(tmp_path: Path) -> None:
     # The guard itself, on a planted fault: record importing from beats.
-    assert imported_rooms(PACKAGE / "interpret.py") >= {"record", "beats", "findings", "signal"}
+    assert imported_rooms(PACKAGE / "interpretation.py") >= {"record", "beats", "findings", "signal"}
 
 
 def test_import_and_help_load_nothing_heavy() -> None:

@@ -20,7 +20,7 @@ from einthoven.beats.measure import measure
 from einthoven.beats.measurements import Measurements, Quantity
 from einthoven.beats.median import median_beats
 from einthoven.findings import Evidence, Finding, conclude, find
-from einthoven.interpret import Report
+from einthoven.interpretation import Report
 from einthoven.record import Device, EcgError, Patient, Record, Source
 from einthoven.report import measurements_json, measurements_text, save, to_fhir, to_html, to_json, to_pdf, to_text
 from einthoven.report.limits import limit
@@ -50,7 +50,7 @@ def report_of(record: Record) -> Report:
         quality=quality,
         findings=findings,
         conclusion=conclude(findings),
-        median=median_beats(record, beats) if len(beats) else None,  # type: ignore[arg-type]
+        median=median_beats(record, beats) if len(beats) else None,
         warnings=(*record.warnings, *figures.warnings),
         created="2026-11-20T12:00:00+00:00",
     )

@@ -48,8 +48,8 @@ def test_every_device_file_is_read_or_refused_as_listed(shared_data: Path) -> No
             assert record.fs > 0 and record.source.format, name
 
 
-# hl7aecg_example.xml is left out: its V4 repeats the digits of II, and its aVR follows from no other lead. The Philips page that
-# was converted to aECG records lead III by itself; that pair is held to each other in test_io_clinical.py.
+# hl7aecg_example.xml is left out: its V4 repeats the digits of II, and its aVR follows from no other lead. The Philips page
+# that was converted to aECG was filtered again on the way; that pair is held to each other in test_io_clinical.py.
 @pytest.mark.parametrize("name", ["ge-muse-xml/muse-sinus.xml", "scp-ecg/example.scp"])
 def test_einthovens_law_to_two_steps_of_the_storage(shared_data: Path, name: str) -> None:
     record = read(shared_data / "formats" / name)

@@ -26,8 +26,8 @@ class Beats:
 
     leads: names of the L leads that were delineated.
     times: (B, L, 9) per lead, last axis as in FIDUCIALS. Here r_peak is the lead's own largest QRS deflection.
-    overall: (B, 9) over all leads: earliest onset, latest offset that the leads agree on (CSE working party 1985); r_peak is the beat's
-        time for RR intervals.
+    overall: (B, 9) over all leads: earliest onset, latest offset that the leads agree on (CSE working party 1985); r_peak is
+        the beat's time for RR intervals.
     kinds: (B,) beat classes, "N", "S", "V" or "/".
     lone_p: (P, L, 3) onset, peak, offset per lead of P waves that no QRS follows (blocked or dissociated);
     lone_p_overall: (P, 3) the same over all leads.

@@ -90,8 +90,9 @@ class Measurements:
     rate_bpm (ventricular, from the mean RR), rr_ms (mean), rr_min_ms, rr_max_ms, rr_sd_ms (normal-to-normal), rr_rmssd_ms,
     rr_irregularity (mean |successive difference| / mean RR over beats that are not premature), atrial_rate_bpm,
     p_fraction (share of QRS preceded by a P wave), p_per_qrs (all P waves, lone ones too, per QRS), pr_ms, pr_sd_ms, p_ms,
-    qrs_ms, qt_ms, jt_ms, qtc_bazett_ms, qtc_fridericia_ms, qtc_framingham_ms, qtc_hodges_ms, p_axis_deg, qrs_axis_deg, t_axis_deg,
-    qrs_t_angle_deg, f_wave_hz and f_wave_power (dominant atrial frequency 3..12 Hz and its share of power, see atrial.f_waves),
+    qrs_ms, qt_ms, jt_ms, qtc_bazett_ms, qtc_fridericia_ms, qtc_framingham_ms, qtc_hodges_ms, p_axis_deg, qrs_axis_deg,
+    t_axis_deg, qrs_t_angle_deg, f_wave_hz and f_wave_power (dominant atrial frequency 3..12 Hz and its share of power, see
+    atrial.f_waves),
     spikes (pacing spikes found), n_beats, n_ventricular, n_supraventricular, n_paced.
     """
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from einthoven.beats.fiducials import FIDUCIALS, Beats
 from einthoven.beats.measurements import Measurements
 from einthoven.findings import Finding
-from einthoven.interpret import Report
+from einthoven.interpretation import Report
 from einthoven.record import Record
 from einthoven.report.limits import limit
 from einthoven.report.words import RESEARCH_ONLY

@@ -13,7 +13,7 @@ from typing import Any
 
 from einthoven.beats.measurements import Quantity
 from einthoven.findings import Finding
-from einthoven.interpret import Report
+from einthoven.interpretation import Report
 from einthoven.record import Record
 from einthoven.report.asjson import number
 from einthoven.report.limits import limit

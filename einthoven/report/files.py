@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from einthoven.interpret import Report
+from einthoven.interpretation import Report
 from einthoven.io.files import replacing
 from einthoven.record import EcgError
 

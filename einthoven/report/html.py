@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from html import escape
 
 from einthoven.beats.measurements import LeadMeasurements, Measurements
-from einthoven.beats.median import MedianBeats, median_beats
 from einthoven.findings import Finding
-from einthoven.interpret import Report
+from einthoven.interpretation import Report
 from einthoven.paper.page import Page
 from einthoven.paper.render import prepare
 from einthoven.paper.vector import to_svg
@@ -207,17 +206,8 @@ def _machine(report: Report) -> str:
     return f'<section><h2>What the recorder said</h2><ul class="plain">{items}</ul></section>'
 
 
-def median_of(report: Report) -> MedianBeats | None:
-    """The report's median beat with its fiducials; None where there is none."""
-    if isinstance(report.median, MedianBeats):
-        return report.median or None
-    if not len(report.beats):
-        return None
-    return median_beats(report.record, report.beats) or None
-
-
 def _median(report: Report) -> str:
-    median = median_of(report)
+    median = report.median
     if median is None:
         return ""
     record, page, beats = median_page(median)

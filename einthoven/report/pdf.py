@@ -6,14 +6,13 @@ from collections.abc import Callable
 
 from einthoven.beats.fiducials import Beats
 from einthoven.findings import Finding
-from einthoven.interpret import Report
+from einthoven.interpretation import Report
 from einthoven.paper.header import fit, wrap
 from einthoven.paper.page import A4, Page
 from einthoven.paper.pdf import PdfPage, text_width, write_pdf
 from einthoven.paper.render import prepare
 from einthoven.paper.vector import paint
 from einthoven.record import Record
-from einthoven.report.html import median_of
 from einthoven.report.limits import limit
 from einthoven.report.median import median_page
 from einthoven.report.words import (
@@ -65,7 +64,7 @@ class _Writer:
         self._sheet()
         left = self._flow(0, _TOP + 7, _LEFT, _MIDDLE - 8, self._findings)
         right = self._flow(0, _TOP + 7, _MIDDLE, _RIGHT, self._measurements)
-        median = median_of(self.report)
+        median = self.report.median
         if median is None:
             self._flow(*right, _MIDDLE, _RIGHT, self._rest)
             return self.sheets

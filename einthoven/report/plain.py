@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from einthoven.beats.measurements import Measurements
-from einthoven.interpret import Report
+from einthoven.interpretation import Report
 from einthoven.record import Patient
 from einthoven.report.limits import limit
 from einthoven.report.words import (

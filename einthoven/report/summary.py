@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from einthoven.interpret import Report, interpret
+from einthoven.interpretation import Report, interpret
 from einthoven.io.files import replacing
 
 # The columns of summary.csv that come from Measurements.

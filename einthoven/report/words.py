@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from einthoven.beats.measurements import Quantity
 from einthoven.findings import Evidence, Finding
-from einthoven.interpret import Report
+from einthoven.interpretation import Report
 from einthoven.record import Record
 from einthoven.statements import STATEMENTS
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from einthoven import __version__
 from einthoven.beats.fiducials import Beats
 from einthoven.beats.measurements import Measurements
 from einthoven.findings import Finding
-from einthoven.record import MedianBeat, Record
+from einthoven.record import Record
 from einthoven.signal.quality import Quality
+
+if TYPE_CHECKING:
+    from einthoven.beats.median import MedianBeats  # numba comes with it
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Report:
     quality: Quality
     findings: tuple[Finding, ...]
     conclusion: str
-    median: MedianBeat | None = None
+    median: MedianBeats | None = None
     warnings: tuple[str, ...] = ()
     software: str = f"Einthoven {__version__}"
     created: str = ""
@@ -73,6 +77,24 @@ def interpret(ecg: str | Path | Record, *, fs: float | None = None, unit: str | 
         findings=findings,
         conclusion=conclude(findings),
         median=median or None,
-        warnings=record.warnings + measurements.warnings,
+        warnings=record.warnings + measurements.warnings + against_the_recorder(record, measurements),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+# How far two careful measurements of one ECG may lie apart before somebody should look: rate as a ratio, intervals in ms.
+_RATE_RATIO, _INTERVALS_MS = 1.2, {"pr_ms": 60.0, "qrs_ms": 40.0, "qt_ms": 80.0}
+
+
+def against_the_recorder(record: Record, measurements: Measurements) -> tuple[str, ...]:
+    """Warnings where the recorder's own figures and ours cannot both be right: a wrong sampling rate shows itself here."""
+    out = []
+    theirs, ours = record.machine.get("rate_bpm", float("nan")), measurements["rate_bpm"]
+    if theirs > 0 and ours > 0 and not 1 / _RATE_RATIO <= theirs / ours <= _RATE_RATIO:
+        out.append(f"the recorder measured {theirs:.0f}/min, here it is {ours:.0f}/min: is the file's sampling rate right?")
+    for name, limit in _INTERVALS_MS.items():
+        theirs, ours = record.machine.get(name, float("nan")), measurements[name]
+        if abs(theirs - ours) > limit:
+            what = name.removesuffix("_ms").upper()
+            out.append(f"the recorder measured {what} {theirs:.0f} ms, here it is {ours:.0f} ms: look at the trace")
+    return tuple(out)

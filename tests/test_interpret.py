@@ -1,0 +1,61 @@
+"""The one path from a file to a Report, on simulated ECGs whose truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import einthoven as ecg
+from einthoven.record import EcgError, Record
+from einthoven.synth import simulate
+
+
+def test_a_simulated_infarct_is_found_with_its_evidence() -> None:
+    report = ecg.interpret(simulate("stemi_inferior", rate=72, age=61, sex="male", seed=7).record)
+    assert report.measurements["rate_bpm"] == pytest.approx(72, abs=1)
+    found = {f.name: f for f in report.findings}
+    elevated = next(f for f in report.findings if "inferior" in f.text.lower() and "elevation" in f.text.lower())
+    leads = {lead for e in elevated.evidence for lead in e.leads}
+    assert {"II", "III", "aVF"} <= leads and elevated.source
+    assert "NORM" not in found and report.conclusion and report.software.startswith("Einthoven ")
+
+
+def test_every_finding_has_evidence_and_a_source() -> None:
+    for labels in ((), ("lbbb",), ("atrial_fibrillation",), ("av_block_3",), ("ventricular_pacing",)):
+        report = ecg.interpret(simulate(*labels, seed=3).record)
+        assert report.findings
+        for finding in report.findings:
+            assert finding.evidence and finding.source, f"{labels}: {finding.name}"
+
+
+@pytest.mark.parametrize("leads", [("II",), ("I", "II"), ("I", "II", "V2"), ("I", "II", "III", "aVR", "aVL", "aVF")])
+def test_reduced_leads_are_first_class(leads: tuple[str, ...]) -> None:
+    record = simulate(rate=64, seed=5).record.pick(leads)
+    report = ecg.interpret(record)
+    assert report.measurements["rate_bpm"] == pytest.approx(64, abs=1)
+    assert report.measurements["qrs_ms"] == pytest.approx(simulate(rate=64, seed=5).truth["qrs_ms"], abs=30)
+    if len(leads) == 1:
+        assert np.isnan(report.measurements["qrs_axis_deg"]) and report.measurements.quantities["qrs_axis_deg"].why
+
+
+@pytest.mark.parametrize("fill", [0.0, np.nan])
+def test_an_empty_strip_gives_a_report_that_says_so(fill: float) -> None:
+    record = Record(np.full((12, 5000), fill, np.float32), 500.0, ecg.record.STANDARD_LEADS)
+    report = ecg.interpret(record)
+    assert len(report.beats) == 0 and report.median is None and report.quality.readable == "unreadable"
+    assert not any(f.name == "NORM" or f.severity == "normal" for f in report.findings)
+
+
+def test_a_recorder_that_disagrees_is_named() -> None:
+    record = simulate(rate=70, seed=1).record
+    told = replace(record, machine={"rate_bpm": 14.0, "qrs_ms": 90.0})
+    assert any("sampling rate" in words for words in ecg.interpret(told).warnings)
+    agreed = replace(record, machine={"rate_bpm": 71.0, "qrs_ms": 95.0})
+    assert not any("recorder" in words for words in ecg.interpret(agreed).warnings)
+
+
+def test_no_ecg_is_one_error(tmp_path: object) -> None:
+    with pytest.raises(EcgError, match="nowhere"):
+        ecg.interpret("nowhere.xml")
