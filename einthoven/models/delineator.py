@@ -40,7 +40,10 @@ def over_leads(x: Tensor) -> Tensor:
 
 def longer(x: Tensor) -> Tensor:
     """(B, C, L, T) -> (B, C, L, 2T): every sample twice."""
-    return nn.functional.interpolate(x, scale_factor=(1.0, 2.0), mode="nearest")
+    if not x.requires_grad:  # the same, as one operator of ONNX
+        return nn.functional.interpolate(x, scale_factor=(1.0, 2.0), mode="nearest")
+    b, c, l, t = x.shape
+    return x.unsqueeze(-1).expand(b, c, l, t, 2).reshape(b, c, l, 2 * t)
 
 
 class Exchange(nn.Module):  # type: ignore[misc]
