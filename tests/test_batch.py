@@ -93,3 +93,33 @@ def test_kill_9_loses_at_most_the_records_in_hand(tmp_path: Path) -> None:
     tally = batch.run(square, paths, out, jobs=1, resume=True)
     assert tally.earlier == before and tally.done == 500 - before
     assert [line["path"] for line in read_lines(out)] == paths
+
+
+def own_pid(path: str) -> batch.Line:
+    time.sleep(0.02)
+    return {"pid": os.getpid()}
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks processes up in /proc")
+def test_workers_end_with_their_killed_parent(tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from einthoven import batch\nimport test_batch\n"
+        "if __name__ == '__main__':\n"
+        f"    batch.run(test_batch.own_pid, [str(i) for i in range(5000)], Path({str(out)!r}), jobs=2)\n"
+    )
+    script = tmp_path / "batch_of_two.py"
+    script.write_text(code)
+    parent = subprocess.Popen([sys.executable, str(script)])
+    deadline = time.monotonic() + 60
+    while (not out.exists() or out.stat().st_size < 500) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    workers = {line["pid"] for line in batch.finished(out).values()}
+    assert workers
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
