@@ -52,6 +52,9 @@ ENTER = np.array([1.0, 0.5, 0.5, 0.5])  # probability at which a wave begins to 
 STAY = np.array([1.0, 0.3, 0.3, 0.3])  # ... and down to which it goes on
 SHORTEST_S = np.array([0.0, 0.032, 0.032, 0.056])
 UNSEEN = 0.1  # a lead that never reaches this probability of a wave that the others show does not show it
+# The median sureness of beats was 0.86 and more in simulated ECGs of any rhythm at 5 dB, 0.77 and less in noise of any colour.
+BELIEVED = 0.79
+DOUBTED = 0.55  # a single QRS below this is none
 REFRACTORY_S = 0.16  # two QRS are not closer than this
 PR_MAX_S = 0.45  # a P wave further from the QRS than this, or with another P between, does not conduct to it
 
@@ -176,9 +179,12 @@ def decode(lead_waves: F32, lead_marks: F32, record_waves: F32, record_marks: F3
     likely = 0.5 * (of_record + of_leads)
     waves, sure = _runs(likely.astype(np.float64), ENTER, STAY, SHORTEST_S * FS / 2)
     marks = _place(waves, lead_marks, record_marks, TOLERANCE_S * FS, REACH_S * FS, SURVEY_S * FS)
-    absent = _absent(waves, _softmax(lead_waves))
-    marks[absent] = np.nan
-    return waves, marks, sure
+    marks[_absent(waves, _softmax(lead_waves))] = np.nan
+    beats = sure[waves[:, 0] == QRS]
+    if len(beats) and np.median(beats) < BELIEVED:  # noise looks like many doubtful beats
+        return waves[:0], marks[:0], sure[:0]
+    keep = (waves[:, 0] != QRS) | (sure >= DOUBTED)
+    return waves[keep], marks[keep], sure[keep]
 
 
 def _absent(waves: F64, of_leads: F32) -> NDArray[np.bool_]:
