@@ -82,7 +82,7 @@ def measured(path: str) -> dict[str, Any]:
 
 
 def worst(record: Record) -> list[float]:
-    """One sample of each lead (mV), where the limb leads fit Einthoven's law least: all that `findings_of` needs of the signal."""
+    """One sample of each lead (mV), where the limb leads fit Einthoven's law least: all the signal `findings_of` needs."""
     at = 0
     if "I" in record and "II" in record:
         pair = record.pick(("I", "II")).signal
@@ -194,7 +194,7 @@ PTBXL = (
     _t("1AVB", rows="exact"),
     _t("LPR", rows="exact"),
     _t("LVH"),
-    _t("VCLVH", "lvh_voltage", "lvh", rows="exact"),
+    _t("VCLVH", rows="exact"),
     _t("LAO/LAE"),
     _t("LVOLT", rows="exact"),
     _t("QWAVE", rows="exact"),
@@ -364,7 +364,9 @@ def intervals(records: Sequence[Labelled], c: np.ndarray, seed: int = 0) -> np.n
     per = np.zeros((len(patients), 4), int)
     np.add.at(per, index, c)
     draws = np.random.default_rng(seed).multinomial(len(patients), np.full(len(patients), 1 / len(patients)), BOOTSTRAPS)
-    return np.asarray(np.nanpercentile(rates(draws @ per), [2.5, 97.5], axis=0))
+    drawn = rates(draws @ per)
+    drawn[:, np.isnan(drawn).all(0)] = 0  # a rate that no draw has; `table` prints none either
+    return np.asarray(np.nanpercentile(drawn, [2.5, 97.5], axis=0))
 
 
 def table(records: Sequence[Labelled], targets: Sequence[Target], least: int = LEAST, with_intervals: bool = True) -> list[str]:

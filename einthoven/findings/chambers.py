@@ -152,8 +152,8 @@ def lvh_voltage(case: Case) -> Met | None:
 
 
 def lvh(case: Case) -> Met | None:
-    """Sokolow-Lyon voltage, from 35 years on; strain with any voltage criterion or with Sokolow-Lyon above 2.5 mV; Romhilt-
-    Estes 5 points.
+    """Sokolow-Lyon voltage, from 35 years on or with strain; strain with Sokolow-Lyon above 2.5 mV; Romhilt-Estes 6 with
+    voltage near it.
     """
     rows = voltages(case)
     met = [e for e, yes in rows if yes]
@@ -162,12 +162,14 @@ def lvh(case: Case) -> Met | None:
     points, parts = romhilt_estes(case)
     score = Evidence("Romhilt-Estes", float(points), "points", ">= 5 definite, 4 probable: " + ", ".join(parts))
     grown = (case.age or 40) >= 35
-    if strain and (high or (grown and sokolow.value > 2.5)):
-        return Met((*(met or [sokolow]), score, *strain[:2]), DEFINITE if high and points >= 5 else PROBABLE)
+    if high and strain:
+        return Met((*met, score, *strain[:2]), DEFINITE if points >= 5 else PROBABLE)
     if high and grown:
+        return Met((*met, score), PROBABLE if points >= 4 else POSSIBLE)
+    if strain and grown and sokolow.value > 2.5:
+        return Met((*(met or [sokolow]), score, *strain[:2]), PROBABLE if sokolow.value > 3 else POSSIBLE)
+    if points >= 6 and len(met) >= 2 and sokolow.value > 2.5:
         return Met((*met, score), POSSIBLE)
-    if points >= 6 and len(met) >= 2:
-        return Met((*met, score), PROBABLE)
     return None
 
 

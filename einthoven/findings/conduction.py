@@ -19,7 +19,11 @@ def prolonged_pr(case: Case) -> Iterator[Met]:
     pr = case.value("pr_ms")
     if pr > PR_LONG_MS and case.value("p_fraction") >= 0.5:
         facts = (case.fact("pr_ms", f"> {PR_LONG_MS}"),)
-        yield Met(facts, DEFINITE if pr > PR_LONG_MS + 10 else PROBABLE, detail=f"PR {pr:.0f} ms")
+        yield Met(
+            facts,
+            DEFINITE if pr > PR_LONG_MS + 20 else PROBABLE if pr > PR_LONG_MS + 10 else POSSIBLE,
+            detail=f"PR {pr:.0f} ms",
+        )
 
 
 def short_pr(case: Case) -> Met | None:
@@ -48,7 +52,7 @@ def preexcitation(case: Case) -> Met | None:
 
 
 def _right_delay(case: Case) -> tuple[Evidence, ...] | None:
-    """rSR' with R' the taller, or a late broad R, in V1 (V2 where V1 is no plain rS), with a wide or deep S in I, V5 or V6."""
+    """rSR' with R' the taller, or a late broad R, in V1 (V2 where V1 is no plain rS), with a wide S in I and V6."""
     last = None
     for n in ("V1", "V2"):
         x = case.lead(n)
@@ -60,12 +64,17 @@ def _right_delay(case: Case) -> tuple[Evidence, ...] | None:
             break
     if last is None:
         return None
-    least = 40 if case.value("qrs_ms") >= 120 else 30
-    for n in ("V6", "I", "V5"):
-        x = case.lead(n)
-        if x.s_mv < -0.05 and (x.s_ms >= least or x.s_ms > x.r_ms):
-            return (last, case.of("s_ms", n, f">= {least:g} or > r_ms"))
-    return None
+    wide = case.value("qrs_ms") >= 120
+    least = 40 if wide else 30
+    late = [
+        case.of("s_ms", n, f">= {least} or > r_ms")
+        for n in ("I", "V6", "V5")
+        if (x := case.lead(n)).s_mv < -0.05 and (x.s_ms >= least or x.s_ms > x.r_ms)
+    ]
+    # Surawicz wants the S in I and in V6; V5 may stand for V6, and any of them will do for the incomplete block.
+    if not late or (wide and "I" in case.leads and (late[0].leads != ("I",) or len(late) < 2)):
+        return None
+    return (last, *late[:2])
 
 
 def right_bundle(case: Case) -> Iterator[Met]:

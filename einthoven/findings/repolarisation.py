@@ -32,7 +32,11 @@ def t_inversion(case: Case) -> Met | None:
     if not hits:
         return None
     deepest = min(case.lead(n).t_mv for n in hits)
-    return Met(tuple(hits.values()), DEFINITE if deepest <= -0.2 else PROBABLE, detail="deep" if deepest <= -0.5 else "")
+    return Met(
+        tuple(hits.values()),
+        DEFINITE if deepest <= -0.3 else PROBABLE if deepest <= -0.15 else POSSIBLE,
+        detail="deep" if deepest <= -0.5 else "",
+    )
 
 
 def low_t(case: Case) -> Met | None:
@@ -43,7 +47,7 @@ def low_t(case: Case) -> Met | None:
         if (x := case.lead(n)).r_mv >= 0.3 and -0.1 < x.t_mv < max(0.1, 0.1 * x.r_mv)
     }
     kept = contiguous(hits, (("I", "II"), ("V3", "V4", "V5", "V6")))
-    return Met(tuple(hits[n] for n in kept), PROBABLE) if kept else None
+    return Met(tuple(hits[n] for n in kept), POSSIBLE) if kept else None
 
 
 def tall_t(case: Case) -> Met | None:
