@@ -40,7 +40,8 @@ def over_leads(x: Tensor) -> Tensor:
 
 def longer(x: Tensor) -> Tensor:
     """(B, C, L, T) -> (B, C, L, 2T): every sample twice."""
-    if not x.requires_grad:  # the same, as one operator of ONNX
+    # The same as one operator of ONNX; not in training, where torch 2.13's compiler loses the gradient through it.
+    if not x.requires_grad:
         return nn.functional.interpolate(x, scale_factor=(1.0, 2.0), mode="nearest")
     b, c, l, t = x.shape
     return x.unsqueeze(-1).expand(b, c, l, t, 2).reshape(b, c, l, 2 * t)
