@@ -223,7 +223,7 @@ def test_left_bundle_branch_block_hides_what_follows_from_it() -> None:
 
 
 def test_atrial_fibrillation_has_no_pr() -> None:
-    got = case(p_fraction=0, rr_irregularity=0.2, pr_ms=250, p_axis_deg=float("nan"), rate_bpm=90)
+    got = case(p_fraction=0, rr_irregularity=0.2, pr_ms=250, p_axis_deg=float("nan"), rate_bpm=90, f_wave_hz=6)
     assert "atrial_fibrillation" in made(got) and not made(got) & {"first_degree_av_block", "sinus_rhythm", "pac"}
 
 
