@@ -68,9 +68,8 @@ def main() -> None:
                 )
             key = f"{title}, {'10 dB' if noise else 'clean'}"
             totals[key] = count
-            print(
-                f"{key:36s} R {count[0]:5d} found {count[1]:5d} F1 {2 * count[2] / (count[0] + count[1]):.4f}   P {count[3]:5d} found {count[4]:5d}"
-            )
+            r, found, right, p, p_found = count
+            print(f"{key:36s} R {r:5d} found {found:5d} F1 {2 * right / (r + found):.4f}   P {p:5d} found {p_found:5d}")
     every = sum(totals.values(), np.zeros(5, int))
     print(f"{'all':36s} R {every[0]:5d} found {every[1]:5d} F1 {2 * every[2] / (every[0] + every[1]):.4f}")
     print(f"{1000 * spent / records:.1f} ms of one core per 12-lead record of 10 s")
