@@ -62,7 +62,7 @@ def test_no_p_wave_in_fibrillation_and_one_before_each_sinus_beat() -> None:
 
 
 def test_lone_p_waves_are_blocked_ones() -> None:
-    """2:1 and Wenckebach block: what is called a lone P wave is one. (Not every blocked one is seen: recipes/delineate.yaml.)"""
+    """2:1 and Wenckebach block: what is called a lone P wave is one. (Not every blocked one is seen.)"""
     hits = 0
     for label, rate, seed in (("av_block_2_to_1", 75, 3), ("av_block_mobitz_1", 60, 4), ("av_block_2_to_1", 60, 5)):
         made = simulate(label, rate=rate, seed=seed)
