@@ -215,7 +215,7 @@ def test_left_bundle_branch_block_hides_what_follows_from_it() -> None:
         "V1": {"r_mv": 0.0, "q_mv": -2.5, "s_mv": 0.0, "qs": True, "q_ms": 100},
         "V2": {"q_mv": -3.0, "r_mv": 0.0, "s_mv": 0.0, "qs": True, "q_ms": 100},
     }
-    got = case(qrs_ms=150, leads=leads)
+    got = case(qrs_ms=160, leads=leads)
     assert got["clbbb"].confidence == "definite" and "ivcd" not in got
     for name in ("lvh", "q_waves", "t_inversion", "st_depression"):
         assert got[name].confidence == "cannot be determined"

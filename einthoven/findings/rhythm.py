@@ -72,8 +72,8 @@ def paced(case: Case) -> Iterator[Met]:
 def atrial_fibrillation(case: Case) -> Met | None:
     """Irregularly irregular RR without P waves that belong to the QRS.
 
-    The limits (folds 1-8 of the PTB-XL subset): successive RR differ by 5 % of their mean and at most every fifth QRS has a P wave
-    before it. Either atrial waves above 3.5 Hz are left when QRS and T are taken away, or half of all RR differ from the
+    The limits (folds 1-8 of the PTB-XL subset): successive RR differ by 5 % of their mean and at most every fifth QRS has a
+    P wave before it. Either atrial waves above 3.2 Hz are left when QRS and T are taken away, or half of all RR differ from the
     next one
     by 8 %: a few premature beats in a sinus rhythm whose P waves are hidden do neither.
     """
@@ -81,13 +81,13 @@ def atrial_fibrillation(case: Case) -> Met | None:
     if len(case.beats) < 5 or case.value("n_ventricular") > 0.7 * len(case.beats):
         return None
     usual = typical_change(case)
-    if not (irregular >= 0.05 and p <= 0.2 and (hz >= 3.5 or usual >= 0.08)):
+    if not (irregular >= 0.05 and p <= 0.2 and (not hz < 3.2 or usual >= 0.08)):
         return None
     facts = (
         case.fact("rr_irregularity", ">= 0.05"),
         case.fact("p_fraction", "<= 0.2"),
         Evidence("median change from RR to RR over mean RR", round(usual, 3), "", ">= 0.08 or f waves"),
-        *([case.fact("f_wave_hz", ">= 3.5")] if hz == hz else []),
+        *([case.fact("f_wave_hz", ">= 3.2")] if hz == hz else []),
         case.fact("rate_bpm"),
     )
     return Met(facts, DEFINITE if irregular >= 0.1 and usual >= 0.06 and p <= 0.1 else PROBABLE)
