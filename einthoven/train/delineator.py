@@ -197,7 +197,7 @@ def sinus_cases(count: int, seed: int) -> list[Case]:
     with open(root / "ptbxl_database.csv", newline="") as f:
         rows = [(row, set(ast.literal_eval(row["scp_codes"]))) for row in csv.DictReader(f) if int(row["strat_fold"]) <= 8]
     rows = [(row, codes) for row, codes in rows if codes & _SINUS and not codes & _NOT_SINUS]
-    np.random.default_rng([2026, seed]).shuffle(rows)  # type: ignore[arg-type]
+    np.random.default_rng([2026, seed]).shuffle(rows)
     rows.sort(key=lambda r: not r[1] & _SELDOM)
     cases = []
     for row, _ in rows[:count]:
@@ -625,7 +625,8 @@ def say(model: Delineator, x: F32) -> tuple[F32, ...]:
 def predict(model: Delineator, record: Record) -> Beats:
     """As einthoven.beats.delineate, with these weights."""
     x, usable, fs = prepare(record.signal, record.fs)
-    return assemble(record, usable, fs, *decode(*say(model, compress(x))))
+    x = compress(x)
+    return assemble(record, usable, fs, *decode(x, *say(model, x)))
 
 
 def fold_of(names: Sequence[str], folds: int) -> NDArray[np.intp]:
