@@ -323,19 +323,20 @@ def ludb_labelled(data: Path, measured_rows: dict[str, dict[str, Any]]) -> Itera
 def challenge_labelled(measured_rows: dict[str, dict[str, Any]]) -> Iterator[Labelled]:
     """The records with SNOMED codes; HR is PTB-XL again and left out."""
     for path, got in measured_rows.items():
-        if (
-            path.startswith("challenge/")
-            and "/HR/" not in path
-            and "error" not in got
-            and any(c.isdigit() for c in got["codes"])
-        ):
-            yield Labelled(path, path, {f.name: f.confidence for f in findings_of(got)}, frozenset(got["codes"]))
+        codes = frozenset(c for c in got.get("codes", ()) if c.isdigit())
+        if path.startswith("challenge/") and "/HR/" not in path and codes:
+            found = {f.name: f.confidence for f in findings_of(got)}
+            yield Labelled(path, path, found, codes, rhythm=bool(codes & RHYTHM_CODES))
 
 
 # Scoring -----------------------------------------------------------------------------------------------------------------
 
 RHYTHMS = frozenset({"SR", "AFIB", "STACH", "SARRH", "SBRAD", "PACE", "SVARR", "BIGU", "AFLT", "SVTAC", "PSVT", "TRIGU"})
-RHYTHM_CODES = frozenset(s.snomed for s in STATEMENTS.values() if s.group == "rhythm" and s.snomed)
+# 426627000 is bradycardia of any kind; premature beats say nothing of the rhythm they come in.
+ECTOPY_CODES = {
+    STATEMENTS[n].snomed for n in ("pac", "pvc", "ventricular_bigeminy", "atrial_bigeminy", "ventricular_trigeminy")
+}
+RHYTHM_CODES = {s.snomed for s in STATEMENTS.values() if s.group == "rhythm"} - ECTOPY_CODES - {None} | {"426627000"}
 MADE = ("definite", "probable", "possible")
 
 
