@@ -231,3 +231,13 @@ def test_ludb_as_its_readers_saw_it(shared_data: Path, name: str) -> None:
     inside = (beats.r >= r[0] - 0.1) & (beats.r <= r[-1] + 0.1)
     assert abs(int(np.isfinite(beats.overall[inside, P_PEAK]).sum()) - p) <= 1
     assert (beats.overall[:, T_OFF] > beats.overall[:, QRS_ON])[np.isfinite(beats.overall[:, T_OFF])].all()
+
+
+def test_a_pacing_spike_is_no_r_peak() -> None:
+    made = simulate("ventricular_pacing", rate=70, seed=4)
+    beats = delineate(made.record)
+    spikes = np.asarray(made.truth["spikes_s"])
+    assert len(beats) >= 9
+    for row in beats.times[:, :, R_PEAK]:
+        for peak in row[np.isfinite(row)]:
+            assert np.abs(spikes - peak).min() > 0.02

@@ -12,6 +12,7 @@ Letters: L leads, T samples at 250 Hz, W waves, B beats.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from importlib.resources import files
@@ -22,7 +23,8 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.signal import butter, resample_poly, sosfiltfilt
 
-from einthoven.beats.fiducials import FIDUCIALS, NORMAL, P_ON, QRS_ON, T_ON, Beats
+from einthoven.beats.fiducials import FIDUCIALS, NORMAL, P_ON, QRS_OFF, QRS_ON, R_PEAK, T_ON, Beats
+from einthoven.beats.spikes import pacing_spikes
 from einthoven.record import Record, Signal
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ UNSEEN = 0.1  # a lead that never reaches this probability of a wave that the ot
 # The median sureness of beats was 0.86 and more in simulated ECGs of any rhythm at 5 dB, 0.77 and less in noise of any colour.
 BELIEVED = 0.79
 DOUBTED = 0.55  # a single QRS below this is none
+SPIKE_NEAR_S = 0.03  # a pacing spike this near to a QRS onset paces it
+SPIKE_LASTS_S = 0.024  # with what the recorder's filters make of it
 REFRACTORY_S = 0.16  # two QRS are not closer than this
 PR_MAX_S = 0.45  # a P wave further from the QRS than this, or with another P between, does not conduct to it
 
@@ -80,7 +84,7 @@ def delineate(record: Record) -> Beats:
     if not len(usable) or x.shape[1] < MIN_S * FS:
         return _no_beats(record)
     waves, marks, sure = _read(compress(x))
-    return assemble(record, usable, fs, waves, marks, sure)
+    return past_spikes(assemble(record, usable, fs, waves, marks, sure), record, x, usable, fs)
 
 
 def prepare(signal: Signal, fs: float) -> tuple[F32, NDArray[np.intp], float]:
@@ -388,6 +392,28 @@ def assemble(record: Record, usable: NDArray[np.intp], fs: float, waves: F64, ma
         lone_p_overall=_within(lone_overall, end),
         confidence=sure[qrs],
     )
+
+
+def past_spikes(beats: Beats, record: Record, x: F32, usable: NDArray[np.intp], fs: float) -> Beats:
+    """The same beats, but the R peak of a lead is no pacing spike: there it becomes the largest deflection after the spike.
+
+    x: (len(usable), T) mV at fs, as `prepare` gives it. Only beats that begin with a spike (pacing_spikes) are looked at.
+    """
+    spikes = pacing_spikes(record)
+    if not len(spikes) or not len(beats):
+        return beats
+    times = beats.times.copy()
+    for b, onset in enumerate(beats.overall[:, QRS_ON]):
+        spike = spikes[np.argmin(np.abs(spikes - onset))]
+        if not abs(spike - onset) <= SPIKE_NEAR_S:
+            continue
+        level = x[:, max(round((spike - 0.02) * fs), 0)]
+        for row, lead in enumerate(usable):
+            peak, stop = times[b, lead, R_PEAK], times[b, lead, QRS_OFF]
+            first, last = round((spike + SPIKE_LASTS_S) * fs), round(stop * fs) if stop == stop else -1
+            if peak <= spike + SPIKE_LASTS_S and last - first >= 2:
+                times[b, lead, R_PEAK] = (first + int(np.argmax(np.abs(x[row, first : last + 1] - level[row])))) / fs
+    return replace(beats, times=times)
 
 
 def over_leads(marks: F64, peak: float) -> F64:

@@ -34,7 +34,7 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from einthoven.beats.delineate import F32, F64, FS, STRIDE, assemble, compress, decode, prepare
+from einthoven.beats.delineate import F32, F64, FS, STRIDE, assemble, compress, decode, past_spikes, prepare
 from einthoven.beats.fiducials import R_PEAK, Beats
 from einthoven.models.delineator import MARKS, Delineator
 from einthoven.record import STANDARD_LEADS, Record
@@ -625,8 +625,9 @@ def say(model: Delineator, x: F32) -> tuple[F32, ...]:
 def predict(model: Delineator, record: Record) -> Beats:
     """As einthoven.beats.delineate, with these weights."""
     x, usable, fs = prepare(record.signal, record.fs)
-    x = compress(x)
-    return assemble(record, usable, fs, *decode(x, *say(model, x)))
+    read = compress(x)
+    beats = assemble(record, usable, fs, *decode(read, *say(model, read)))
+    return past_spikes(beats, record, x, usable, fs)
 
 
 def fold_of(names: Sequence[str], folds: int) -> NDArray[np.intp]:
