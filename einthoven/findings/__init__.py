@@ -74,6 +74,8 @@ def _keep(case: Case, rule: Rule, name: str, confidence: str, evidence: tuple[Ev
     if confidence == UNDETERMINED:
         text = f"Cannot be determined: {text[0].lower() if text[1:2].islower() else text[0]}{text[1:]}"
     severity = "minor" if confidence == UNDETERMINED else s.severity
+    if severity == "critical" and confidence == POSSIBLE:
+        severity = "abnormal"
     if name not in case.found or case.found[name].confidence == UNDETERMINED:
         case.found[name] = Finding(name, text, s.group, confidence, evidence, rule.source, s.scp, s.snomed, severity=severity)
 

@@ -161,7 +161,7 @@ def elevated(case: Case) -> dict[str, Evidence]:
     hits = {
         n: case.of("st_j_mv", n, f">= {st_limit(n, case.age, case.sex):g}")
         for n, x in case.leads.items()
-        if (n not in ("aVR", "V1") and x.st_j_mv >= st_limit(n, case.age, case.sex)) or (n == "V1" and x.st_j_mv >= 0.15)
+        if n != "aVR" and x.st_j_mv >= st_limit(n, case.age, case.sex)
     }
     kept = contiguous(hits, (*CONTIGUOUS, ("II", "III")))
     return {n: hits[n] for n in kept}
@@ -181,6 +181,8 @@ def st_elevation(case: Case) -> Iterator[Met]:
     down = [n for n, x in case.leads.items() if n != "aVR" and x.st_j_mv <= -0.05 and net(x) > -0.2]
     largest = max(case.lead(n).st_j_mv for n in hits)
     sure = DEFINITE if down and largest >= 0.2 else PROBABLE if down or largest >= 0.3 else POSSIBLE
+    # Hypertrophy and delayed left ventricles lift ST in V1 to V3 by themselves.
+    chest = POSSIBLE if case.has("lvh") or (case.value("qrs_ms") >= 120 and not case.has("crbbb")) else sure
     facts = tuple(hits.values()) + tuple(case.of("st_j_mv", n, "<= -0.05: reciprocal") for n in down[:2])
     if len(inferior) >= 2:
         yield Met(facts, sure, "st_elevation_inferolateral" if len(lateral) >= 2 else "st_elevation_inferior")
@@ -192,7 +194,7 @@ def st_elevation(case: Case) -> Iterator[Met]:
             if septal and not set(anterior) - {"V3"}
             else "anterior"
         )
-        yield Met(facts, sure, f"st_elevation_{wall}")
+        yield Met(facts, chest, f"st_elevation_{wall}")
     elif len(lateral) >= 2 and len(inferior) < 2:
         yield Met(facts, sure, "st_elevation_lateral")
 

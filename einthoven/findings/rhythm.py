@@ -241,7 +241,10 @@ def ventricular_tachycardia(case: Case) -> Iterator[Met]:
         rate = 60 / float(np.mean(np.diff(case.beats.r[run])))
         beats = Evidence("ventricular beats in a row", float(len(run)), "", ">= 3", beats=tuple(run))
         if rate >= 100:
-            yield Met((beats, Evidence("rate of the run", round(rate, 1), "/min", ">= 100")), DEFINITE)
+            yield Met(
+                (beats, Evidence("rate of the run", round(rate, 1), "/min", ">= 100")),
+                DEFINITE if len(run) < 0.9 * len(case.beats) else PROBABLE,
+            )
             return
     if (
         case.value("rate_bpm") >= 120
