@@ -239,6 +239,7 @@ def test_missing_and_unusable_leads_are_said() -> None:
     got = case(quality=lost)
     assert got["lvh"].confidence == got["q_waves"].confidence == "cannot be determined"
     assert "V1" in got["lvh"].evidence[0].leads and "axis_normal" in made(got)
+    assert "normal_ecg" not in got  # what could not be looked at is not normal
     no_limb = Quality(0.5, "limited", {n: LeadQuality(0.0, ("missing",)) for n in ("I", "II", "III", "aVR", "aVL", "aVF")})
     assert case(quality=no_limb)["axis_normal"].confidence == "cannot be determined"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from einthoven.beats.fiducials import Beats
 from einthoven.beats.measurements import Measurements
 from einthoven.findings import chambers, conduction, infarction, placement, repolarisation, rhythm
-from einthoven.findings.conclusion import conclude, summary
+from einthoven.findings.conclusion import MISSING, conclude, summary
 from einthoven.findings.finding import Evidence, Finding
 from einthoven.findings.rule import POSSIBLE, UNDETERMINED, Case, Rule
 from einthoven.record import Record
@@ -47,7 +47,7 @@ def find(record: Record, beats: Beats, measurements: Measurements, quality: Qual
         missing = tuple(n for n in rule.leads if n not in case.leads)
         if missing and len(beats):
             if rule.say:
-                reason = Evidence("leads that are missing or cannot be used", float(len(missing)), "", "needed", missing)
+                reason = Evidence(MISSING, float(len(missing)), "", "needed", missing)
                 _keep(case, rule, rule.name, UNDETERMINED, (reason,), "")
             continue
         for met in rule.mets(case):

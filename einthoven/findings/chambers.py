@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from einthoven.findings.finding import Evidence
-from einthoven.findings.rule import DEFINITE, POSSIBLE, PROBABLE, Case, Met, Rule, net
+from einthoven.findings.rule import DEFINITE, POSSIBLE, PROBABLE, UNDETERMINED, Case, Met, Rule, net
 from einthoven.record import LIMB_LEADS, PRECORDIAL_LEADS
 
 HANCOCK = "Hancock 2009, AHA/ACCF/HRS recommendations V (chamber hypertrophy)"
@@ -26,7 +26,9 @@ def axis(case: Case) -> Iterator[Met]:
     indeterminate without one.
     """
     a = case.value("qrs_axis_deg")
-    if a != a:
+    if a != a or sum(n in case.leads for n in LIMB_LEADS) < 2:
+        why = case.m.quantities["qrs_axis_deg"].why or "needs two limb leads"
+        yield Met((Evidence("qrs_axis_deg", a, "deg", why),), UNDETERMINED, name="axis_normal")
         return
     if case.lead("I").qrs_peak_to_peak_mv > 0 and max(abs(net(case.lead(n))) for n in ("I", "II", "aVF")) < 0.08:
         yield Met((case.fact("qrs_axis_deg", "no lead with a net deflection"),), name="axis_indeterminate")
@@ -234,8 +236,6 @@ RULES = (
         SURAWICZ,
         axis,
         unless={**_REVERSED, "ventricular_paced": "the ventricles are paced"},
-        leads=("I", "aVF"),
-        say=True,
         also=("axis_left", "axis_right", "axis_extreme", "axis_indeterminate"),
     ),
     Rule("lae", f"{HANCOCK}; Morris 1964", left_atrium, unless=_NO_P, leads=("V1",)),

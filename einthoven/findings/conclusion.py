@@ -8,6 +8,9 @@ from einthoven.findings.finding import Evidence, Finding
 from einthoven.findings.rule import POSSIBLE, UNDETERMINED, Case
 from einthoven.statements import STATEMENTS
 
+# How evidence names leads that a rule needs and the record has not.
+MISSING = "leads that are missing or cannot be used"
+
 SOURCE = "Mason 2007, AHA/ACC/HRS recommendations II (statement list)"
 
 # Said for their own sake; they do not make an ECG abnormal.
@@ -43,7 +46,7 @@ _DOUBTFUL_ALONE = (
 
 
 def summary(case: Case) -> Iterator[Finding]:
-    """Normal, borderline or abnormal, from what was found; nothing where the rhythm or the signal could not be judged."""
+    """Normal, borderline or abnormal, from what was found; nothing where rhythm, signal or leads do not allow to say so."""
     made = [f for f in case.found.values() if f.confidence != UNDETERMINED]
     if case.has("unreadable") or (case.has("undetermined_rhythm") and len(case.beats) < 3):
         return
@@ -56,6 +59,9 @@ def summary(case: Case) -> Iterator[Finding]:
     )
     name = "abnormal_ecg" if grave else "normal_ecg" if normal else "borderline_ecg"
     basis = grave or doubtful or counted
+    unseen = any(e.measurement == MISSING for f in case.found.values() if f.confidence == UNDETERMINED for e in f.evidence)
+    if unseen and not grave:
+        return  # what could not be looked at is not normal
     s = STATEMENTS[name]
     evidence = tuple(Evidence(f.name, 1.0, "", f.confidence) for f in basis) or (
         Evidence("abnormal findings", 0.0, "", "none"),
@@ -125,7 +131,7 @@ def _listed(found: Sequence[Finding]) -> str:
 def _cause(f: Finding) -> str:
     """Why a finding could not be judged: what its last piece of evidence says."""
     last = f.evidence[-1]
-    return f"{last.measurement}: {', '.join(last.leads)}" if last.leads else last.threshold or last.measurement
+    return "for want of leads" if last.measurement == MISSING else last.threshold or last.measurement
 
 
 def _implied(said: Sequence[Finding]) -> set[str]:

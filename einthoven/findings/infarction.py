@@ -74,7 +74,7 @@ def q_waves(case: Case) -> Met | None:
     """Pathological Q in two contiguous leads (Thygesen 2018), or a lesser inferior Q of the Minnesota code."""
     hits = q_leads(case)
     if hits:
-        return Met(tuple(hits.values()))
+        return Met(tuple(hits.values()), DEFINITE if len(hits) >= 3 else PROBABLE)
     lesser = minnesota_inferior(case)
     return Met(lesser, POSSIBLE) if lesser else None
 
