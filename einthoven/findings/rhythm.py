@@ -111,7 +111,7 @@ def atrial_flutter(case: Case) -> Met | None:
     if len(case.beats) < 3 or not 3.7 <= hz <= 5.9 or not power >= 0.5 or not case.value("p_fraction") <= 0.6:
         return None
     regular = case.value("rr_irregularity") < 0.05
-    if not regular and not power >= 0.7:
+    if not regular and not power >= 0.68:
         return None
     facts = (case.fact("f_wave_hz", "3.7 .. 5.9"), case.fact("f_wave_power", ">= 0.5"), case.fact("p_fraction", "<= 0.6"))
     return Met((*facts, case.fact("rate_bpm")), PROBABLE)
