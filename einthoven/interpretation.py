@@ -11,7 +11,7 @@ from einthoven import __version__
 from einthoven.beats.fiducials import Beats
 from einthoven.beats.measurements import Measurements
 from einthoven.findings import Finding
-from einthoven.record import Record
+from einthoven.record import Record, derive_limb_leads
 from einthoven.signal.quality import Quality
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def interpret(ecg: str | Path | Record, *, fs: float | None = None, unit: str | 
         from einthoven.io import read
 
         record = read(ecg, fs=fs, unit=unit).ecg()
+    record = derive_limb_leads(record)  # files come with them; a Record made in memory may not
     quality = assess(record)
     beats = classify(record, delineate(record))
     median = median_beats(record, beats)

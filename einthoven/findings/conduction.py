@@ -12,6 +12,7 @@ KUSUMOTO = "Kusumoto 2018, ACC/AHA/HRS guideline on bradycardia and conduction d
 STRAUSS = "Strauss 2011, Am J Cardiol 107:927 (strict criteria of left bundle branch block)"
 
 PR_LONG_MS, PR_SHORT_MS = 200, 120
+COMPLETE_RBBB_MS = 125
 
 
 def prolonged_pr(case: Case) -> Iterator[Met]:
@@ -64,7 +65,7 @@ def _right_delay(case: Case) -> tuple[Evidence, ...] | None:
             break
     if last is None:
         return None
-    wide = case.value("qrs_ms") >= 120
+    wide = case.value("qrs_ms") >= COMPLETE_RBBB_MS
     least = 40 if wide else 30
     late = [
         case.of("s_ms", n, f">= {least} or > r_ms")
@@ -78,20 +79,24 @@ def _right_delay(case: Case) -> tuple[Evidence, ...] | None:
 
 
 def right_bundle(case: Case) -> Iterator[Met]:
-    """RBBB: QRS >= 120 ms with the delay to the right; incomplete: the same from 110 to 119 ms, below that only possible."""
+    """RBBB: QRS >= 125 ms with the delay to the right; incomplete: the same from 110 ms, below that only possible.
+
+    Surawicz asks for 120 ms. Measured over twelve leads together QRS is 5 ms longer than what that was said of, as for LBBB.
+    """
     shape = _right_delay(case)
     qrs, v1 = case.value("qrs_ms"), case.lead("V1")
     if shape is None:
-        if v1.r2_mv >= 0.1 and v1.r2_mv >= 0.3 * v1.r_mv and qrs < 120:
-            facts = (case.fact("qrs_ms", "< 120"), case.of("r2_mv", "V1", ">= 0.1: rSr'"))
+        if v1.r2_mv >= 0.1 and v1.r2_mv >= 0.3 * v1.r_mv and qrs < COMPLETE_RBBB_MS:
+            facts = (case.fact("qrs_ms", f"< {COMPLETE_RBBB_MS}"), case.of("r2_mv", "V1", ">= 0.1: rSr'"))
             yield Met(facts, POSSIBLE, name="irbbb", detail="rSr' in V1")
         return
-    if qrs >= 120:
-        yield Met((case.fact("qrs_ms", ">= 120"), *shape), DEFINITE if qrs >= 125 else PROBABLE)
+    if qrs >= COMPLETE_RBBB_MS:
+        limit = f">= {COMPLETE_RBBB_MS}: 120 and 5 for twelve leads together"
+        yield Met((case.fact("qrs_ms", limit), *shape), DEFINITE if qrs >= 130 else PROBABLE)
     elif qrs >= 110:
-        yield Met((case.fact("qrs_ms", "110 .. 119"), *shape), DEFINITE, name="irbbb")
+        yield Met((case.fact("qrs_ms", f"110 .. {COMPLETE_RBBB_MS}"), *shape), DEFINITE, name="irbbb")
     elif qrs >= 80:
-        yield Met((case.fact("qrs_ms", "80 .. 119"), *shape), POSSIBLE, name="irbbb")
+        yield Met((case.fact("qrs_ms", "80 .. 110"), *shape), POSSIBLE, name="irbbb")
 
 
 def _plain_r(case: Case, lead: str) -> bool:
