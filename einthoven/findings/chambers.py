@@ -108,8 +108,12 @@ def voltages(case: Case) -> list[tuple[Evidence, bool]]:
 
 
 def strained(case: Case) -> tuple[Evidence, ...]:
-    """Lateral leads with a tall R whose ST sags and whose T is inverted (strain)."""
-    leads = [n for n in ("I", "aVL", "V5", "V6") if net(case.lead(n)) > 0]
+    """Lateral leads with a tall R whose ST sags and whose T is inverted (strain).
+
+    Where ST is lifted in III and aVF, what sags in I and aVL is its mirror image (Wagner 2009) and no strain.
+    """
+    mirrored = all(case.lead(n).st_j_mv >= 0.1 for n in ("III", "aVF"))
+    leads = [n for n in (("V5", "V6") if mirrored else ("I", "aVL", "V5", "V6")) if net(case.lead(n)) > 0]
     hit = [n for n in leads if case.lead(n).st_j60_mv <= -0.05 and case.lead(n).t_mv < -0.05]
     return tuple(case.of("st_j60_mv", n, "<= -0.05, T inverted") for n in hit)
 

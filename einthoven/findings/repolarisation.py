@@ -198,7 +198,13 @@ RULES = (
     Rule("t_inversion", RAUTAHARJU, t_inversion, unless={**_SECONDARY, **_REVERSED}),
     Rule("low_t", RAUTAHARJU, low_t, unless={**_QUIET, **_REVERSED}),
     Rule("tall_t", LEVINE, tall_t, unless=_QUIET),
-    Rule("ischaemia", RAUTAHARJU, ischaemia, unless={**_QUIET, **_REVERSED}, also=tuple(f"ischaemia_{p}" for p in _PLACES)),
+    Rule(
+        "ischaemia",
+        RAUTAHARJU,
+        ischaemia,
+        unless={**_QUIET, **_REVERSED, "stemi": ""},
+        also=tuple(f"ischaemia_{p}" for p in _PLACES),
+    ),
     Rule("nonspecific_st", RAUTAHARJU, nonspecific_st, unless={**_QUIET, **_REVERSED, "st_depression": "", "lvh": ""}),
     Rule(
         "nondiagnostic_t",
