@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from einthoven.findings.finding import Evidence
-from einthoven.findings.rule import DEFINITE, POSSIBLE, PROBABLE, Case, Met, Rule, net
+from einthoven.findings.rule import DEFINITE, POSSIBLE, PROBABLE, REVERSED, Case, Met, Rule, net
 
 SURAWICZ = "Surawicz 2009, AHA/ACCF/HRS recommendations III (conduction)"
 KUSUMOTO = "Kusumoto 2018, ACC/AHA/HRS guideline on bradycardia and conduction delay"
@@ -198,7 +198,6 @@ _NOT_CONDUCTED = {
     "accelerated_idioventricular": "",
 }
 _BLOCKS = {"crbbb": "", "clbbb": "", "irbbb": "", "ilbbb": ""}
-_REVERSED = {"limb_lead_reversal": "the limb leads seem to be reversed"}
 
 RULES = (
     Rule("preexcitation", SURAWICZ, preexcitation, unless={k: v for k, v in _NO_PR.items() if k != "limb_lead_reversal"}),
@@ -216,7 +215,7 @@ RULES = (
         "clbbb",
         f"{SURAWICZ}; {STRAUSS}",
         left_bundle,
-        unless={**_NOT_CONDUCTED, **_REVERSED},
+        unless={**_NOT_CONDUCTED, **REVERSED},
         leads=("V1", "V6"),
         say=True,
         also=("ilbbb",),
@@ -225,13 +224,13 @@ RULES = (
         "crbbb",
         SURAWICZ,
         right_bundle,
-        unless={**_NOT_CONDUCTED, **_REVERSED, "clbbb": "", "ilbbb": ""},
+        unless={**_NOT_CONDUCTED, **REVERSED, "clbbb": "", "ilbbb": ""},
         leads=("V1",),
         say=True,
         also=("irbbb",),
     ),
     Rule("ivcd", SURAWICZ, ivcd, unless={**_NOT_CONDUCTED, **_BLOCKS}),
-    Rule("lafb", SURAWICZ, lafb, unless={**_NOT_CONDUCTED, **_REVERSED, "clbbb": ""}, leads=("I", "aVF", "aVL")),
-    Rule("lpfb", SURAWICZ, lpfb, unless={**_NOT_CONDUCTED, **_REVERSED, "clbbb": "", "rvh": ""}, leads=("I", "aVF", "aVL")),
+    Rule("lafb", SURAWICZ, lafb, unless={**_NOT_CONDUCTED, **REVERSED, "clbbb": ""}, leads=("I", "aVF", "aVL")),
+    Rule("lpfb", SURAWICZ, lpfb, unless={**_NOT_CONDUCTED, **REVERSED, "clbbb": "", "rvh": ""}, leads=("I", "aVF", "aVL")),
     Rule("bifascicular_block", SURAWICZ, bifascicular, also=("trifascicular_block",)),
 )

@@ -7,7 +7,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from einthoven.findings.finding import Evidence
-from einthoven.findings.rule import CONTIGUOUS, DEFINITE, POSSIBLE, PROBABLE, Case, Met, Rule, contiguous, net
+from einthoven.findings.rule import (
+    CONTIGUOUS,
+    DEFINITE,
+    POSSIBLE,
+    PROBABLE,
+    REVERSED,
+    SECONDARY,
+    Case,
+    Met,
+    Rule,
+    contiguous,
+    net,
+)
 
 UDMI = "Fourth Universal Definition of Myocardial Infarction (Thygesen 2018)"
 MINNESOTA = "Minnesota code 1-2, 1-3 (Prineas 2010)"
@@ -297,26 +309,16 @@ def st_depression(case: Case) -> Met | None:
     return Met(tuple(hits.values()), DEFINITE if min(case.lead(n).st_j60_mv for n in hits) <= -0.1 else PROBABLE)
 
 
-_SECONDARY = {
-    "clbbb": "ST and T follow the left bundle branch block",
-    "ventricular_paced": "the ventricles are paced",
-    "preexcitation": "pre-excitation changes Q, ST and T",
-    "wide_qrs_tachycardia": "the QRS is not conducted normally",
-    "ventricular_tachycardia": "the QRS is not conducted normally",
-    "idioventricular_rhythm": "the QRS is not conducted normally",
-    "accelerated_idioventricular": "the QRS is not conducted normally",
-}
-_REVERSED = {"limb_lead_reversal": "the limb leads seem to be reversed"}
 _SCALED = {"leads_contradict": "the limb leads contradict each other"}
 _ALL_LEADS = ("I", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 
 RULES = (
-    Rule("q_waves", UDMI, q_waves, unless={**_SECONDARY, **_REVERSED}, leads=_ALL_LEADS, say=True),
+    Rule("q_waves", UDMI, q_waves, unless={**SECONDARY, **REVERSED}, leads=_ALL_LEADS, say=True),
     Rule(
         "mi_inferior",
         f"{UDMI}; {WAGNER}; {MINNESOTA}",
         infarct,
-        unless={**{k: "" for k in _SECONDARY}, **{k: "" for k in _REVERSED}},
+        unless={**{k: "" for k in SECONDARY}, **{k: "" for k in REVERSED}},
         also=(
             "mi_inferolateral",
             "mi_inferoposterior",
@@ -332,7 +334,7 @@ RULES = (
         f"{UDMI}; {WAGNER}; {MINNESOTA}",
         posterior,
         unless={
-            **{k: "" for k in _SECONDARY},
+            **{k: "" for k in SECONDARY},
             "crbbb": "",
             "irbbb": "",
             "rvh": "",
@@ -345,17 +347,17 @@ RULES = (
         "poor_r_progression",
         WAGNER,
         poor_r_progression,
-        unless={**{k: "" for k in _SECONDARY}, "mi_anteroseptal": "", "mi_anterior": "", "mi_anterolateral": ""},
+        unless={**{k: "" for k in SECONDARY}, "mi_anteroseptal": "", "mi_anterior": "", "mi_anterolateral": ""},
         leads=("V2", "V3", "V4"),
     ),
     Rule("ste_mi_equivalent_lbbb", SGARBOSSA, sgarbossa, leads=("V1", "V2", "V3")),
-    Rule("pericarditis", WAGNER, pericarditis, unless={**{k: "" for k in _SECONDARY}, **_REVERSED}, leads=_ALL_LEADS),
-    Rule("early_repolarisation", MACFARLANE, early_repolarisation, unless={**{k: "" for k in _SECONDARY}, "pericarditis": ""}),
+    Rule("pericarditis", WAGNER, pericarditis, unless={**{k: "" for k in SECONDARY}, **REVERSED}, leads=_ALL_LEADS),
+    Rule("early_repolarisation", MACFARLANE, early_repolarisation, unless={**{k: "" for k in SECONDARY}, "pericarditis": ""}),
     Rule(
         "st_elevation_anterior",
         UDMI,
         st_elevation,
-        unless={**_SECONDARY, **_REVERSED, **_SCALED},
+        unless={**SECONDARY, **REVERSED, **_SCALED},
         leads=_ALL_LEADS,
         say=True,
         also=(
@@ -366,6 +368,6 @@ RULES = (
             "st_elevation_inferolateral",
         ),
     ),
-    Rule("stemi", UDMI, stemi, unless={k: "" for k in (*_SECONDARY, "lvh")}),
-    Rule("st_depression", UDMI, st_depression, unless={**_SECONDARY, **_REVERSED, **_SCALED}, leads=("I", "aVF")),
+    Rule("stemi", UDMI, stemi, unless={k: "" for k in (*SECONDARY, "lvh")}),
+    Rule("st_depression", UDMI, st_depression, unless={**SECONDARY, **REVERSED, **_SCALED}, leads=("I", "aVF")),
 )

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from einthoven.findings.finding import Evidence
-from einthoven.findings.rule import CONTIGUOUS, DEFINITE, POSSIBLE, PROBABLE, Case, Met, Rule, contiguous, net
+from einthoven.findings.rule import (
+    CONTIGUOUS,
+    DEFINITE,
+    POSSIBLE,
+    PROBABLE,
+    REVERSED,
+    SECONDARY,
+    Case,
+    Met,
+    Rule,
+    contiguous,
+    net,
+)
 
 RAUTAHARJU = "Rautaharju 2009, AHA/ACCF/HRS recommendations IV (ST, T, U waves, QT)"
 BOGOSSIAN = f"{RAUTAHARJU}; Bogossian 2014 (QT in wide QRS: QT - 48.5 % of QRS)"
@@ -181,38 +193,28 @@ def digitalis(case: Case) -> Met | None:
     )
 
 
-_SECONDARY = {
-    "clbbb": "ST and T follow the left bundle branch block",
-    "ventricular_paced": "the ventricles are paced",
-    "preexcitation": "pre-excitation changes Q, ST and T",
-    "wide_qrs_tachycardia": "the QRS is not conducted normally",
-    "ventricular_tachycardia": "the QRS is not conducted normally",
-    "idioventricular_rhythm": "the QRS is not conducted normally",
-    "accelerated_idioventricular": "the QRS is not conducted normally",
-}
-_QUIET = {k: "" for k in _SECONDARY}
-_REVERSED = {"limb_lead_reversal": "the limb leads seem to be reversed"}
+_QUIET = {k: "" for k in SECONDARY}
 _PLACES = ("anterolateral", "anteroseptal", "anterior", "lateral", "inferior", "inferolateral")
 
 RULES = (
-    Rule("t_inversion", RAUTAHARJU, t_inversion, unless={**_SECONDARY, **_REVERSED}),
-    Rule("low_t", RAUTAHARJU, low_t, unless={**_QUIET, **_REVERSED}),
+    Rule("t_inversion", RAUTAHARJU, t_inversion, unless={**SECONDARY, **REVERSED}),
+    Rule("low_t", RAUTAHARJU, low_t, unless={**_QUIET, **REVERSED}),
     Rule("tall_t", LEVINE, tall_t, unless=_QUIET),
     Rule(
         "ischaemia",
         RAUTAHARJU,
         ischaemia,
-        unless={**_QUIET, **_REVERSED, "stemi": ""},
+        unless={**_QUIET, **REVERSED, "stemi": ""},
         also=tuple(f"ischaemia_{p}" for p in _PLACES),
     ),
-    Rule("nonspecific_st", RAUTAHARJU, nonspecific_st, unless={**_QUIET, **_REVERSED, "st_depression": "", "lvh": ""}),
+    Rule("nonspecific_st", RAUTAHARJU, nonspecific_st, unless={**_QUIET, **REVERSED, "st_depression": "", "lvh": ""}),
     Rule(
         "nondiagnostic_t",
         RAUTAHARJU,
         nonspecific,
         unless={
             **_QUIET,
-            **_REVERSED,
+            **REVERSED,
             "t_inversion": "",
             "lvh": "",
             **{f"ischaemia_{p}": "" for p in _PLACES},

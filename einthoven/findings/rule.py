@@ -20,6 +20,18 @@ DEFINITE, PROBABLE, POSSIBLE, UNDETERMINED = "definite", "probable", "possible",
 # Below this a lead's quality does not carry a reading of its waves (as signal.quality counts it).
 USABLE_LEAD = USABLE
 
+# What hides a statement, and what the reader is told (Rule.unless).
+SECONDARY = {
+    "clbbb": "ST and T follow the left bundle branch block",
+    "ventricular_paced": "the ventricles are paced",
+    "preexcitation": "pre-excitation changes Q, ST and T",
+    "wide_qrs_tachycardia": "the QRS is not conducted normally",
+    "ventricular_tachycardia": "the QRS is not conducted normally",
+    "idioventricular_rhythm": "the QRS is not conducted normally",
+    "accelerated_idioventricular": "the QRS is not conducted normally",
+}
+REVERSED = {"limb_lead_reversal": "the limb leads seem to be reversed"}
+
 
 @dataclass(frozen=True)
 class Met:
