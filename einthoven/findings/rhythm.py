@@ -53,8 +53,8 @@ def paced(case: Case) -> Iterator[Met]:
     QRS.
     """
     n, spikes = len(case.beats), case.value("spikes")
-    if n >= 3 and case.value("n_paced") < 2 and spikes >= 0.7 * n and case.value("p_fraction") >= 0.5:
-        facts = [case.fact("spikes", ">= 0.7 per beat, none before QRS")]
+    if n >= 3 and case.value("n_paced") < 2 and 0.7 * n <= spikes <= 1.3 * n and case.value("p_fraction") >= 0.5:
+        facts = [case.fact("spikes", "0.7 .. 1.3 per beat, none before QRS: more is noise")]
         yield Met(tuple(facts))
         yield Met(tuple(facts), PROBABLE, name="atrial_paced")
         return
