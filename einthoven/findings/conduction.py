@@ -58,7 +58,7 @@ def _right_delay(case: Case) -> tuple[Evidence, ...] | None:
     for n in ("V1", "V2"):
         x = case.lead(n)
         if x.r2_mv > 0.05 and x.r2_mv >= x.r_mv and x.s_mv < 0 and (n == "V1" or case.lead("V1").r2_mv > 0.03):
-            last = case.of("r2_mv", n, ">= r_mv")
+            last = case.of("r2_mv", n, ">= R")
         elif n == "V1" and x.r_peak_time_ms > 50 and net(x) > 0 and x.r_mv > 0.1:
             last = case.of("r_peak_time_ms", n, "> 50")
         if last:
@@ -68,7 +68,7 @@ def _right_delay(case: Case) -> tuple[Evidence, ...] | None:
     wide = case.value("qrs_ms") >= COMPLETE_RBBB_MS
     least = 40 if wide else 30
     late = [
-        case.of("s_ms", n, f">= {least} or > r_ms")
+        case.of("s_ms", n, f">= {least} or longer than R")
         for n in ("I", "V6", "V5")
         if (x := case.lead(n)).s_mv < -0.05 and (x.s_ms >= least or x.s_ms > x.r_ms)
     ]
