@@ -435,11 +435,11 @@ def report(data: Path, measured_rows: dict[str, dict[str, Any]]) -> str:
             bars,
             1,
         ),
-        ("The bars of issue 2, fold 9 alone", "Never tuned on; few positives.", held, bars, 1),
+        ("The bars of issue 2, fold 9 alone", "Not tuned on, but seen (above); few positives.", held, bars, 1),
         ("PTB-XL subset, folds 1-8", "100 Hz. Where the thresholds were chosen.", train, PTBXL, LEAST),
         (
             "PTB-XL subset, fold 9",
-            "100 Hz. Never tuned on. From 5 positives; the intervals say how little that is.",
+            "100 Hz. Not tuned on, but seen (above). From 5 positives; the intervals say how little that is.",
             held,
             PTBXL,
             5,
