@@ -67,6 +67,11 @@ class Patient:
     weight_kg: float | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def shown_name(self) -> str:
+        """The name for eyes, empty where there is none: DICOM and others part it by carets (Last^First^Middle^Prefix)."""
+        return ", ".join(part.strip() for part in (self.name or "").split("^") if part.strip())
+
 
 @dataclass(frozen=True)
 class Device:

@@ -59,3 +59,8 @@ def test_a_recorder_that_disagrees_is_named() -> None:
 def test_no_ecg_is_one_error(tmp_path: object) -> None:
     with pytest.raises(EcgError, match="nowhere"):
         ecg.interpret("nowhere.xml")
+
+
+def test_a_name_is_shown_without_its_carets() -> None:
+    assert ecg.Patient(name="Doe^John^^Dr").shown_name == "Doe, John, Dr"
+    assert ecg.Patient(name="Clark").shown_name == "Clark" and ecg.Patient().shown_name == ""

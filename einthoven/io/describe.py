@@ -58,7 +58,7 @@ def describe_text(record: Record) -> str:
     say("start", record.start.isoformat(sep=" ") if record.start else "")
     say(
         "patient",
-        patient.name or "",
+        patient.shown_name,
         f"id {patient.id}" if patient.id else "",
         f"{patient.age:g} years" if patient.age is not None else "",
         patient.sex or "",

@@ -94,7 +94,7 @@ def patient_lines(record: Record) -> list[str]:
     """Name, id, birth date, age and sex, date and time, as far as the file has them; the file's name where it names nobody."""
     p = record.patient
     file = PurePath((record.source.path or "").replace("\\", "/").split("!")[-1]).name
-    who = [t for t in (p.name or "", f"ID {p.id}" if p.id else "") if t] or [file]
+    who = [t for t in (p.shown_name, f"ID {p.id}" if p.id else "") if t] or [file]
     born = f"born {p.birth_date}" if p.birth_date else ""
     facts = ", ".join(t for t in (born, "" if p.age is None else f"{p.age:g} years", p.sex or "") if t)
     return [t for t in (*who, facts, record.start.strftime("%Y-%m-%d %H:%M:%S") if record.start else "") if t]

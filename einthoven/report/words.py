@@ -155,7 +155,7 @@ def patient_words(record: Record) -> str:
     p = record.patient
     age = "" if p.age is None else f"{p.age:g} years"
     born = f"born {p.birth_date}" if p.birth_date else ""
-    return ", ".join(t for t in (p.name or "", f"ID {p.id}" if p.id else "", born, age, p.sex or "") if t)
+    return ", ".join(t for t in (p.shown_name, f"ID {p.id}" if p.id else "", born, age, p.sex or "") if t)
 
 
 def provenance(report: Report) -> tuple[tuple[str, str], ...]:
