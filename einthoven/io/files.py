@@ -15,6 +15,7 @@ import posixpath
 import stat
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -37,7 +38,7 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 Bytes = bytes | mmap.mmap
 
 
-class File:
+class File(ABC):
     """One input: `name` (base name), `path` (what to call it before a user), `size` in bytes.
 
     `data` is the whole content (bytes, or a memory map where it is large), `head(n)` its beginning,
@@ -49,8 +50,9 @@ class File:
     size: int
 
     @property
+    @abstractmethod
     def data(self) -> Bytes:
-        raise NotImplementedError
+        """The whole content."""
 
     def head(self, count: int = 4096) -> bytes:
         """The first `count` bytes, fewer where the file is shorter."""
