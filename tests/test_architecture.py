@@ -14,10 +14,27 @@ PACKAGE = Path(__file__).resolve().parent.parent / "einthoven"
 # Each room may import itself and the rooms before it (docs/architecture.md).
 ROOMS = (
     "record", "statements", "io", "signal", "beats", "synth", "findings", "paper", "data", "represent", "models", "tune",
-    "train", "evaluate", "explain", "exchange", "interpretation", "report", "batch", "serve", "cli",
+    "evaluate", "exchange", "train", "explain", "interpretation", "report", "batch", "serve", "cli",
 )  # fmt: skip
 # A model's architecture is needed by the room that runs it only for training; the base never imports torch at its top.
-HEAVY = ("torch", "onnxruntime", "cv2", "transformers", "pyarrow", "h5py", "pydicom", "wfdb", "numba", "pandas")
+HEAVY = (
+    "torch",
+    "onnxruntime",
+    "cv2",
+    "transformers",
+    "pyarrow",
+    "h5py",
+    "pydicom",
+    "wfdb",
+    "numba",
+    "pandas",
+    "accelerate",
+    "peft",
+    "sklearn",
+    "onnx",
+    "ray",
+    "matplotlib",
+)
 
 
 def room_of(path: Path) -> str | None:

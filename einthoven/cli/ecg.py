@@ -1,60 +1,17 @@
-"""The command line: parse, call, print. What a command does is in the room it calls.
-
-Results go to stdout or the named file, everything else to stderr. Exit codes: 0 done, 1 some inputs failed (each named, the
-rest done), 2 wrong use.
-"""
+"""Commands on ECGs: info, convert, measure, delineate, render, interpret, demo."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from einthoven import __version__
-
-app = typer.Typer(
-    name="einthoven",
-    help="Reads any 12-lead ECG, measures it and interprets it. Research use only, not a medical device.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+from einthoven.cli.door import AsJson, Files, Jobs, One, Rate, Unit, app, dumps, each, find, print_json, run_each, tell
 
 # What `einthoven demo` simulates where no file is given: an emergency that the page has to show well.
 DEMO_LABELS = ("stemi_inferior", "pvc")
-
-Files = Annotated[
-    list[str], typer.Argument(metavar="FILE...", help="ECG files, folders or ZIPs; any format.", show_default=False)
-]
-One = Annotated[str, typer.Argument(metavar="FILE", help="An ECG file; any format.", show_default=False)]
-Rate = Annotated[float | None, typer.Option("--fs", help="Sampling rate in Hz, for files that do not say.", show_default=False)]
-Unit = Annotated[str | None, typer.Option("--unit", help="Unit (mV, uV), for files that do not say.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON to stdout, one line an ECG.")]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Processes; 0 takes every core.", show_default=False)]
-
-
-def main() -> None:
-    """The entry point: EcgError becomes one line on stderr and exit code 1."""
-    try:
-        app()
-    except BrokenPipeError:  # `einthoven info ... | head`: the reader has gone, which is no fault of anybody
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-
-
-@app.callback()
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    if version:
-        typer.echo(f"einthoven {__version__}")
-        raise typer.Exit
 
 
 @app.command()
@@ -65,9 +22,9 @@ def info(files: Files, json: AsJson = False, fs: Rate = None, unit: Unit = None)
 
     def work(path: str) -> None:
         for record in read_all(path, fs=fs, unit=unit):
-            _print_json({"ok": True, **describe(record)}) if json else typer.echo(describe_text(record) + "\n")
+            print_json({"ok": True, **describe(record)}) if json else typer.echo(describe_text(record) + "\n")
 
-    _each(files, work, as_json=json)
+    each(files, work, as_json=json)
 
 
 @app.command()
@@ -87,11 +44,11 @@ def convert(
         record = read(path, fs=fs, unit=unit)
         if anonymize:
             record, removed = strip(record)
-            _tell("removed: " + (", ".join(removed) or "nothing, the file names nobody"))
+            tell("removed: " + (", ".join(removed) or "nothing, the file names nobody"))
         for made in write(record, target, format):
             typer.echo(made)
 
-    _each([source], work, expand=False)
+    each([source], work, expand=False)
 
 
 @app.command()
@@ -107,11 +64,11 @@ def measure(files: Files, json: AsJson = False, fs: Rate = None, unit: Unit = No
         record = read(path, fs=fs, unit=unit).ecg()
         figures = measured(record, classify(record, delineate(record)))
         if json:
-            _print_json({"path": path, "ok": True, **measurements_json(figures)})
+            print_json({"path": path, "ok": True, **measurements_json(figures)})
         else:
             typer.echo(f"{path}\n{measurements_text(figures)}\n")
 
-    _each(files, work, as_json=json)
+    each(files, work, as_json=json)
 
 
 @app.command()
@@ -132,8 +89,8 @@ def delineate(
         name = Path(path.split("!")[-1]).stem
         found[path if name in found else name] = delineated(read(path, fs=fs, unit=unit).ecg()).as_prediction()
 
-    failed = _run_each(files, work)
-    text = _dumps(found)
+    failed = run_each(files, work)
+    text = dumps(found)
     if output:
         from einthoven.io.files import replacing
 
@@ -187,7 +144,7 @@ def render(
         )
         typer.echo(output)
 
-    _each([file], work, expand=False)
+    each([file], work, expand=False)
 
 
 @app.command()
@@ -216,7 +173,7 @@ def interpret(
         raise typer.BadParameter(f"{format!r} is none of text, json, html, pdf, fhir", param_hint="--format")
     many = len(files) > 1 or Path(files[0]).is_dir() or (output is not None and (output.is_dir() or not output.suffix))
     if many and output:
-        paths, failed = _find(files)
+        paths, failed = find(files)
         raise typer.Exit(_interpret_batch(paths, output, format=format, jobs=jobs, resume=resume, fs=fs, unit=unit) or failed)
 
     from einthoven.interpretation import interpret as interpreted
@@ -228,15 +185,15 @@ def interpret(
             save(report, output, format)
             typer.echo(output)
         elif json or format == "json":
-            _print_json({"path": path, "ok": True, **to_json(report)})
+            print_json({"path": path, "ok": True, **to_json(report)})
         elif format == "fhir":
-            _print_json(to_fhir(report))
+            print_json(to_fhir(report))
         elif format in ("html", "pdf"):
             raise typer.BadParameter(f"say where the {format} goes: -o report.{format}", param_hint="--format")
         else:
             typer.echo(to_text(report))
 
-    _each(files, work, as_json=json)
+    each(files, work, as_json=json)
 
 
 @app.command()
@@ -268,7 +225,7 @@ def demo(
         save_page(record, out / "page.png", measurements=report.measurements)
         typer.echo(out / "page.png")
 
-    _each([file or ""], work, expand=False)
+    each([file or ""], work, expand=False)
 
 
 def _interpret_batch(
@@ -299,61 +256,11 @@ def _interpret_batch(
                 work, paths, out / "results.jsonl", jobs=jobs or os.cpu_count() or 1, resume=resume, on_line=on_line
             )
         except EcgError as fault:
-            _tell(f"error: {fault}")
+            tell(f"error: {fault}")
             return 2
     failed = write_summary(out / "results.jsonl", out / "summary.csv")
     speed = f"{tally.seconds:.1f} s, {tally.done / tally.seconds if tally.seconds else 0.0:.1f} records/s"
-    _tell(f"{tally.done} done, {tally.failed} failed, {tally.earlier} from an earlier run; {speed}")
+    tell(f"{tally.done} done, {tally.failed} failed, {tally.earlier} from an earlier run; {speed}")
     typer.echo(out / "results.jsonl")
     typer.echo(out / "summary.csv")
     return 1 if failed else 0
-
-
-def _find(files: list[str]) -> tuple[list[str], int]:
-    """The inputs named, folders and ZIPs expanded; what is not there is told, and gives exit code 1."""
-    from einthoven.io import find_inputs
-    from einthoven.record import EcgError
-
-    found: list[str] = []
-    failed = 0
-    for name in files:
-        try:
-            found += map(str, find_inputs([name]))
-        except EcgError as fault:
-            _tell(f"error: {fault}")
-            failed = 1
-    return found, failed
-
-
-def _run_each(files: list[str], work: Callable[[str], None], *, as_json: bool = False, expand: bool = True) -> int:
-    """Calls work on every input; each that fails is named, and the rest is done. -> how many failed."""
-    from einthoven.record import EcgError
-
-    paths, failed = _find(files) if expand else (files, 0)
-    for path in paths:
-        try:
-            work(path)
-        except EcgError as fault:
-            failed += 1
-            if as_json:
-                _print_json({"path": path, "ok": False, "error": str(fault), "what": fault.what, "where": fault.where})
-            _tell(f"error: {fault if fault.path or not path else fault.at(path)}")
-    if failed and len(paths) > 1:
-        _tell(f"{failed} of {len(paths)} inputs failed")
-    return failed
-
-
-def _each(files: list[str], work: Callable[[str], None], *, as_json: bool = False, expand: bool = True) -> None:
-    raise typer.Exit(1 if _run_each(files, work, as_json=as_json, expand=expand) else 0)
-
-
-def _tell(words: str) -> None:
-    typer.echo(words, err=True)
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(_dumps(value))

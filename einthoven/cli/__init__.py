@@ -1,0 +1,10 @@
+"""The command line: parse, call, print. What a command does is in the room it calls; a file here is a group of commands.
+
+Results go to stdout or the named file, everything else to stderr. Exit codes: 0 done, 1 some inputs failed (each named, the
+rest done), 2 wrong use.
+"""
+
+from einthoven.cli import ecg as ecg  # imported so that its commands are on the app
+from einthoven.cli.door import app, main
+
+__all__ = ["app", "main"]

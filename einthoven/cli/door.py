@@ -1,0 +1,103 @@
+"""The door: the app, what its commands share, and how failures are told.
+
+Results go to stdout or the named file, everything else to stderr. Exit codes: 0 done, 1 some inputs failed (each named, the
+rest done), 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from einthoven import __version__
+
+app = typer.Typer(
+    name="einthoven",
+    help="Reads any 12-lead ECG, measures it and interprets it. Research use only, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Files = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help="ECG files, folders or ZIPs; any format.", show_default=False)
+]
+One = Annotated[str, typer.Argument(metavar="FILE", help="An ECG file; any format.", show_default=False)]
+Rate = Annotated[float | None, typer.Option("--fs", help="Sampling rate in Hz, for files that do not say.", show_default=False)]
+Unit = Annotated[str | None, typer.Option("--unit", help="Unit (mV, uV), for files that do not say.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON to stdout, one line an ECG.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Processes; 0 takes every core.", show_default=False)]
+
+
+def main() -> None:
+    """The entry point: EcgError becomes one line on stderr and exit code 1."""
+    try:
+        app()
+    except BrokenPipeError:  # `einthoven info ... | head`: the reader has gone, which is no fault of anybody
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"einthoven {__version__}")
+        raise typer.Exit
+
+
+def find(files: list[str]) -> tuple[list[str], int]:
+    """The inputs named, folders and ZIPs expanded; what is not there is told, and gives exit code 1."""
+    from einthoven.io import find_inputs
+    from einthoven.record import EcgError
+
+    found: list[str] = []
+    failed = 0
+    for name in files:
+        try:
+            found += map(str, find_inputs([name]))
+        except EcgError as fault:
+            tell(f"error: {fault}")
+            failed = 1
+    return found, failed
+
+
+def run_each(files: list[str], work: Callable[[str], None], *, as_json: bool = False, expand: bool = True) -> int:
+    """Calls work on every input; each that fails is named, and the rest is done. -> how many failed."""
+    from einthoven.record import EcgError
+
+    paths, failed = find(files) if expand else (files, 0)
+    for path in paths:
+        try:
+            work(path)
+        except EcgError as fault:
+            failed += 1
+            if as_json:
+                print_json({"path": path, "ok": False, "error": str(fault), "what": fault.what, "where": fault.where})
+            tell(f"error: {fault if fault.path or not path else fault.at(path)}")
+    if failed and len(paths) > 1:
+        tell(f"{failed} of {len(paths)} inputs failed")
+    return failed
+
+
+def each(files: list[str], work: Callable[[str], None], *, as_json: bool = False, expand: bool = True) -> None:
+    raise typer.Exit(1 if run_each(files, work, as_json=as_json, expand=expand) else 0)
+
+
+def tell(words: str) -> None:
+    typer.echo(words, err=True)
+
+
+def dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def print_json(value: Any) -> None:
+    typer.echo(dumps(value))

@@ -1,0 +1,1 @@
+"""How good, on whom, and how sure: metrics, intervals, calibration, comparisons."""

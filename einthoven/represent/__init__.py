@@ -1,0 +1,1 @@
+"""What a model may see: Records turned into arrays."""

@@ -1,0 +1,1 @@
+"""What is trainable, and how much: full, head, partial, LoRA, adapters."""
