@@ -40,7 +40,9 @@ class Model:
     attention: str = ""
 
 
-MODELS: Mapping[str, Model] = MappingProxyType({model.name: model for model in ()})
+_ROWS: tuple[Model, ...] = ()
+
+MODELS: Mapping[str, Model] = MappingProxyType({model.name: model for model in _ROWS})
 
 
 def by_name(name: str) -> Model:
