@@ -40,7 +40,28 @@ class Model:
     attention: str = ""
 
 
-_ROWS: tuple[Model, ...] = ()
+_ROWS: tuple[Model, ...] = (
+    Model(
+        "inception-time",
+        "signal.inception_time:InceptionTime",
+        "exchangeai",
+        "Ismail Fawaz et al., Data Min Knowl Disc 2020;34:1936; as in tsai",
+        457_605,
+        tiny={"width": 4},
+        adaptable=r"blocks\.\d+\.(bottleneck|convs\.\d+|pool\.1)|shortcuts\.0\.0",
+        blocks=r"blocks\.\d+",
+    ),
+    Model(
+        "xception-time",
+        "signal.xception_time:XceptionTime",
+        "exchangeai",
+        "Rahimian et al., ICASSP 2020:1304; as in tsai, but logits of either sign (last_relu=True is tsai's: 401,370)",
+        401_365,
+        tiny={"width": 2, "positions": 25},
+        adaptable=r"blocks\.\d+\.(bottleneck|convs\.\d+\.1|pool\.1)|shortcuts\.\d+\.0",  # no depthwise convolution
+        blocks=r"blocks\.\d+",
+    ),
+)
 
 MODELS: Mapping[str, Model] = MappingProxyType({model.name: model for model in _ROWS})
 
