@@ -61,6 +61,17 @@ _ROWS: tuple[Model, ...] = (
         adaptable=r"blocks\.\d+\.(bottleneck|convs\.\d+\.1|pool\.1)|shortcuts\.\d+\.0",  # no depthwise convolution
         blocks=r"blocks\.\d+",
     ),
+    Model(
+        "ecg-fm",
+        "signal.ecg_fm:EcgFm",
+        "ecg-fm",
+        "McKeen et al., arXiv:2408.05178; as in fairseq-signals, whose encoder it is parameter for parameter (90,373,248)",
+        90_377_093,
+        tiny={"width": 16, "depth": 2, "heads": 2, "hidden": 32, "channels": 8, "kernel": 8, "groups": 2},
+        adaptable=r"encoder\.layers\.\d+\.attention\.[qv]_proj",
+        blocks=r"encoder\.layers\.\d+\.ffn",
+        attention=r"encoder\.layers\.\d+\.attention",
+    ),
 )
 
 MODELS: Mapping[str, Model] = MappingProxyType({model.name: model for model in _ROWS})
