@@ -88,11 +88,28 @@ def test_dsail_is_min_max_and_forgets_the_voltage(record: Record) -> None:
 
 
 def test_ecg_fm_z_scores(record: Record) -> None:
-    x = x64(record)[:, :2500]
-    assert apply("ecg-fm", record) == pytest.approx((x - x.mean()) / np.sqrt(x.var() + 1e-5), abs=1e-4)
+    whole = x64(record)
+    z = (whole - whole.mean(1, keepdims=True)) / whole.std(1, keepdims=True)  # as the code does: whole recording, then 5 s
+    assert apply("ecg-fm", record) == pytest.approx(z[:, :2500], abs=1e-4)
+    assert apply("ecg-fm-10s", record) == pytest.approx(z, abs=1e-4)
+    flat = replace(record, signal=np.concatenate([record.signal[:11], np.full((1, 5000), 0.3, np.float32)]))
+    assert not apply("ecg-fm", flat)[11].any()
+    x = whole[:, :2500]
+    assert apply("ecg-fm-record", record) == pytest.approx((x - x.mean()) / np.sqrt(x.var() + 1e-5), abs=1e-4)
     by_lead = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
     assert apply("ecg-fm-lead", record) == pytest.approx(by_lead, abs=1e-3)
     assert apply(ecg_fm_global(0.01, 0.25), record) == pytest.approx((x - 0.01) / 0.25, abs=1e-5)
+
+
+def test_ecg_founder_is_what_its_code_does(record: Record) -> None:
+    for name, leads in (("ecg-founder", STANDARD_LEADS), ("ecg-founder-1", ("I",))):
+        x = filtfilt(*iirnotch(50, 30, fs=500), x64(record, leads), axis=1, padlen=1024)
+        x = filtfilt(*butter(4, [0.67, 40], "bandpass", fs=500), x, axis=1, padlen=1024)
+        x = x - np.stack([medfilt(row, 201) for row in x])
+        got = apply(name, record)
+        z = (x - x.mean()) / x.std()
+        assert got.shape == (len(leads), 5000)
+        assert got[:, INNER] == pytest.approx(z[:, INNER], abs=0.01)  # how the filters begin moves mean and scale a little
 
 
 def test_ecg_bench_is_its_four_filters_and_its_cubic_grid(record: Record) -> None:

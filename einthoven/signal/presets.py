@@ -343,6 +343,18 @@ def _butterworth_05_40(order: int) -> Step:
 
 
 _FIVE_S = (_step("resample", to=500.0), _step("fit", length=2500, fill=None))
+# The eps is as good as none, but keeps a constant lead at 0.
+_ECG_FM_LEADS = (_step("resample", to=500.0), _step("z_score", over="lead", eps=1e-12), _step("fill_missing", value=0.0))
+_ECG_FOUNDER = "Li et al., An electrocardiogram foundation model built on over 10 million recordings, NEJM AI 2025"
+_ECG_FOUNDER_STEPS = (
+    _step("resample", to=500.0),
+    _step("fill_missing", value=0.0),
+    _step("notch", hz=50.0, q=30.0),
+    _step("bandpass", low=0.67, high=40.0, order=4),
+    _step("median_baseline", window_s=0.4, mode="constant"),
+    _step("z_score", over="record", eps=1e-12),
+    _step("fit", length=5000, fill=0.0),
+)
 _ECG_BENCH_END = (_step("resample_cubic", to=250.0), _step("fit", length=1250, fill=0.0), _step("fill_missing", value=0.0))
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
@@ -439,12 +451,33 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             ),
             Preset(
                 "ecg-fm",
+                (*_ECG_FM_LEADS, _step("fit", length=2500, fill=0.0)),
+                leads=STANDARD_LEADS,
+                fs=500.0,
+                length=2500,
+                unit="z",
+                citation=_ECG_FM + "; its preprocessing (fairseq-signals) and its notebook agree",
+                notes="Each lead z-scored over the whole recording, then the first 5 s; a constant or missing lead is 0. "
+                "Theirs resamples linearly. Every lead gets variance 1: relative sizes of the leads are lost.",
+            ),
+            Preset(
+                "ecg-fm-10s",
+                (*_ECG_FM_LEADS, _step("fit", length=5000, fill=0.0)),
+                leads=STANDARD_LEADS,
+                fs=500.0,
+                length=5000,
+                unit="z",
+                citation=_ECG_FM,
+                notes="ecg-fm's two windows of 5 s in one: for a model built with window=2500, which averages over them.",
+            ),
+            Preset(
+                "ecg-fm-record",
                 (*_FIVE_S, _step("fill_missing", value=0.0), _step("z_score", over="record", eps=1e-5)),
                 leads=STANDARD_LEADS,
                 fs=500.0,
                 length=2500,
                 unit="z",
-                citation=_ECG_FM + "; its code (fairseq-signals) normalises all leads of the segment together",
+                citation="fairseq-signals with normalize=true, which ECG-FM does not set",
                 notes="First 5 s; one mean and one standard deviation over the 12 leads: the leads keep their relative size.",
             ),
             Preset(
@@ -456,6 +489,26 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 unit="z",
                 citation="PEFT of ECG-FM (papers/ecg-fm-peft): per-sample z-score, a sample there being one lead",
                 notes="Every lead gets variance 1: relative sizes of the leads are lost.",
+            ),
+            Preset(
+                "ecg-founder",
+                _ECG_FOUNDER_STEPS,
+                leads=STANDARD_LEADS,
+                fs=500.0,
+                length=5000,
+                unit="z",
+                citation=_ECG_FOUNDER + "; its code from 2025 on",
+                notes="10 s; one mean and standard deviation over all leads. The median of 400 ms lowers P and T waves "
+                "together with the wander. The code of 2024 did not filter.",
+            ),
+            Preset(
+                "ecg-founder-1",
+                _ECG_FOUNDER_STEPS,
+                leads=("I",),
+                fs=500.0,
+                length=5000,
+                unit="z",
+                citation=_ECG_FOUNDER + "; its single-lead model",
             ),
             Preset(
                 "ecg-bench",
@@ -489,6 +542,6 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 
 def ecg_fm_global(mean_mv: float, std_mv: float) -> Preset:
     """ECG-FM's input under the PEFT paper's ablation "global z-score": mean and standard deviation (mV) of the training set."""
-    base = PRESETS["ecg-fm"]
+    base = PRESETS["ecg-fm-record"]
     steps = (*base.steps[:-1], _step("standardize", mean=mean_mv, std=std_mv))
-    return replace(base, name="ecg-fm-global", steps=steps, citation=base.citation + "; PEFT of ECG-FM, ablation", notes="")
+    return replace(base, name="ecg-fm-global", steps=steps, citation=_ECG_FM + "; PEFT of ECG-FM, ablation", notes="")
