@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,9 +38,9 @@ VERSION = 1  # counts up whenever a name, its order or its meaning changes
 FS = 100.0
 
 QUANTITIES = (
-    "rate_bpm rr_ms rr_min_ms rr_max_ms rr_sd_ms rr_rmssd_ms rr_irregularity atrial_rate_bpm p_fraction p_per_qrs pr_ms pr_sd_ms "
-    "p_ms qrs_ms qt_ms jt_ms qtc_bazett_ms qtc_fridericia_ms qtc_framingham_ms qtc_hodges_ms p_axis_deg qrs_axis_deg t_axis_deg "
-    "qrs_t_angle_deg f_wave_hz f_wave_power spikes n_beats n_ventricular n_supraventricular n_paced"
+    "rate_bpm rr_ms rr_min_ms rr_max_ms rr_sd_ms rr_rmssd_ms rr_irregularity atrial_rate_bpm p_fraction p_per_qrs pr_ms "
+    "pr_sd_ms p_ms qrs_ms qt_ms jt_ms qtc_bazett_ms qtc_fridericia_ms qtc_framingham_ms qtc_hodges_ms p_axis_deg "
+    "qrs_axis_deg t_axis_deg qrs_t_angle_deg f_wave_hz f_wave_power spikes n_beats n_ventricular n_supraventricular n_paced"
 ).split()
 _AXES = ("p_axis_deg", "qrs_axis_deg", "t_axis_deg")
 LEAD_FIGURES = tuple(f.name for f in fields(LeadMeasurements))
@@ -52,7 +53,8 @@ BEAT_LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 BEAT_FS, BEFORE_S, AFTER_S = 125.0, 0.32, 0.576
 BEAT_SAMPLES = round((BEFORE_S + AFTER_S) * BEAT_FS)
 
-# Frank's X (left), Y (down), Z (to the back) from V1..V6, I, II: the inverse Dower transform (Edenbrandt & Pahlm, J Electrocardiol 1988; 21: 361).
+# Frank's X (left), Y (down), Z (to the back) from V1..V6, I, II: the inverse Dower transform (Edenbrandt & Pahlm, J
+# Electrocardiol 1988; 21: 361).
 _DOWER_LEADS = ("V1", "V2", "V3", "V4", "V5", "V6", "I", "II")
 _DOWER = np.array(
     [
@@ -177,7 +179,7 @@ def _areas(median: MedianBeats) -> dict[str, tuple[float, float, float]]:
     end = end if np.isfinite(end) else off + 0.25
     cuts = [max(round(t * median.fs), 0) for t in (on, off, off + 0.08, max(end, off + 0.1))]
     ms = 1000 / median.fs
-    parts = [np.nansum(median.signal[:, a:b], axis=1) * ms for a, b in zip(cuts, cuts[1:])]
+    parts = [np.nansum(median.signal[:, a:b], axis=1) * ms for a, b in pairwise(cuts)]
     return {name: (float(parts[0][i]), float(parts[1][i]), float(parts[2][i])) for i, name in enumerate(median.leads)}
 
 
@@ -307,8 +309,8 @@ def _beat(median: MedianBeats) -> Vector:
 @lru_cache
 def _names() -> tuple[str, ...]:
     """The names of an ECG in which nothing could be found."""
-    from einthoven.beats.median import MedianBeats
     from einthoven.beats.measurements import Quantity
+    from einthoven.beats.median import MedianBeats
 
     nothing = np.full((0, 9), np.nan)
     beats = Beats((), np.empty((0, 0, 9)), nothing, (), 0.0)
