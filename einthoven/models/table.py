@@ -87,7 +87,7 @@ _ROWS: tuple[Model, ...] = (
         "exchangeai-minmax",
         "DSAIL SNU: Han et al., CinC 2021 (1,814,556 parameters with 26 outputs)",
         1_811_742,
-        tiny={"widths": [32, 32, 48, 48], "depth": 1, "kernel": 7},
+        tiny={"widths": [8, 8, 16, 16], "depth": 1, "kernel": 7, "reduction": 2},
         adaptable=r"stem\.1|stages\.\d+\.\d+\.conv[12]\.1",
         blocks=r"stages\.\d+\.\d+",
     ),

@@ -8,8 +8,8 @@ ReLU after every second one. 401,370 parameters at 12 leads and 5 outputs.
 
 **Two logit variants.** In tsai the last 1x1 convolution, too, is followed by BatchNorm and ReLU (`last_relu=True`): its
 logits are never negative, so a sigmoid is never below 0.5, and where ReLU is shut there is no gradient; with softmax and
-cross-entropy it can live with that. `last_relu=False`, the default here and the one for sigmoid training, ends in the convolution
-with a bias instead, five parameters fewer at five outputs (401,365).
+cross-entropy it can live with that. `last_relu=False`, the default here and the one for sigmoid training, ends in the
+convolution, with a bias: five parameters fewer at five outputs (401,365).
 
 B batch, L leads, T samples, W width, N positions (50), K outputs.
 """
@@ -24,7 +24,7 @@ from einthoven.models.signal.model import Backbone, SignalModel
 
 
 class Module(nn.Module):  # type: ignore[misc]
-    """(B, c, T) -> (B, 4w, T): 1x1 bottleneck, three separable convolutions of it, and the maximum of neighbours, side by side."""
+    """(B, c, T) -> (B, 4w, T): 1x1 bottleneck, three separable convolutions of it, the maximum of neighbours, side by side."""
 
     def __init__(self, c: int, width: int, longest: int) -> None:
         super().__init__()
