@@ -1,0 +1,180 @@
+"""A torch model as ONNX: checked against torch before anybody gets it, with the manifest in its metadata.
+
+Inputs are named as in the manifest ("signal" (B, L, T), and "features" (B, F) where the model takes them), outputs are
+"logits" (B, K), before any activation and calibration, and "embedding" (B, D). The batch is dynamic.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from einthoven.exchange.manifest import Manifest
+from einthoven.io.files import replacing
+from einthoven.record import EcgError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+TOLERANCE = 1e-4  # of the largest output, or of 1 where that is smaller
+OUTPUTS = ("logits", "embedding")
+KEY = "einthoven"  # of the manifest in the metadata
+_LARGEST = 2_000_000_000  # bytes of weights: protobuf ends at 2 GiB, and weights outside the file could be any file
+
+
+def export(
+    model: nn.Module,
+    path: str | Path,
+    samples: int,
+    leads: int = 12,
+    *,
+    features: int = 0,
+    manifest: Manifest | None = None,
+    trainable: bool = False,
+    batches: Sequence[int] = (1, 2, 5),
+) -> Path:
+    """Writes `model` as ONNX and proves that onnxruntime computes with it what torch does.
+
+    Args:
+        model: an einthoven.models.signal.model.SignalModel; called as model(signal) or, with features, model(signal, features).
+        samples, leads, features: the shape of the inputs, (B, leads, samples) and (B, features).
+        manifest: goes into the metadata (`metadata`).
+        trainable: keeps BatchNorm as it is, so that the graph can be trained on (train.onnx). Otherwise it is folded
+            into the convolutions.
+        batches: sizes at which ONNX is compared with torch, on random input.
+
+    Raises:
+        EcgError: torch is missing, the model cannot be exported or is too large for one file, or ONNX differs from torch by
+            more than TOLERANCE.
+    """
+    try:
+        import onnx
+        import torch
+    except ImportError as fault:
+        raise EcgError(f"export needs torch and onnx: pip install 'einthoven[train]' ({fault})") from fault
+
+    path = Path(path)
+    shapes = {"signal": (leads, samples)} | ({"features": (features,)} if features else {})
+    was_training = model.training
+    plain = _plain(model)
+    # Batch 2: an example of one would make the exporter take the batch for a constant.
+    example = tuple(torch.randn(2, *shape) for shape in shapes.values())
+    batch = torch.export.Dim("batch", min=1)
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    if size > _LARGEST:
+        raise EcgError(f"{size:,} bytes of weights: one ONNX file holds at most {_LARGEST:,}", path=path)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                plain,
+                example,
+                dynamo=True,
+                input_names=list(shapes),
+                output_names=list(OUTPUTS),
+                dynamic_shapes=(tuple({0: batch} for _ in shapes),),  # forward takes *inputs
+                external_data=False,
+                optimize=not trainable,
+                verbose=False,
+            )
+        with replacing(path) as draft:
+            program.save(str(draft), external_data=False)
+            if manifest is not None:
+                _stamp(onnx, draft, metadata(manifest))
+            _compare(plain, draft, shapes, batches)
+    except EcgError:
+        raise
+    except Exception as fault:  # the exporter's own exceptions share no base
+        raise EcgError(f"{type(model).__name__} cannot be exported: {fault}", path=path) from fault
+    finally:
+        model.train(was_training)
+    return path
+
+
+def metadata(manifest: Manifest) -> dict[str, str]:
+    """The manifest for ONNX's metadata_props: as JSON under "einthoven" (without the hashes of the files, of which this is
+    one), and under the keys that ExChanGeAI reads (its target_keys are a Python list as text)."""
+    words = {KEY: json.dumps(manifest.model_copy(update={"files": {}}).model_dump(mode="json"), ensure_ascii=False)}
+    words["target_keys"] = str(list(manifest.names))
+    if manifest.signal is not None:
+        preset = manifest.signal.as_preset()
+        words["standardizer"] = {"1": "minMax", "z": "meanStd"}.get(preset.unit, "None")
+        words["scale"] = "milliVolt"
+        if preset.fs is not None:
+            words["sampling_rate"] = f"{preset.fs:g}"
+    return words
+
+
+def stamp(path: str | Path, manifest: Manifest) -> Path:
+    """Puts the manifest into the metadata of the ONNX file at `path`, in place. Needs onnx."""
+    try:
+        import onnx
+    except ImportError as fault:
+        raise EcgError(f"needs onnx: pip install 'einthoven[train]' ({fault})") from fault
+    path = Path(path)
+    with replacing(path) as draft:
+        draft.write_bytes(path.read_bytes())
+        _stamp(onnx, draft, metadata(manifest))
+    return path
+
+
+def _stamp(onnx: Any, path: Path, words: Mapping[str, str]) -> None:
+    graph = onnx.load(str(path), load_external_data=False)
+    onnx.helper.set_model_props(graph, dict(words))
+    onnx.save(graph, str(path))
+
+
+def _plain(model: nn.Module) -> nn.Module:
+    """The model in eval mode with a tuple for output: ONNX knows no NamedTuple with a dict in it."""
+    from torch import Tensor, nn
+
+    class Plain(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+            out = self.model(*inputs)
+            return out.logits, out.embedding
+
+    plain: nn.Module = Plain().eval()
+    return plain
+
+
+def _compare(plain: nn.Module, path: Path, shapes: Mapping[str, tuple[int, ...]], batches: Sequence[int]) -> None:
+    import torch
+
+    from einthoven.exchange.predict import session
+
+    run = session(path)
+    rng = np.random.default_rng(0)
+    for size in batches:
+        given = {name: rng.standard_normal((size, *shape), dtype=np.float32) for name, shape in shapes.items()}
+        with torch.no_grad():
+            wanted = [out.numpy() for out in plain(*(torch.from_numpy(x) for x in given.values()))]
+        for name, have, want in zip(OUTPUTS, run.run(list(OUTPUTS), given), wanted, strict=True):
+            gap = float(np.abs(have - want).max()) if have.shape == want.shape else float("inf")
+            allowed = TOLERANCE * max(1.0, float(np.abs(want).max()))
+            if not gap <= allowed:
+                told = f"ONNX differs from torch: {name} by {gap:.2g} at batch {size} (allowed: {allowed:.2g})"
+                raise EcgError(told, path=path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """The exporter prints its progress and warns of its own internals; a failure comes as an exception all the same."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

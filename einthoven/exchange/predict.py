@@ -1,0 +1,289 @@
+"""`Predictor`: a Bundle's model applied to Records, through onnxruntime, without torch.
+
+    predictor = Predictor.load()                  # the default model; or a name, or a path
+    predictor.predict(record).labels              # {"NORM": 0.93, ...}
+
+The manifest is a contract: what it asks for and the recording has not is refused or warned of, never filled up in silence.
+B windows, L leads, T samples, F features, K labels, D width of the embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.exchange import shelf
+from einthoven.exchange.bundle import Bundle
+from einthoven.exchange.manifest import FeaturesInput, SignalInput
+from einthoven.record import EcgError, Record, derive_limb_leads
+from einthoven.signal.presets import Preset, apply
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+NEARLY = 0.99  # of a window: a recording of 9.95 s is a recording of 10 s
+KNOWN = 0.5  # of each lead in a window must have been recorded, or the window is left out
+_BATCH = 32  # windows that are run together
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one ECG. `labels` calibrated probabilities (in a regression: values) by name; `present` the
+    labels that reach their threshold (no thresholds in the manifest: the most probable of "single", else none);
+    `logits` (K,) and `embedding` (D,) before calibration, means over windows; `windows` how many; `warnings`."""
+
+    labels: Mapping[str, float]
+    present: tuple[str, ...]
+    logits: Floats
+    embedding: Floats
+    windows: int
+    warnings: tuple[str, ...]
+
+
+class Predictor:
+    """A model that is ready. Not for two threads at once with more than one thread each: batches run over processes.
+
+    Args:
+        bundle: see `load` for one by its name.
+        threads: of onnxruntime; one is right where many ECGs are worked on side by side.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        self.bundle = bundle
+        self.manifest = bundle.manifest
+        self._session = session(bundle.read("model.onnx"), threads=threads, path=bundle.path)
+        self._calibrate = _calibration(bundle)
+        given = {one.name for one in self._session.get_inputs()}
+        asked = {one.name for one in self.manifest.inputs}
+        if given != asked:
+            told = f"its model.onnx takes {', '.join(sorted(given))}, its manifest says {', '.join(sorted(asked))}"
+            raise EcgError(told, path=bundle.path)
+        outputs = [one.name for one in self._session.get_outputs()]
+        if "logits" not in outputs:
+            raise EcgError(f"its model.onnx has no output logits (it has {', '.join(outputs)})", path=bundle.path)
+        self._outputs = [name for name in ("logits", "embedding") if name in outputs]
+        signal, features = self.manifest.signal, self.manifest.features
+        self._preset = None if signal is None else signal.as_preset()
+        self._columns = None if features is None else _columns(features, bundle)
+
+    @staticmethod
+    def load(name: str | Path | None = None, *, threads: int = 1) -> Predictor:
+        """A shipped or pulled model by its name, or any by its path; None: the default model."""
+        return Predictor(shelf.load(name, verify=False), threads=threads)  # what is read is verified as it is read
+
+    def predict(self, record: Record) -> Prediction:
+        """Calibrated probabilities of one ECG, over all of its windows.
+
+        Raises:
+            EcgError: a lead is missing, the recording is too short, or nothing of it can be read.
+        """
+        record = record.ecg()
+        warnings = list(record.warnings)
+        inputs, told = self.inputs(record)
+        warnings += told
+        logits, embedding = self.run(inputs)
+        whole = self._combine(self.probabilities(logits))
+        labels = {name: round(float(p), 6) for name, p in zip(self.manifest.names, whole, strict=True)}
+        return Prediction(
+            labels, self.present(whole), logits.mean(0), embedding.mean(0), len(logits), tuple(dict.fromkeys(warnings))
+        )
+
+    def inputs(self, record: Record) -> tuple[dict[str, Floats], list[str]]:
+        """The model's inputs for one ECG, by name, first axis windows; and what has to be said of them."""
+        made: dict[str, Floats] = {}
+        warnings: list[str] = []
+        windows = 1
+        if self.manifest.signal is not None and self._preset is not None:
+            made[self.manifest.signal.name], warnings = _windows(record, self.manifest.signal, self._preset)
+            windows = len(made[self.manifest.signal.name])
+        if self.manifest.features is not None and self._columns is not None:
+            from einthoven.represent.features import features
+
+            measured = np.asarray(features(record), np.float32)[self._columns]
+            made[self.manifest.features.name] = np.repeat(measured[None], windows, axis=0)
+        return made, warnings
+
+    def run(self, inputs: Mapping[str, Floats]) -> tuple[Floats, Floats]:
+        """Inputs as the manifest names them, first axis B -> logits (B, K) and embedding (B, D; D = 0 where there is none)."""
+        count = len(next(iter(inputs.values())))
+        parts = [
+            self._session.run(
+                self._outputs, {n: np.ascontiguousarray(x[i : i + _BATCH], np.float32) for n, x in inputs.items()}
+            )
+            for i in range(0, count, _BATCH)
+        ]
+        logits = np.concatenate([part[0] for part in parts])
+        if logits.shape != (count, len(self.manifest.labels)):
+            told = f"its model.onnx gives logits {logits.shape} for {count} inputs and {len(self.manifest.labels)} labels"
+            raise EcgError(told, path=self.bundle.path)
+        if not np.isfinite(logits).all():
+            raise EcgError("its model.onnx gives no finite numbers for this input", path=self.bundle.path)
+        embedding = np.concatenate([part[1] for part in parts]) if len(self._outputs) > 1 else np.zeros((count, 0), np.float32)
+        return logits, embedding
+
+    def probabilities(self, logits: Floats) -> Doubles:
+        """logits (B, K) -> calibrated probabilities (B, K); in a regression, values."""
+        made: Doubles = np.asarray(self._calibrate(logits), np.float64)
+        return made
+
+    def present(self, probabilities: Doubles) -> tuple[str, ...]:
+        """The labels of one ECG (K,) that reach their threshold."""
+        names, thresholds = self.manifest.names, self.manifest.thresholds
+        if thresholds is not None:
+            return tuple(
+                n for n, p in zip(names, probabilities, strict=True) if n in thresholds.values and p >= thresholds.values[n]
+            )
+        return (names[int(np.argmax(probabilities))],) if self.manifest.task == "single" else ()
+
+    def _combine(self, probabilities: Doubles) -> Doubles:
+        over = "mean" if self.manifest.signal is None else self.manifest.signal.windows.over
+        made: Doubles = probabilities.max(0) if over == "max" else probabilities.mean(0)
+        # The maxima of exclusive classes do not add up to one any more.
+        return made / made.sum() if over == "max" and self.manifest.task == "single" else made
+
+
+def predicted(path: str, *, model: str | None, fs: float | None = None, unit: str | None = None) -> dict[str, Any]:
+    """The result line of one file: {"file", "model", "labels", "warnings"}. The model stays loaded. Raises EcgError."""
+    from einthoven.io import read
+
+    predictor = _loaded(model)
+    made = predictor.predict(read(path, fs=fs, unit=unit))
+    return {"file": path, "model": predictor.manifest.name, "labels": dict(made.labels), "warnings": list(made.warnings)}
+
+
+def session(model: bytes | Path, *, threads: int = 1, path: Path | None = None) -> InferenceSession:
+    """An ONNX model, on the CPU. Raises EcgError where onnxruntime does not take it.
+
+    Only bytes are handed over, and a folder that is not there as the place of external data: an ONNX file can name any
+    file of the disk as its weights.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/nonexistent/einthoven")
+    data = model.read_bytes() if isinstance(model, Path) else model
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as fault:  # onnxruntime's own exceptions share no base
+        raise EcgError(f"onnxruntime does not take it: {fault}", path=path, where="model.onnx") from fault
+
+
+@lru_cache(maxsize=2)
+def _loaded(model: str | None) -> Predictor:
+    return Predictor.load(model)
+
+
+def _windows(record: Record, wanted: SignalInput, preset: Preset) -> tuple[Floats, list[str]]:
+    """The windows of a recording as the preset wants them, (B, L, T) with B >= 1, and what has to be said of them."""
+    path = record.source.path
+    leads = preset.leads or record.leads
+    if any(name not in record for name in leads):
+        record = derive_limb_leads(record)
+    known = {name: np.isfinite(record.lead(name)).mean() if name in record else 0.0 for name in leads}
+    missing = [name for name, share in known.items() if share == 0]
+    warnings = []
+    if missing:
+        told = f"{', '.join(missing)} not recorded"
+        if wanted.missing_leads == "refuse":
+            raise EcgError(f"the model needs leads that are not there: {told}", path=path)
+        if len(missing) == len(leads):
+            raise EcgError("none of the model's leads was recorded", path=path)
+        warnings.append(f"{told}: the model sees zeros there, as it did in training; trust it less")
+        record = record.pick(leads, missing="nan")
+
+    spans, width = _spans(record, wanted, preset, warnings)
+    present = [name for name in leads if name not in missing]
+    rows = [record.leads.index(name) for name in present]
+    made, lost, gaps = [], 0, 0
+    for start, stop in spans:
+        part = record if start == 0 and stop >= record.duration else record.crop(start, stop)
+        share = np.isfinite(part.signal[rows]).mean(1)
+        if share.min(initial=1.0) < KNOWN:
+            lost += 1
+            continue
+        gaps += bool((share < 1).any())
+        made.append(np.nan_to_num(apply(preset, part), nan=0.0))
+    if not made:
+        raise EcgError(f"no stretch of {width:g} s in which every lead was recorded", path=path)
+    if lost:
+        warnings.append(f"{lost} of {len(spans)} windows left out: a lead is missing for more than half of them")
+    if gaps:
+        warnings.append("gaps in the recording: the model sees the baseline there")
+    shapes = {x.shape for x in made}
+    if len(shapes) > 1:  # a preset without a length, and windows that differ by a sample
+        shortest = min(x.shape[1] for x in made)
+        made = [x[:, :shortest] for x in made]
+    return np.stack(made), warnings
+
+
+def _spans(record: Record, wanted: SignalInput, preset: Preset, warnings: list[str]) -> tuple[list[tuple[float, float]], float]:
+    """(start, stop) in seconds of each window, and how long one is. Adds to `warnings`. Raises EcgError: too short."""
+    whole = record.duration
+    if preset.length is None:
+        return [(0.0, whole)], whole
+    width = preset.length / (preset.fs or record.fs)
+    least = width / 2 if wanted.shortest_s is None else wanted.shortest_s
+    if whole < least:
+        told = f"{whole:g} s are too short: the model reads {width:g} s and takes no less than {least:g} s"
+        raise EcgError(told, path=record.source.path)
+    if whole < NEARLY * width:
+        warnings.append(f"the recording lasts {whole:g} s, the model reads {width:g} s: the rest is filled up")
+        return [(0.0, whole)], width
+    stride = wanted.windows.stride_s or width
+    count = 1 if wanted.windows.over == "first" else 1 + int((whole - NEARLY * width) / stride)
+    starts = [i * stride for i in range(count)]
+    # What remains at the end is read, too, in a window that overlaps the one before, unless it is little.
+    if wanted.windows.over != "first" and whole - (starts[-1] + width) > width / 2:
+        starts.append(whole - width)
+    if len(starts) > 1:
+        warnings.append(f"{whole:g} s: the {wanted.windows.over} of {len(starts)} windows of {width:g} s")
+    elif whole > width / NEARLY:
+        warnings.append(f"{whole:g} s: the model reads the first {width:g} s alone")
+    return [(start, start + width) for start in starts], width
+
+
+def _columns(wanted: FeaturesInput, bundle: Bundle) -> NDArray[np.intp]:
+    """Where the features that the model wants are among those that are measured."""
+    from einthoven.represent.features import NAMES, VERSION
+
+    at = {name: i for i, name in enumerate(NAMES)}
+    lacking = [name for name in wanted.names if name not in at]
+    if lacking or wanted.version != str(VERSION):
+        told = f"made for version {wanted.version} of the measured features, this is version {VERSION}"
+        raise EcgError(told + (f"; unknown: {', '.join(lacking[:5])}" if lacking else ""), path=bundle.path)
+    return np.array([at[name] for name in wanted.names], np.intp)
+
+
+def _calibration(bundle: Bundle) -> Any:
+    """logits (B, K) -> probabilities (B, K), calibrated where the manifest says how."""
+    manifest = bundle.manifest
+    if manifest.calibration is not None:
+        from einthoven.evaluate.calibration import Calibration
+
+        calibration = Calibration.from_dict(manifest.calibration.words)
+        return calibration.apply
+    return {"sigmoid": _sigmoid, "softmax": _softmax, "identity": lambda x: np.asarray(x, np.float64)}[manifest.activation]
+
+
+def _sigmoid(logits: Floats) -> Doubles:
+    x = np.asarray(logits, np.float64)
+    made: Doubles = 0.5 * (1 + np.tanh(0.5 * x))  # does not overflow
+    return made
+
+
+def _softmax(logits: Floats) -> Doubles:
+    x = np.asarray(logits, np.float64)
+    x = np.exp(x - x.max(-1, keepdims=True))
+    made: Doubles = x / x.sum(-1, keepdims=True)
+    return made
