@@ -42,6 +42,7 @@ class SignalModel(nn.Module, ABC):  # type: ignore[misc]
 
     config: dict[str, Any]
     head: nn.Module
+    still: frozenset[str] = frozenset()  # modules, by name, that stay in evaluation mode in training (tune/: what is frozen)
 
     @abstractmethod
     def backbone(self, signal: Tensor) -> Backbone:
@@ -54,6 +55,13 @@ class SignalModel(nn.Module, ABC):  # type: ignore[misc]
     def embedding(self, head_input: Tensor) -> Tensor:
         """Head input -> (B, D): the mean over positions where there are any."""
         return head_input if head_input.ndim == 2 else head_input.flatten(2).mean(-1)
+
+    def train(self, mode: bool = True) -> SignalModel:
+        """As in torch, but what is `still` stays in evaluation mode: the statistics of a frozen BatchNorm must not move."""
+        super().train(mode)
+        for name in self.still:
+            self.get_submodule(name).training = False
+        return self
 
     def forward(self, signal: Tensor) -> Output:
         inner = self.backbone(signal)
