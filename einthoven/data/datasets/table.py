@@ -1,0 +1,44 @@
+"""The table of all datasets, in the order in which a folder is asked what it is. A row here, and the contract test asks for its example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from einthoven.data import folder, segments
+from einthoven.data.datasets import ptbxl
+from einthoven.data.entry import Choice, Dataset
+from einthoven.record import EcgError
+
+DATASETS: dict[str, Dataset] = {
+    row.name: row
+    for row in (
+        ptbxl.PTBXL,
+        # What a user brings: last, because anything may be a folder of ECGs.
+        segments.SEGMENTS,
+        folder.FOLDER,
+    )
+}
+
+
+def recognise(path: Path, choice: Choice = Choice()) -> Dataset:
+    """The dataset that lies at this path, by its content. A CSV of labels, where one is given, makes any folder the user's own.
+
+    Raises:
+        EcgError: nothing is there, or nothing that is known; the words say what was looked for.
+    """
+    if not path.exists():
+        raise EcgError("no such file or folder", path=path)
+    if choice.labels is not None:
+        return folder.FOLDER
+    for row in DATASETS.values():
+        if row.matches(path):
+            return row
+    known = ", ".join(row.title for row in DATASETS.values())
+    raise EcgError(f"no dataset is recognised here (known: {known}); a folder of your own ECGs needs a labels.csv", path=path)
+
+
+def by_name(name: str) -> Dataset:
+    """The dataset called `name`. Raises EcgError, which lists them, where there is none."""
+    if name not in DATASETS:
+        raise EcgError(f"no dataset {name} (there are: {', '.join(DATASETS)})")
+    return DATASETS[name]

@@ -1,0 +1,47 @@
+"""`load`: an Index from whatever the user points at."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from einthoven.data.datasets.table import recognise
+from einthoven.data.entry import Choice
+from einthoven.data.index import Index, Origin, build, in_memory, is_index
+from einthoven.record import EcgError
+
+
+def load(
+    path: str | os.PathLike[str],
+    labels: str | os.PathLike[str] | None = None,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    choice: Choice = Choice(),
+    jobs: int = 1,
+) -> Index:
+    """An Index folder, an official dataset's folder, or a folder of one's own with a CSV of labels, as an Index.
+
+    Args:
+        labels: the CSV of labels of an own folder; `labels.csv` in it is found without being named.
+        folder: where the index is kept. It is taken as it is when it is there already, and built otherwise. Without one the index
+            lives in a temporary folder until the program ends.
+        choice: rate, columns and more (see Choice).
+        jobs: processes to read with; 0 takes every core.
+
+    Raises:
+        EcgError: nothing known lies there, or nothing of it could be read. Records that fail are named in `index.about["failed"]`.
+    """
+    place = Path(path)
+    if is_index(place):
+        if labels is not None:
+            raise EcgError(
+                "an index has its labels in it: give the folder of ECGs with --labels, or make a new index", path=place
+            )
+        return Index.open(place)
+    if labels is not None:
+        choice = replace(choice, labels=str(labels))
+    if folder is not None and is_index(Path(folder)):
+        return Index.open(folder)
+    origins = [Origin(place, recognise(place, choice), choice)]
+    return in_memory(origins, jobs=jobs) if folder is None else build(origins, folder, jobs=jobs)

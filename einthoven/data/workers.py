@@ -1,0 +1,88 @@
+"""Work spread over processes, its results in the order of its inputs; what kills its process is named and costs nobody else."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing.connection import wait as wait_for
+from typing import TypeVar
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+# One thread a process: the cores are shared out among records, not fought over inside one.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+
+
+def processes(jobs: int) -> int:
+    """How many processes `jobs` asks for: 0 means every core."""
+    return jobs if jobs > 0 else (os.cpu_count() or 1)
+
+
+def ordered(
+    work: Callable[[In], Out], items: Iterable[In], *, jobs: int, killed: Callable[[In], Out], chunk: int = 16
+) -> Iterator[Out]:
+    """`work` of each item, in order, over `jobs` processes (1: in this one, 0: as many as there are cores).
+
+    The queue is short, so that a listing of millions never lies in memory. Where an item kills its process (out of memory, a fault in
+    a library), the items of its chunk are tried again one by one, and its result is `killed(item)`. What `work` raises is raised.
+    """
+    jobs = processes(jobs)
+    if jobs == 1:
+        yield from map(work, items)
+        return
+    todo = iter(items)
+    redo: deque[list[In]] = deque()
+    while True:
+        waiting: deque[tuple[Future[list[Out]], list[In]]] = deque()
+        pool = _pool(jobs)
+        try:
+            while True:
+                while len(waiting) < 3 * jobs:
+                    batch = redo.popleft() if redo else list(islice(todo, chunk))
+                    if not batch:
+                        break
+                    redo.appendleft(batch)  # until the pool has taken it
+                    future = pool.submit(_each, work, batch)
+                    waiting.append((future, redo.popleft()))
+                if not waiting:
+                    return
+                yield from waiting[0][0].result()
+                waiting.popleft()
+        except BrokenProcessPool:
+            redo.extendleft(batch for _, batch in reversed(waiting))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        for item in redo.popleft():  # the guilty one is most often in the oldest chunk; each shows it alone
+            try:
+                with _pool(1) as alone:
+                    yield alone.submit(work, item).result()
+            except BrokenProcessPool:
+                yield killed(item)
+
+
+def _each(work: Callable[[In], Out], batch: list[In]) -> list[Out]:
+    return [work(item) for item in batch]
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    os.environ.update({k: v for k, v in _ONE_THREAD.items() if k not in os.environ})
+    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed ends, too: without this it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def watch(sentinel: int) -> None:
+            wait_for([sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
