@@ -1,4 +1,6 @@
-"""`Entry`: what a dataset says of one ECG and where its signal lies. `Fault`: what it lists and does not have. `Dataset`: a row of the table."""
+"""`Entry`: what a dataset says of one ECG and where its signal lies. `Fault`: what it lists and does not have. `Dataset`: a row
+of the table.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,14 @@ class Entry:
     """One ECG of a dataset, before its signal is read.
 
     `record` and `patient` are unique within the dataset and get its name in front of them in an Index ("ptbxl:1"); `patient` is
-    None where the dataset does not say who it was: then every record counts as a patient of its own. `dataset` is the name of the
-    origin (which may be finer than the reader's: the Challenge's folders hold seven sets). `path` is what `einthoven.io.read` takes,
-    or what the reader's own `read` makes of it together with `part` (a row of an array file).
+    None where the dataset does not say who it was: then every record counts as a patient of its own. `dataset` is the name of
+    the origin (which may be finer than the reader's: the Challenge's folders hold seven sets). `path` is what
+    `einthoven.io.read` takes, or what the reader's own `read` makes of it together with `part` (a row of an array file).
 
     `codes` are statements with the name of their vocabulary ("scp:NORM", "snomed:426783006", "icd10:I21.0", "aha:22");
     `likelihoods` 0 to 100 beside them, NaN where nobody said. `labels` are the user's own, None where there are none to be had
-    (which is not the same as none of them being true). `targets` numbers to predict. `same_as` names the record of another set that
-    this one is a copy of ("ptbxl:1"). `codes_from` says how far the codes can be trusted, where the set tells.
+    (which is not the same as none of them being true). `targets` numbers to predict. `same_as` names the record of another set
+    that this one is a copy of ("ptbxl:1"). `codes_from` says how far the codes can be trusted, where the set tells.
     """
 
     record: str
@@ -60,9 +62,9 @@ class Fault:
 class Choice:
     """What the user may choose when a dataset is listed.
 
-    `rate` Hz where a set comes in several; `labels` the CSV of an own folder; `patient` and `targets` columns of it; `fs` and `unit`
-    for signal files that do not say; `extra` a file that belongs to the set but not to its folder (MIMIC-IV-ECG's ICD-10 codes, the
-    PTB-XL folder beside the Challenge).
+    `rate` Hz where a set comes in several; `labels` the CSV of an own folder; `patient` and `targets` columns of it; `fs` and
+    `unit` for signal files that do not say; `extra` a file that belongs to the set but not to its folder (MIMIC-IV-ECG's ICD-10
+    codes, the PTB-XL folder beside the Challenge).
     """
 
     rate: int | None = None

@@ -2,10 +2,10 @@
 
     file_name,label[,label2,...][,patient][,ICD-10][,target columns]
 
-One file may have several labels: in one cell parted by | or +, in several columns (label, label2, ...), or in several rows. Cells are
-parted by comma, semicolon or tab. The column `ICD-10` is ExChanGeAI's: its codes become codes of the record ("icd10:I21.0").
-Columns named in `--target` are numbers to predict. A file of the folder without a label, and a label without a file, are named and
-counted. File names may lack their extension or their folder, where that leaves no doubt.
+One file may have several labels: in one cell parted by | or +, in several columns (label, label2, ...), or in several rows.
+Cells are parted by comma, semicolon or tab. The column `ICD-10` is ExChanGeAI's: its codes become codes of the record
+("icd10:I21.0"). Columns named in `--target` are numbers to predict. A file of the folder without a label, and a label without a
+file, are named and counted. File names may lack their extension or their folder, where that leaves no doubt.
 """
 
 from __future__ import annotations

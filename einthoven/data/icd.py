@@ -1,12 +1,13 @@
-"""ICD-10 codes of diagnoses -> PTB-XL's superclasses, subclasses and SCP statements, by prefix; and ExChanGeAI's tables as they stand.
+"""ICD-10 codes of diagnoses -> PTB-XL's superclasses, subclasses and SCP statements, by prefix; and ExChanGeAI's tables as they
+stand.
 
-A code of a hospital stay is no reading of an ECG: it says what the patient was treated for, at a time near the recording. ExChanGeAI
-(table 3) takes it as the label all the same, and so does this map, which says so here. Longest prefix wins; codes come with a dot
-("I21.0") or without (MIMIC's "I2109").
+A code of a hospital stay is no reading of an ECG: it says what the patient was treated for, at a time near the recording.
+ExChanGeAI (table 3) takes it as the label all the same, and so does this map, which says so here. Longest prefix wins; codes
+come with a dot ("I21.0") or without (MIMIC's "I2109").
 
-The superclasses are the paper's (HYP: I11, I51.7; MI: I21, I22; CD: I44) with the rest of conduction (I45.0 to I45.6) added: the paper
-leaves right bundle branch block (I45.1) out of CD and makes it a class of its own in its bundle-branch task, where PTB-XL's CD has
-it. `EXCHANGEAI` holds the paper's prefixes to the letter.
+The superclasses are the paper's (HYP: I11, I51.7; MI: I21, I22; CD: I44) with the rest of conduction (I45.0 to I45.6) added:
+the paper leaves right bundle branch block (I45.1) out of CD and makes it a class of its own in its bundle-branch task, where
+PTB-XL's CD has it. `EXCHANGEAI` holds the paper's prefixes to the letter.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# prefix -> (superclass, subclass, SCP); "" where the code does not tell, "?" where it is one of the superclass and nobody knows which.
+# prefix -> (superclass, subclass, SCP); "" where the code does not tell, "?" where it is one of the superclass and nobody knows
+# which.
 PREFIXES: Mapping[str, tuple[str, str, str]] = MappingProxyType(
     {
         "I11": ("HYP", "?", ""),

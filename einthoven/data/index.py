@@ -1,9 +1,9 @@
 """`Index`: a table of ECGs (Parquet) beside one file of all their signals (int16 microvolts, memory-mapped).
 
-A folder of three files: `records.parquet` (one row a record, see COLUMNS), `signals.i16` (record after record, each (L, T) row by
-row) and `index.json` (what it was made from, what failed). What cannot be read is named and counted there and costs nothing else its
-place. An index is built in a draft folder beside its place and renamed when it is whole; the same command after a kill goes on where
-it stopped.
+A folder of three files: `records.parquet` (one row a record, see COLUMNS), `signals.i16` (record after record, each (L, T) row
+by row) and `index.json` (what it was made from, what failed). What cannot be read is named and counted there and costs nothing
+else its place. An index is built in a draft folder beside its place and renamed when it is whole; the same command after a kill
+goes on where it stopped.
 
 L leads, T samples.
 """
@@ -69,8 +69,8 @@ COLUMNS: Mapping[str, str] = {
 class Index:
     """ECGs and what is known of each: `table` (one row a record, see COLUMNS) and `signals` (all samples, int16 microvolts).
 
-    `folder` is where it lies, None for one in memory; `about` what index.json says. Rows are chosen with `select`, which shares the
-    signals.
+    `folder` is where it lies, None for one in memory; `about` what index.json says. Rows are chosen with `select`, which shares
+    the signals.
     """
 
     table: pa.Table
@@ -111,7 +111,9 @@ class Index:
         return f"Index({len(self)} records of {', '.join(sorted(set(self.column('dataset')))) or 'no dataset'})"
 
     def column(self, name: str) -> Any:
-        """A column: numbers as a numpy array (missing ones NaN), everything else as a list. Raises EcgError for an unknown name."""
+        """A column: numbers as a numpy array (missing ones NaN), everything else as a list. Raises EcgError for an unknown
+        name.
+        """
         import pyarrow as pa
 
         if name not in self.table.column_names:
@@ -193,7 +195,8 @@ def is_index(folder: Path) -> bool:
     return all((folder / name).is_file() for name in ("index.json", "records.parquet", "signals.i16"))
 
 
-# -- building --------------------------------------------------------------------------------------------------------------------
+# -- building
+# --------------------------------------------------------------------------------------------------------------------
 
 Progress = Callable[[int, int], None]  # (records done, records failed)
 
@@ -222,7 +225,8 @@ def build(
         overwrite: replace an index that is there.
 
     Raises:
-        EcgError: the place is taken, or nothing could be read at all. Single records that fail are named in `index.about["failed"]`.
+        EcgError: the place is taken, or nothing could be read at all. Single records that fail are named in
+            `index.about["failed"]`.
     """
     place = Path(out)
     if place.exists():

@@ -1,14 +1,17 @@
 """Labels of an Index at a chosen level: names, a matrix (N, K) with NaN where nobody knows, and what kind of task they make.
 
-Codes come in five vocabularies, one word before the colon: `scp:` (PTB-XL), `snomed:` (PhysioNet Challenges), `icd10:` (hospital
-diagnoses), `aha:` (SPH) and `statement:` (names of statements.py, from the words of a machine's report or of a reader). The levels
-superclass, subclass, statement, diagnostic, form and rhythm are PTB-XL's; every vocabulary is mapped on them as far as it goes:
+Codes come in five vocabularies, one word before the colon: `scp:` (PTB-XL), `snomed:` (PhysioNet Challenges), `icd10:`
+(hospital diagnoses), `aha:` (SPH) and `statement:` (names of statements.py, from the words of a machine's report or of a
+reader). The levels superclass, subclass, statement, diagnostic, form and rhythm are PTB-XL's; every vocabulary is mapped on
+them as far as it goes:
 
-- SNOMED CT by statements.py, with the pairs that the Challenge of 2021 scores as one (complete and "plain" bundle branch blocks, two
-  codes each of premature beats), and by ExChanGeAI's table S5 for the superclasses (T-wave abnormality and inversion are STTC).
-- "myocardial infarction" of SNOMED CT and I21 of ICD-10 say MI and not where: the subclasses of MI are unknown (NaN) in that record.
-- A record whose only code is sinus rhythm counts as NORM where its vocabulary has no word for a normal ECG: that is how CPSC 2018
-  and the Challenge's copy of PTB-XL write it.
+- SNOMED CT by statements.py, with the pairs that the Challenge of 2021 scores as one (complete and "plain" bundle branch
+  blocks, two codes each of premature beats), and by ExChanGeAI's table S5 for the superclasses (T-wave abnormality and
+  inversion are STTC).
+- "myocardial infarction" of SNOMED CT and I21 of ICD-10 say MI and not where: the subclasses of MI are unknown (NaN) in that
+record.
+- A record whose only code is sinus rhythm counts as NORM where its vocabulary has no word for a normal ECG: that is how CPSC
+  2018 and the Challenge's copy of PTB-XL write it.
 
 What a record does not state is 0 only where its dataset uses that word somewhere in the index; a set that never says
 "hypertrophy" has not denied it, and gets NaN. PTB-XL states everything, so there 0 means no.
@@ -69,7 +72,8 @@ AHA: Mapping[str, str] = MappingProxyType(
 class Labels:
     """`names` of K classes (or targets) and `matrix` (N, K) float32: 1 stated, 0 not, NaN unknown; numbers for a regression.
 
-    `task`: "multilabel" (each class for itself), "single" (exactly one class a record: rows are one-hot, or all NaN) or "regression".
+    `task`: "multilabel" (each class for itself), "single" (exactly one class a record: rows are one-hot, or all NaN) or
+    "regression".
     """
 
     names: tuple[str, ...]
@@ -122,10 +126,11 @@ def labels_of(
         level: one of LEVELS. `own` are the labels of the user's CSV, `target` the numbers of its target columns.
         names: these classes only (a class that nobody has is then a column of zeros and NaN, not an error, except for `own`).
         min_positives: leave out classes that fewer records state.
-        min_likelihood: PTB-XL gives 0 to 100 with a diagnostic statement; one below this does not count as stated (nor as denied: it
-            is unknown). 0 counts all, as PTB-XL's own benchmark does. Form and rhythm have no likelihoods: they are always 0 there.
-        task: "single" keeps records that state exactly one of the classes, one-hot, the others NaN. By default levels of codes are
-            multilabel, and one's own labels single where every labelled record has just one.
+        min_likelihood: PTB-XL gives 0 to 100 with a diagnostic statement; one below this does not count as stated (nor as
+            denied: it is unknown). 0 counts all, as PTB-XL's own benchmark does. Form and rhythm have no likelihoods: they are
+            always 0 there.
+        task: "single" keeps records that state exactly one of the classes, one-hot, the others NaN. By default levels of codes
+            are multilabel, and one's own labels single where every labelled record has just one.
 
     Raises:
         EcgError: no such level, no labels at it, or a task that does not go with it.

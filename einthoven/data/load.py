@@ -24,13 +24,14 @@ def load(
 
     Args:
         labels: the CSV of labels of an own folder; `labels.csv` in it is found without being named.
-        folder: where the index is kept. It is taken as it is when it is there already, and built otherwise. Without one the index
-            lives in a temporary folder until the program ends.
+        folder: where the index is kept. It is taken as it is when it is there already, and built otherwise. Without one the
+            index lives in a temporary folder until the program ends.
         choice: rate, columns and more (see Choice).
         jobs: processes to read with; 0 takes every core.
 
     Raises:
-        EcgError: nothing known lies there, or nothing of it could be read. Records that fail are named in `index.about["failed"]`.
+        EcgError: nothing known lies there, or nothing of it could be read. Records that fail are named in
+            `index.about["failed"]`.
     """
     place = Path(path)
     if is_index(place):

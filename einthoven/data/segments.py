@@ -1,9 +1,9 @@
 """One-lead segments as rows of a CSV: n samples and a last column with a label 0 or 1.
 
-The form of `df_segment2.csv` of the PEFT study of ECG-FM: 65,425 rows and 601 columns, 600 samples and one binary label, one lead. The
-paper gives neither unit nor sampling rate nor lead: they must be said (`--fs`, `--unit`), and without a unit the numbers are taken
-as mV with a warning. The patient of a segment is not known either, unless a column says it: segments of one recording may then fall
-on both sides of a split.
+The form of `df_segment2.csv` of the PEFT study of ECG-FM: 65,425 rows and 601 columns, 600 samples and one binary label, one
+lead. The paper gives neither unit nor sampling rate nor lead: they must be said (`--fs`, `--unit`), and without a unit the
+numbers are taken as mV with a warning. The patient of a segment is not known either, unless a column says it: segments of one
+recording may then fall on both sides of a split.
 """
 
 from __future__ import annotations

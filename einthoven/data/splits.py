@@ -1,11 +1,11 @@
 """Splits by patient, and the check that no ECG and no patient is on two sides of one.
 
-Two records belong together where they have the same patient, the same signal, or where one is a copy of the other from another set
-(the Challenge's HR records are PTB-XL's). Such a group is never torn apart here.
+Two records belong together where they have the same patient, the same signal, or where one is a copy of the other from another
+set (the Challenge's HR records are PTB-XL's). Such a group is never torn apart here.
 
-Stratified means: patients are ordered within strata (a patient's stratum is the rarest class it has), every patient gets a place in
-[0, 1) that spreads each stratum evenly, and parts are cut out of that line. So any part has its share of each stratum to within one
-patient, and a smaller fraction is always inside a larger one.
+Stratified means: patients are ordered within strata (a patient's stratum is the rarest class it has), every patient gets a
+place in [0, 1) that spreads each stratum evenly, and parts are cut out of that line. So any part has its share of each stratum
+to within one patient, and a smaller fraction is always inside a larger one.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def official(
     validation: Iterable[int] = (9,),
     test: Iterable[int] = (10,),
 ) -> Split:
-    """The official folds; PTB-XL's by default (1-8, 9, 10). Where fold 10 is not there, report on another and say so: `test` is empty
-    else.
+    """The official folds; PTB-XL's by default (1-8, 9, 10). Where fold 10 is not there, report on another and say so: `test` is
+    empty else.
 
     Raises:
         EcgError: the index has no official folds, a fold is in two parts, or nothing is left to train on.
@@ -164,7 +164,9 @@ def _line(
 
 
 def _strata(labels: Labels, of: Rows, member: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """The stratum of each group: the rarest class among its records; one more for those without any. Targets: fifths of their range."""
+    """The stratum of each group: the rarest class among its records; one more for those without any. Targets: fifths of their
+    range.
+    """
     matrix = labels.matrix[of]
     if labels.task == "regression":
         value = np.full(count, np.nan)
@@ -179,7 +181,9 @@ def _strata(labels: Labels, of: Rows, member: NDArray[np.int64], count: int) -> 
 
 
 def check_leaks(index: Index, split: Split) -> None:
-    """Raises EcgError, which names them, where a patient, a signal or a copy of it is in two parts of the split, or a row twice."""
+    """Raises EcgError, which names them, where a patient, a signal or a copy of it is in two parts of the split, or a row
+    twice.
+    """
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     owners: dict[str, tuple[str, str]] = {}
     keys, records = _keys(index), index.column("record")

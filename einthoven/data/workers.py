@@ -30,8 +30,9 @@ def ordered(
 ) -> Iterator[Out]:
     """`work` of each item, in order, over `jobs` processes (1: in this one, 0: as many as there are cores).
 
-    The queue is short, so that a listing of millions never lies in memory. Where an item kills its process (out of memory, a fault in
-    a library), the items of its chunk are tried again one by one, and its result is `killed(item)`. What `work` raises is raised.
+    The queue is short, so that a listing of millions never lies in memory. Where an item kills its process (out of memory, a
+    fault in a library), the items of its chunk are tried again one by one, and its result is `killed(item)`. What `work` raises
+    is raised.
     """
     jobs = processes(jobs)
     if jobs == 1:

@@ -1,4 +1,5 @@
-"""Records of an Index as a model sees them: (N, L, T) float32 by a preset, over all cores, kept on disk where a folder is given.
+"""Records of an Index as a model sees them: (N, L, T) float32 by a preset, over all cores, kept on disk where a folder is
+given.
 
 N records, L leads, T samples.
 """
@@ -40,12 +41,13 @@ def inputs(
 
     Args:
         rows: which rows, all when not given.
-        folder: where to keep the result; the next call with the same records, preset and fill takes it from there, memory-mapped.
+        folder: where to keep the result; the next call with the same records, preset and fill takes it from there,
+            memory-mapped.
         jobs: processes; 0 takes every core.
-        fill: what stands where nothing was recorded and the preset left it so (a whole lead, say). None leaves NaN. Whoever predicts
-            with a model must fill as its training did.
-        failed: a dictionary that takes up row -> reason for what could not be prepared; such rows are all NaN. Without it they are
-            an error.
+        fill: what stands where nothing was recorded and the preset left it so (a whole lead, say). None leaves NaN. Whoever
+            predicts with a model must fill as its training did.
+        failed: a dictionary that takes up row -> reason for what could not be prepared; such rows are all NaN. Without it they
+            are an error.
 
     Raises:
         EcgError: the preset leaves records of different lengths, or records cannot be prepared: they are named.
@@ -65,7 +67,9 @@ def inputs(
 
 
 def fingerprint(index: Index, preset: Preset, rows: NDArray[np.int64], fill: float | None) -> str:
-    """A hash of all that the prepared arrays depend on: the preset's steps, the signals, their rates and leads, and their order."""
+    """A hash of all that the prepared arrays depend on: the preset's steps, the signals, their rates and leads, and their
+    order.
+    """
     digest = hashlib.blake2b(digest_size=12)
     steps = {k: v for k, v in preset.to_dict().items() if k not in ("citation", "notes")}
     digest.update(json.dumps([1, steps, fill], sort_keys=True).encode())

@@ -1,9 +1,9 @@
 """PTB-XL: 21,799 ECGs of 10 s from 18,869 patients, at 500 and at 100 Hz (Wagner et al., Sci Data 2020; version 1.0.3).
 
-Layout: ptbxl_database.csv, scp_statements.csv, records100/ and records500/ with WFDB files. `scp_codes` is a dictionary of statements
-and likelihoods. A likelihood of 0 does not mean "absent": it stands where the report gave no certainty (all rhythm and form
-statements have it). Like the PTB-XL benchmark (Strodthoff et al. 2021) a statement in the dictionary counts as stated whatever its
-likelihood; `labels_of(min_likelihood=...)` draws another line for diagnostic statements.
+Layout: ptbxl_database.csv, scp_statements.csv, records100/ and records500/ with WFDB files. `scp_codes` is a dictionary of
+    statements and likelihoods. A likelihood of 0 does not mean "absent": it stands where the report gave no certainty (all
+    rhythm and form statements have it). Like the PTB-XL benchmark (Strodthoff et al. 2021) a statement in the dictionary counts
+    as stated whatever its likelihood; `labels_of(min_likelihood=...)` draws another line for diagnostic statements.
 
 Subsets whose rows were completed from other sources say so in a column `scp_codes_source` ("official", "statements only":
 likelihoods unknown, "reconstructed ...": codes stand for their diagnostic subclass).
@@ -73,10 +73,7 @@ PTBXL = Dataset(
     matches,
     entries,
     licence="CC BY 4.0",
-    citation="Wagner et al., PTB-XL, a large publicly available electrocardiography dataset, Sci Data 2020, doi 10.1038/s41597-020-0495-6",
-    address="https://physionet.org/content/ptb-xl/1.0.3/",
-    records=21_799,
-    patients=18_869,
-    gigabytes=3.0,
-    notes="official folds 1-8 train, 9 validation, 10 test; --rate 100 or 500",
+    citation="Wagner et al., PTB-XL, a large publicly available electrocardiography dataset, Sci Data 2020, doi
+    10.1038/s41597-020-0495-6", address="https://physionet.org/content/ptb-xl/1.0.3/", records=21_799, patients=18_869,
+    gigabytes=3.0, notes="official folds 1-8 train, 9 validation, 10 test; --rate 100 or 500",
 )

@@ -1,4 +1,6 @@
-"""The table of all datasets, in the order in which a folder is asked what it is. A row here, and the contract test asks for its example."""
+"""The table of all datasets, in the order in which a folder is asked what it is. A row here, and the contract test asks for its
+example.
+"""
 
 from __future__ import annotations
 
