@@ -2,9 +2,9 @@
 
     python bench/scale.py [--lines 1000000] [--shard 10000] [--backend local|ray|both]
 
-The million lines name one ECG of the simulator over and over; the work on each is to look at its name, so that what is measured is
-what `scale` itself costs: reading the listing, one process a task, one result line a record, shards written and renamed. What
-real work costs a record stands in bench/predict.py and bench/read.py; docs/scaling.md has the sum of both.
+The work on each line is to look at its name, so that what is measured is what `scale` itself costs: reading the listing,
+tasks in processes, one result line a record, shards written and renamed. What real work costs a record stands in
+bench/predict.py and bench/read.py; docs/scaling.md has the sum of both.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ def main() -> None:
                 digest.update(path.read_bytes())
             digests[backend] = digest.hexdigest()
             print(
-                f"{backend}: {tally.done:,} of {o.lines:,} lines in {took:.0f} s = {tally.done / took:,.0f} lines/s on {o.jobs} "
-                f"processes; {tally.shards} shards; driver {time.process_time() - cpu:.0f} CPU s, peak memory {peak:.0f} MiB",
+                f"{backend}: {tally.done:,} of {o.lines:,} lines in {took:.0f} s = {tally.done / took:,.0f} lines/s on "
+                f"{o.jobs} processes; {tally.shards} shards; driver {time.process_time() - cpu:.0f} CPU s, "
+                f"peak memory {peak:.0f} MiB",
                 flush=True,
             )
             begun = time.perf_counter()

@@ -166,7 +166,7 @@ def work_shard(work: Work, listing: Path, out: Path, shard: Shard) -> tuple[int,
     target = shard.file(out)
     if target.exists():  # by an attempt whose answer was lost
         with gzip.open(target, "rt", encoding="utf-8") as told:
-            went = [bool(json.loads(line)["ok"]) for line in told]
+            went = [bool(json.loads(text)["ok"]) for text in told]
         return sum(went), len(went) - sum(went)
     part, mark = target.with_suffix(".part"), target.with_suffix(".at")
     lines = _kept(part)
