@@ -1,0 +1,109 @@
+"""Bottleneck adapters: x + up(GELU(down(x))) behind a module, its up projection zero at the start.
+
+`down` and `up` are Linear where features stand last, (B, N, D), and 1x1 convolutions where channels stand second, (B, C, T).
+2 d b + b + d parameters each, d wide with bottleneck b.
+Houlsby et al. 2019 (arXiv 1902.00751); Pfeiffer et al. 2021 (arXiv 2005.00247).
+
+An adapter is a child named `adapter` of the module it stands behind, and runs as its forward hook, so that no name of the
+model changes. They cannot be folded into weights: a merged or exported model keeps them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from einthoven.record import EcgError
+
+
+class Adapter(nn.Module):  # type: ignore[misc]
+    """(B, ..., D) or, with `channels`, (B, D, T) -> the same."""
+
+    def __init__(self, width: int, bottleneck: int, channels: bool, device: torch.device) -> None:
+        super().__init__()
+        self.down: nn.Module
+        self.up: nn.Module
+        if channels:
+            self.down = nn.Conv1d(width, bottleneck, 1, device=device)
+            self.up = nn.Conv1d(bottleneck, width, 1, device=device)
+        else:
+            self.down = nn.Linear(width, bottleneck, device=device)
+            self.up = nn.Linear(bottleneck, width, device=device)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.up(nn.functional.gelu(self.down(x.to(self.down.weight.dtype)))).to(x.dtype)
+
+
+def through_adapter(module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    """The forward hook."""
+    adapted: Tensor = module.adapter(output)
+    return adapted
+
+
+def add_adapters(model: nn.Module, head: nn.Module, places: str, bottleneck: int, probe: Tensor) -> list[str]:
+    """Puts an adapter behind every module that `places` matches. -> their names.
+
+    Args:
+        probe: a signal (B, L, T) that the model takes; one pass of it tells the widths.
+
+    Raises EcgError where a module's output is not one tensor of three axes with channels or features that can be told apart.
+    """
+    in_head = set(head.modules())
+    chosen = {n: m for n, m in model.named_modules() if n and m not in in_head and re.fullmatch(places, n)}
+    device = next(model.parameters()).device
+    for name, (width, channels) in widths(model, chosen, probe).items():
+        module = chosen[name]
+        module.adapter = Adapter(width, bottleneck, channels, device)
+        if not isinstance(module, nn.Sequential):  # a Sequential runs its children, the new one last
+            module.register_forward_hook(through_adapter)
+    return list(chosen)
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def widths(model: nn.Module, chosen: dict[str, nn.Module], probe: Tensor) -> dict[str, tuple[int, bool]]:
+    """How wide what leaves each module is, and whether its channels stand second (else last)."""
+    shapes: dict[nn.Module, torch.Size] = {}
+    order: list[nn.Module] = []  # leaves with a weight as they ran
+
+    def note(module: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            shapes[module] = output.shape
+            if isinstance(getattr(module, "weight", None), Tensor):
+                order.append(module)
+
+    was_training = {module: module.training for module in model.modules()}
+    hooks = [module.register_forward_hook(note) for module in model.modules()]
+    try:
+        model.eval()
+        model(probe)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, training in was_training.items():
+            module.training = training
+    return {name: width_of(name, module, shapes, order) for name, module in chosen.items()}
+
+
+def width_of(name: str, module: nn.Module, shapes: dict[nn.Module, torch.Size], order: list[nn.Module]) -> tuple[int, bool]:
+    """The last weight that ran inside tells: channels stand second behind a convolution, features last behind a Linear, unless
+    the number of its outputs is the size of the other axis (a squeeze-and-excitation of Linear in a convolutional block)."""
+    shape, inside = shapes.get(module), set(module.modules())
+    leaf = next((leaf for leaf in reversed(order) if leaf in inside), None)
+    if shape is None or leaf is None or len(shape) != 3:
+        fault = f"its output is {list(shape)}" if shape is not None and leaf else "nothing with a weight runs in it"
+        raise EcgError(f"no adapter can stand here: {fault}", where=name)
+    outputs = leaf.out_channels if isinstance(leaf, nn.ConvTranspose1d) else leaf.weight.shape[0]
+    if (shape[1] == outputs) != (shape[2] == outputs):
+        channels = bool(shape[1] == outputs)
+    else:
+        channels = not isinstance(leaf, nn.Linear | nn.LayerNorm | nn.RMSNorm | nn.Embedding)
+    return int(shape[1 if channels else 2]), channels
+
+
+def adapters(model: nn.Module) -> list[tuple[str, Adapter]]:
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, Adapter)]
