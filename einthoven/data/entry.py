@@ -76,6 +76,7 @@ class Choice:
     extra: str | None = None
 
 
+DEFAULT = Choice()
 Listing = Iterator[Entry | Fault]
 
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.entry import Choice, Dataset, Entry, Fault
+from einthoven.data.entry import DEFAULT, Choice, Dataset, Entry, Fault
 from einthoven.data.workers import ordered
 from einthoven.io.files import replacing
 from einthoven.record import Device, EcgError, Patient, Record, Source
@@ -207,7 +207,7 @@ class Origin:
 
     path: Path
     dataset: Dataset
-    choice: Choice = Choice()
+    choice: Choice = DEFAULT
 
 
 def build(
@@ -293,7 +293,7 @@ Done = tuple[dict[str, Any], bytes] | Fault
 
 
 def _gather(origins: Sequence[Origin], draft: Path, done: set[str], *, jobs: int, on_record: Progress | None) -> None:
-    """Reads what is not done yet: signals first, then the row that says where they are, so that a row never promises too much."""
+    """Reads what is not done yet: signals first, then the row that says where they are: no row promises too much."""
     faults: list[Fault] = []
     counted = len(done)
     listed: set[str] = set()

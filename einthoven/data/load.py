@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from einthoven.data.datasets.table import recognise
-from einthoven.data.entry import Choice
+from einthoven.data.entry import DEFAULT, Choice
 from einthoven.data.index import Index, Origin, build, in_memory, is_index
 from einthoven.record import EcgError
 
@@ -17,7 +17,7 @@ def load(
     labels: str | os.PathLike[str] | None = None,
     *,
     folder: str | os.PathLike[str] | None = None,
-    choice: Choice = Choice(),
+    choice: Choice = DEFAULT,
     jobs: int = 1,
 ) -> Index:
     """An Index folder, an official dataset's folder, or a folder of one's own with a CSV of labels, as an Index.

@@ -1,4 +1,4 @@
-"""Rows of the CSV files that datasets come with: separators guessed among , ; tab, byte-order marks, cells as words or numbers."""
+"""Rows of the CSV files of datasets: separators guessed among , ; tab, byte-order marks, cells as words or numbers."""
 
 from __future__ import annotations
 

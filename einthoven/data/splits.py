@@ -27,7 +27,7 @@ FRACTIONS = (0.01, 0.10, 0.25, 0.50, 1.0)
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of an index: to train on, to choose with (early stopping, thresholds, calibration), to report on. int64, ascending."""
+    """Rows of an index to train on, to choose with (early stopping, thresholds, calibration), to report on; int64."""
 
     train: Rows
     validation: Rows
@@ -105,7 +105,7 @@ def k_folds(
 
 
 def fraction(index: Index, rows: Sequence[int] | Rows, share: float, *, labels: Labels | None = None, seed: int = 0) -> Rows:
-    """This share of the patients among `rows`, stratified; a smaller share is a subset of a larger one. At least one patient."""
+    """This share of the patients among `rows`, stratified; a smaller share is inside a larger one. One patient at least."""
     if not 0 < share <= 1:
         raise EcgError(f"a fraction lies above 0 and is 1 at most, not {share}")
     of, place = _line(index, labels, rows, seed)

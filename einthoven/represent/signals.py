@@ -83,7 +83,7 @@ def fingerprint(index: Index, preset: Preset, rows: NDArray[np.int64], fill: flo
 def _kept(
     index: Index, preset: Preset, rows: NDArray[np.int64], fill: float | None, jobs: int, folder: Path
 ) -> tuple[NDArray[np.float32], dict[int, str]]:
-    """From the folder where it lies there; computed into it else. The .json is written last: without it the .npy is not whole."""
+    """From the folder, or computed into it. The .json is written last: without it the .npy is not whole."""
     name = f"{preset.name}-{fingerprint(index, preset, rows, fill)}"
     array, about = folder / f"{name}.npy", folder / f"{name}.json"
     if not about.is_file() or not array.is_file():

@@ -73,7 +73,10 @@ PTBXL = Dataset(
     matches,
     entries,
     licence="CC BY 4.0",
-    citation="Wagner et al., PTB-XL, a large publicly available electrocardiography dataset, Sci Data 2020, doi
-    10.1038/s41597-020-0495-6", address="https://physionet.org/content/ptb-xl/1.0.3/", records=21_799, patients=18_869,
-    gigabytes=3.0, notes="official folds 1-8 train, 9 validation, 10 test; --rate 100 or 500",
+    citation="Wagner et al., PTB-XL, a large publicly available electrocardiography dataset, Sci Data 2020, 7:154",
+    address="https://physionet.org/content/ptb-xl/1.0.3/",
+    records=21_799,
+    patients=18_869,
+    gigabytes=3.0,
+    notes="official folds 1-8 train, 9 validation, 10 test; --rate 100 or 500",
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from einthoven.data import folder, segments
 from einthoven.data.datasets import ptbxl
-from einthoven.data.entry import Choice, Dataset
+from einthoven.data.entry import DEFAULT, Choice, Dataset
 from einthoven.record import EcgError
 
 DATASETS: dict[str, Dataset] = {
@@ -22,7 +22,7 @@ DATASETS: dict[str, Dataset] = {
 }
 
 
-def recognise(path: Path, choice: Choice = Choice()) -> Dataset:
+def recognise(path: Path, choice: Choice = DEFAULT) -> Dataset:
     """The dataset that lies at this path, by its content. A CSV of labels, where one is given, makes any folder the user's own.
 
     Raises:
