@@ -103,6 +103,18 @@ _ROWS: tuple[Model, ...] = (
         attention=r"layers\.\d+\.attention",
     ),
     Model(
+        "cardx",
+        "signal.cardx:CardX",
+        "cardx",
+        "Bickmann et al., ExChanGeAI, section 4.5; sizes that the paper leaves open are chosen in the file",
+        15_115_997,
+        tiny={"samples": 250, "width": 2, "embedding": 16},
+        adaptable=r"experts\.\d+\.(mix\.0|last|body\.(blocks\.\d+\.(bottleneck|convs\.\d+(\.1)?|pool\.1)"
+        r"|stages\.\d+\.\d+\.(branch\.\d+|shortcut\.\d+)\.0|layers\.\d+\.(attention\.(qkv|out)|mlp\.[02])))",
+        blocks=r"experts\.\d+\.body\.(blocks\.\d+|stages\.\d+\.\d+|layers\.\d+\.mlp)",
+        attention=r"experts\.\d+\.body\.layers\.\d+\.attention",
+    ),
+    Model(
         "ecg-fm",
         "signal.ecg_fm:EcgFm",
         "ecg-fm",
