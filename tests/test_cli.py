@@ -135,3 +135,16 @@ def test_demo_writes_four_files(tmp_path: Path) -> None:
     names = [Path(line).name for line in out.stdout.splitlines()[-4:]]
     assert names == ["report.html", "report.pdf", "report.json", "page.png"]
     assert all((tmp_path / "demo" / name).stat().st_size > 2000 for name in names)
+
+
+def test_scale_works_through_a_folder_and_goes_on(folder: Path, tmp_path: Path) -> None:
+    from einthoven import scale
+
+    arguments = ["scale", "info", str(folder), "-o", str(tmp_path / "out"), "--shard", "3", "--jobs", "1"]
+    done = run.invoke(app, arguments)
+    lines = list(scale.results(tmp_path / "out"))
+    assert done.exit_code == 1
+    assert [line["ok"] for line in lines] == [True, True, False, False]
+    assert lines[0]["fs_hz"] == 500
+    assert "c.xml" in done.stderr and "2 done, 2 failed" in done.stderr
+    assert "4 from an earlier run" in run.invoke(app, arguments).stderr

@@ -6,6 +6,7 @@ rest done), 2 wrong use.
 
 from einthoven.cli import ecg as ecg  # imported so that its commands are on the app
 from einthoven.cli import predict as predict
+from einthoven.cli import scale as scale
 from einthoven.cli.door import app, main
 
 __all__ = ["app", "main"]

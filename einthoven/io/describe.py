@@ -41,6 +41,13 @@ def describe(record: Record) -> dict[str, Any]:
     }
 
 
+def described(path: str) -> dict[str, Any]:
+    """`describe` of a file. Raises EcgError."""
+    from einthoven.io import read
+
+    return describe(read(path))
+
+
 def describe_text(record: Record) -> str:
     """The same for eyes."""
     lines = [record.source.path or "in memory"]
