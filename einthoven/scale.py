@@ -165,8 +165,8 @@ def work_shard(work: Work, listing: Path, out: Path, shard: Shard) -> tuple[int,
     """
     target = shard.file(out)
     if target.exists():  # by an attempt whose answer was lost
-        with gzip.open(target, "rt", encoding="utf-8") as told:
-            went = [bool(json.loads(text)["ok"]) for text in told]
+        with gzip.open(target, "rt", encoding="utf-8") as lines_done:
+            went = [bool(json.loads(text)["ok"]) for text in lines_done]
         return sum(went), len(went) - sum(went)
     part, mark = target.with_suffix(".part"), target.with_suffix(".at")
     lines = _kept(part)
