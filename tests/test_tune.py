@@ -85,10 +85,12 @@ def test_only_the_right_parameters_move(name: str, method: str) -> None:
     assert names <= set(model.state_dict())  # tuning adds, and renames nothing
     torch.testing.assert_close(model.eval()(x).logits, base, rtol=0, atol=0)  # what is added starts as nothing
     before = everything(model)
-    step(model, x)
-    step(model, x)  # in the first, LoRA's A and an adapter's `down` stand still: the other one is zero
-    moved = {key for key, old in before.items() if not torch.equal(old, model.state_dict()[key])}
-    added = set(before) - names
+    added, moved = set(before) - names, set[str]()
+    for i in range(12):  # in the first, LoRA's A and an adapter's `down` stand still: the other one is zero
+        if i > 1 and added <= moved:  # (a mixture of experts may need some steps until all are chosen)
+            break
+        step(model, x)
+        moved = {key for key, old in before.items() if not torch.equal(old, model.state_dict()[key])}
     in_head = {key for key in before if key.startswith("head.")}
     if method == "full":
         assert not added and any(not key.startswith("head.") for key in moved)

@@ -77,11 +77,15 @@ def widths(model: nn.Module, chosen: dict[str, nn.Module], probe: Tensor) -> dic
                 order.append(module)
 
     was_training = {module: module.training for module in model.modules()}
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     hooks = [module.register_forward_hook(note) for module in model.modules()]
     try:
-        model.eval()
-        model(probe)
+        with torch.random.fork_rng(devices=[]):
+            model.train()  # in evaluation a mixture of experts runs only some
+            model(probe)
     finally:
+        for buffer, old in buffers:
+            buffer.copy_(old)
         for hook in hooks:
             hook.remove()
         for module, training in was_training.items():
