@@ -141,7 +141,8 @@ MODELS: Mapping[str, Model] = MappingProxyType({model.name: model for model in _
 
 
 def by_name(name: str) -> Model:
-    """Raises EcgError, which lists them, where there is no such model."""
+    """The row of this name; "inception_time" is "inception-time". Raises EcgError, which lists them, where there is none."""
+    name = name.replace("_", "-")
     if name not in MODELS:
         raise EcgError(f"no model {name} (there are: {', '.join(MODELS)})")
     return MODELS[name]

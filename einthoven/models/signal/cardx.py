@@ -250,7 +250,7 @@ class Heads(nn.Module):  # type: ignore[misc]
 
     def forward(self, embedding: Tensor) -> dict[str, Tensor]:
         """(B, D) -> aligned (B, L, T) mV; qtc (B,), standardised; dataset (B, datasets) and features (B, features), logits."""
-        x = self.spread(embedding).reshape(len(embedding), -1, self.positions)
+        x = self.spread(embedding).reshape(embedding.shape[0], -1, self.positions)
         return {
             "aligned": self.draw(x),
             "qtc": self.qtc(embedding).squeeze(1),

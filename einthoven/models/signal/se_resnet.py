@@ -109,7 +109,7 @@ class SEResNet(SignalModel):
             x = stage(x)
             maps.append(x)
         x = self.drop(self.norm(x).relu()).amax(-1)
-        return Backbone(torch.cat([x, self.features.expand(len(x), -1).to(x.dtype)], 1), tuple(maps), {})
+        return Backbone(torch.cat([x, self.features.expand(x.shape[0], -1).to(x.dtype)], 1), tuple(maps), {})
 
     def embedding(self, head_input: Tensor) -> Tensor:
         """(B, 128): without the constants."""
