@@ -185,7 +185,7 @@ def _listed_folder(path: Path) -> dict[str, int]:
     sizes = {}
     with os.scandir(path) as entries:
         for entry in entries:
-            _check_name(entry.name, path)
+            check_name(entry.name, path)
             about = entry.stat(follow_symlinks=False)
             if not stat.S_ISREG(about.st_mode):
                 kind = "a symbolic link" if stat.S_ISLNK(about.st_mode) else "not a regular file"
@@ -203,7 +203,7 @@ def _listed_zip(archive: zipfile.ZipFile, path: Path) -> dict[str, int]:
         raise EcgError(f"more than {MAX_FILES} files", path=path)
     for info in infos:
         name = info.filename
-        _check_name(name, path)
+        check_name(name, path)
         if stat.S_ISLNK(info.external_attr >> 16):
             raise EcgError("is a symbolic link: a Bundle holds files alone", path=path, where=name)
         if info.flag_bits & 1:
@@ -214,15 +214,15 @@ def _listed_zip(archive: zipfile.ZipFile, path: Path) -> dict[str, int]:
     return sizes
 
 
-def _check_name(name: str, path: Path) -> None:
-    """No folders, no `..`, no drive letters, and no kind of file that a Bundle has no use for."""
+def check_name(name: str, path: str | Path) -> None:
+    """Raises EcgError for folders, `..`, drive letters, and kinds of files that a Bundle has no use for."""
     if not _FILE.fullmatch(name):
         raise EcgError("may not be in a Bundle (plain file names alone; no code, folders or links)", path=path, where=name)
 
 
 def _check_listing(sizes: Mapping[str, int], manifest: Manifest, path: Path) -> None:
     for name in manifest.files:
-        _check_name(name, path)
+        check_name(name, path)
         if name == MANIFEST:
             raise EcgError("the manifest cannot list itself", path=path)
         if name not in sizes:

@@ -278,6 +278,34 @@ def labels(names: Iterable[str]) -> tuple[Label, ...]:
     return tuple(made)
 
 
+def scores(evaluation: Mapping[str, Any], *, data: str, role: str = "test", folds: Iterable[int] = (), **more: str) -> Scores:
+    """What einthoven.evaluate's Evaluation.to_dict() says, for a manifest: figures that have a value, each with its interval.
+
+    `data` the records it was measured on, `more`: notes, command. The evaluation's warnings join the notes.
+    """
+    positives: Mapping[str, int] = evaluation["positives"]
+    figures = [_figure(name, found, None, None) for name, found in evaluation["overall"].items()]
+    for label, row in evaluation["labels"].items():
+        figures += [_figure(name, found, label, positives.get(label)) for name, found in row.items()]
+    notes = "; ".join(filter(None, [more.pop("notes", ""), *evaluation.get("warnings", ())]))
+    words = {
+        "data": data,
+        "role": role,
+        "folds": list(folds),
+        "records": evaluation["records"],
+        "patients": evaluation["patients"],
+        "figures": [figure for figure in figures if figure is not None],
+        "notes": notes,
+        **more,
+    }
+    return Scores.model_validate_json(json.dumps(words, default=_plain))
+
+
+def _figure(name: str, found: Mapping[str, Any], label: str | None, positives: int | None) -> Figure | None:
+    value, low, high = (finite(found[key]) for key in ("value", "low", "high"))
+    return None if value is None else Figure(name=name, value=value, low=low, high=high, label=label, positives=positives)
+
+
 def schema() -> str:
     """The JSON Schema of a manifest, as published in bundle.schema.json."""
     words = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Manifest.model_json_schema()}
