@@ -4,7 +4,9 @@ Results go to stdout or the named file, everything else to stderr. Exit codes: 0
 rest done), 2 wrong use.
 """
 
-from einthoven.cli import ecg as ecg  # imported so that its commands are on the app
+from einthoven.cli import data as data  # imported so that its commands are on the app
+from einthoven.cli import ecg as ecg
+from einthoven.cli import models as models
 from einthoven.cli import predict as predict
 from einthoven.cli import scale as scale
 from einthoven.cli.door import app, main

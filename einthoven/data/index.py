@@ -407,10 +407,7 @@ def _write_table(draft: Path, origins: Sequence[Origin]) -> None:
             writer.write_table(pa.Table.from_pylist(batch, schema))
     about = {
         "schema": 1,
-        "sources": [
-            {"path": str(o.path), "dataset": o.dataset.name, "choice": {k: v for k, v in asdict(o.choice).items() if v}}
-            for o in origins
-        ],
+        "sources": described(origins),
         **counts,
         "failed": [f for f in faults if f["serious"]],
         "absent": [f for f in faults if not f["serious"]],
@@ -418,6 +415,14 @@ def _write_table(draft: Path, origins: Sequence[Origin]) -> None:
     (draft / "index.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
     for name in ("rows.jsonl", "faults.json", "plan.json"):
         (draft / name).unlink()
+
+
+def described(origins: Sequence[Origin]) -> list[dict[str, Any]]:
+    """The origins as index.json has them."""
+    chosen = ({k: list(v) if isinstance(v, tuple) else v for k, v in asdict(o.choice).items() if v} for o in origins)
+    return [
+        {"path": str(o.path.resolve()), "dataset": o.dataset.name, "choice": c} for o, c in zip(origins, chosen, strict=True)
+    ]
 
 
 def _rows(draft: Path) -> Iterator[dict[str, Any]]:

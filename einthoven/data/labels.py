@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data import icd
+from einthoven.data import icd, snomed
 from einthoven.data.index import TARGET, Index
 from einthoven.record import EcgError
 from einthoven.statements import BY_SCP, STATEMENTS, SUPERCLASSES
@@ -46,14 +46,8 @@ RHYTHM = ("SR", "AFIB", "STACH", "SARRH", "SBRAD", "PACE", "SVARR", "BIGU", "AFL
 DIAGNOSTIC = tuple(scp for scp, name in BY_SCP.items() if STATEMENTS[name].superclass)
 _SCP = tuple(dict.fromkeys((*DIAGNOSTIC, *FORM, *RHYTHM)))
 
-# Codes that the Challenge of 2021 scores as the same (its weights.csv), written as the one that statements.py has.
-SAME_SNOMED: Mapping[str, str] = MappingProxyType(
-    {"59118001": "713427006", "164909002": "733534002", "63593006": "284470004", "17338001": "427172004"}
-)
-# ExChanGeAI, table S5, where statements.py alone would not say it: bundle branch block of an unknown side; T waves.
-SUPERCLASS_OF_SNOMED: Mapping[str, str] = MappingProxyType(
-    {"6374002": "CD", "698252002": "CD", "164934002": "STTC", "59931005": "STTC", "111975006": "STTC", "164865005": "MI"}
-)
+# Sets that were read for every statement of the hierarchy: what they do not state is not there.
+COMPLETE = frozenset({"ptbxl"})
 _SINUS_RHYTHM = "snomed:426783006"
 
 # AHA/ACC/HRS statement numbers of SPH -> SCP, as far as PTB-XL's scp_statements.csv (column "AHA code") pairs them.
@@ -90,14 +84,15 @@ class Labels:
     @property
     def known(self) -> NDArray[np.int64]:
         """Rows of which something is known."""
-        return np.flatnonzero(np.isfinite(self.matrix).any(axis=1)).astype(np.int64)
+        rows: NDArray[np.int64] = np.flatnonzero(np.isfinite(self.matrix).any(axis=1)).astype(np.int64)
+        return rows
 
     @property
     def positives(self) -> NDArray[np.int64]:
         """How often each class is stated, (K,); for a regression: how often the number is given."""
-        if self.task == "regression":
-            return np.isfinite(self.matrix).sum(axis=0).astype(np.int64)
-        return (self.matrix == 1).sum(axis=0).astype(np.int64)
+        stated = np.isfinite(self.matrix) if self.task == "regression" else self.matrix == 1
+        counts: NDArray[np.int64] = stated.sum(axis=0, dtype=np.int64)
+        return counts
 
     def select(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Labels:
         """The labels of these rows."""
@@ -118,6 +113,7 @@ def labels_of(
     names: Sequence[str] | None = None,
     min_positives: int = 0,
     min_likelihood: float = 0.0,
+    vocabulary: str | None = None,
     task: str | None = None,
 ) -> Labels:
     """The labels of every record of the index.
@@ -129,6 +125,7 @@ def labels_of(
         min_likelihood: PTB-XL gives 0 to 100 with a diagnostic statement; one below this does not count as stated (nor as
             denied: it is unknown). 0 counts all, as PTB-XL's own benchmark does. Form and rhythm have no likelihoods: they are
             always 0 there.
+        vocabulary: take only codes of this one ("icd10" of a hospital stay, say, and not the machine's statements).
         task: "single" keeps records that state exactly one of the classes, one-hot, the others NaN. By default levels of codes
             are multilabel, and one's own labels single where every labelled record has just one.
 
@@ -139,7 +136,7 @@ def labels_of(
         raise EcgError(f"no level {level!r} (there are: {', '.join(LEVELS)})")
     if level == "target":
         return _targets(index, names, task)
-    found = _own(index, names) if level == "own" else _coded(index, level, names, min_likelihood)
+    found = _own(index, names) if level == "own" else _coded(index, level, names, min_likelihood, vocabulary)
     if min_positives:
         found = found.only([n for n, count in zip(found.names, found.positives, strict=True) if count >= min_positives])
         if not found.names:
@@ -204,7 +201,7 @@ def classes(level: str) -> tuple[str, ...]:
     return {"statement": _SCP, "diagnostic": DIAGNOSTIC, "form": FORM, "rhythm": RHYTHM}[level]
 
 
-def _coded(index: Index, level: str, names: Sequence[str] | None, min_likelihood: float) -> Labels:
+def _coded(index: Index, level: str, names: Sequence[str] | None, min_likelihood: float, vocabulary: str | None) -> Labels:
     wanted = classes(level) if names is None else tuple(names)
     strange = [n for n in wanted if n not in classes(level)]
     if strange:
@@ -216,8 +213,10 @@ def _coded(index: Index, level: str, names: Sequence[str] | None, min_likelihood
     datasets: list[str] = index.column("dataset")
     matrix = np.zeros((len(codes), len(wanted)), np.float32)
     words: Counter[tuple[str, str]] = Counter()  # (dataset, class): said at least once
-    complete: dict[str, bool] = {}  # datasets that state everything they know
     for i, (row, sure) in enumerate(zip(codes, likelihoods, strict=True)):
+        if vocabulary is not None:
+            kept = [k for k, code in enumerate(row) if code.startswith(vocabulary + ":")]
+            row, sure = [row[k] for k in kept], [sure[k] for k in kept]
         said, maybe = _meant(tuple(row), level)
         if not row:
             matrix[i] = np.nan
@@ -229,12 +228,11 @@ def _coded(index: Index, level: str, names: Sequence[str] | None, min_likelihood
             said = strong | (said - _meant(tuple(weak), level)[0])
         if level in ("statement", "diagnostic") and (origin[i] or "").startswith("reconstructed"):
             said, maybe = _blurred(said, maybe)
-        complete[datasets[i]] = complete.get(datasets[i], False) or any(c.startswith("scp:") for c in row)
         for name in said | maybe:
             words[datasets[i], name] += 1
         matrix[i, [column[n] for n in maybe if n in column]] = np.nan
         matrix[i, [column[n] for n in said if n in column]] = 1
-    silent = {d: [k for n, k in column.items() if not words[d, n]] for d, whole in complete.items() if not whole}
+    silent = {d: [k for n, k in column.items() if not words[d, n]] for d in set(datasets) - COMPLETE}
     for i, dataset in enumerate(datasets):
         if silent.get(dataset):
             matrix[i, silent[dataset]] = np.nan
@@ -245,7 +243,8 @@ def _coded(index: Index, level: str, names: Sequence[str] | None, min_likelihood
 
 def _firm(row: Sequence[str], sure: Sequence[float], least: float) -> tuple[list[str], list[str]]:
     """Codes that count as stated, and diagnostic ones whose likelihood is too small or unknown."""
-    firm, weak = [], []
+    firm: list[str] = []
+    weak: list[str] = []
     for code, likelihood in zip(row, sure, strict=True):
         judged = code.startswith("scp:") and code[4:] in DIAGNOSTIC
         (weak if judged and not (likelihood >= least) else firm).append(code)
@@ -277,39 +276,34 @@ def _meant(codes: tuple[str, ...], level: str) -> tuple[frozenset[str], frozense
     return frozenset(said), frozenset(maybe - said)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=65_536)
 def _class_of(code: str, level: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """One code -> (the class it states, the classes between which it leaves a choice)."""
     kind, _, word = code.partition(":")
     if kind == "icd10":
-        return _class_of_icd(word, level)
-    if kind == "snomed":
-        if level == "superclass" and word in SUPERCLASS_OF_SNOMED:
-            return (SUPERCLASS_OF_SNOMED[word],), ()
-        word = SAME_SNOMED.get(word, word)
-    meant = meanings(f"{kind}:{word}")
-    found = {_class(name, level) for name in meant}
+        return _class_at(icd.place(word), level)
+    if kind == "snomed" and word in snomed.PLACES:
+        return _class_at(snomed.PLACES[word], level)
+    found = {_class(name, level) for name in meanings(code)}
     real = tuple(c for c in classes(level) if c in found)
-    if len(found) == 1:
-        return real, ()
-    return (), real
+    return (real, ()) if len(found) == 1 else ((), real)
 
 
-def _class_of_icd(word: str, level: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    place = icd.place(word)
+def _class_at(place: tuple[str, str, str] | None, level: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A place in PTB-XL's hierarchy, as icd.py and snomed.py write it -> the same pair."""
     if place is None:
         return (), ()
     superclass, subclass, scp = place
     if level == "superclass":
         return ((superclass,), ()) if superclass else ((), ())
-    of_it = [s for s in DIAGNOSTIC if STATEMENTS[BY_SCP[s]].superclass == superclass]
+    within = [s for s in DIAGNOSTIC if STATEMENTS[BY_SCP[s]].superclass == superclass]
     if level == "subclass":
         if subclass == "?":
-            return (), tuple(dict.fromkeys(str(STATEMENTS[BY_SCP[s]].subclass) for s in of_it))
+            return (), tuple(dict.fromkeys(str(STATEMENTS[BY_SCP[s]].subclass) for s in within))
         return ((subclass,), ()) if subclass else ((), ())
     if scp == "?":
-        kin = [s for s in of_it if subclass == "?" or STATEMENTS[BY_SCP[s]].subclass == subclass] or ["AFIB", "AFLT"]
-        return (), tuple(s for s in kin if s in classes(level))
+        kin = [s for s in within if subclass == "?" or STATEMENTS[BY_SCP[s]].subclass == subclass]
+        return (), tuple(s for s in (kin if superclass else ("AFIB", "AFLT")) if s in classes(level))
     return ((scp,), ()) if scp in classes(level) else ((), ())
 
 
@@ -333,7 +327,7 @@ def meanings(code: str) -> tuple[str, ...]:
     if kind == "statement":
         return (word,) if word in STATEMENTS else ()
     if kind == "snomed":
-        return _BY_SNOMED.get(word, ())
+        return _BY_SNOMED.get(snomed.SAME.get(word, word), ())
     return ()
 
 
@@ -346,3 +340,34 @@ def _by_snomed() -> dict[str, tuple[str, ...]]:
 
 
 _BY_SNOMED: Mapping[str, tuple[str, ...]] = MappingProxyType(_by_snomed())
+
+
+# ExChanGeAI's tasks (its section 4.7): task -> class -> the SCP subclasses or superclasses that PTB-XL has for it.
+_EXCHANGEAI_SCP: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
+    {
+        "superclass": ("superclass", {"MI": ("MI",), "STTC": ("STTC",), "CD": ("CD",), "HYP": ("HYP",)}),
+        "infarct": ("subclass", {"AMI": ("AMI",), "IMI": ("IMI",)}),
+        "bundle": ("statement", {"LBBB": ("CLBBB", "ILBBB"), "RBBB": ("CRBBB", "IRBBB")}),
+    }
+)
+
+
+def exchangeai(index: Index, task: str) -> Labels:
+    """The labels of a task of ExChanGeAI, single: "superclass" (four, no NORM), "infarct" (AMI, IMI), "bundle" (LBBB, RBBB).
+
+    By SCP, SNOMED CT and AHA codes through PTB-XL's hierarchy, and by the ICD-10 prefixes of its table 3, to the letter, in
+    records that have such codes. Like the paper, complete and incomplete right bundle branch block are one class. Records of no
+    class, or of two, are all NaN.
+    """
+    if task not in _EXCHANGEAI_SCP:
+        raise EcgError(f"no task {task!r} (there are: {', '.join(_EXCHANGEAI_SCP)})")
+    level, groups = _EXCHANGEAI_SCP[task]
+    prefixes = icd.EXCHANGEAI[task]
+    matrix = np.zeros((len(index), len(groups)), np.float32)
+    for i, row in enumerate(index.column("codes")):
+        diagnoses = [icd.bare(c[6:]) for c in row if c.startswith("icd10:")]
+        stated = _meant(tuple(c for c in row if not c.startswith("icd10:")), level)[0] if not diagnoses else frozenset()
+        for k, (name, members) in enumerate(groups.items()):
+            by_icd = any(d.startswith(p) for d in diagnoses for p in prefixes.get(name, ()))
+            matrix[i, k] = by_icd or bool(stated & set(members))
+    return _single(Labels(tuple(groups), matrix, "multilabel"))

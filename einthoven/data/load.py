@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from einthoven.data.datasets.table import recognise
-from einthoven.data.entry import DEFAULT, Choice
-from einthoven.data.index import Index, Origin, build, in_memory, is_index
+from einthoven.data.entry import DEFAULT, Choice, Dataset
+from einthoven.data.index import Index, Origin, build, described, in_memory, is_index
 from einthoven.record import EcgError
 
 
@@ -42,7 +43,20 @@ def load(
         return Index.open(place)
     if labels is not None:
         choice = replace(choice, labels=str(labels))
-    if folder is not None and is_index(Path(folder)):
-        return Index.open(folder)
     origins = [Origin(place, recognise(place, choice), choice)]
+    if folder is not None and is_index(Path(folder)):
+        kept = Index.open(folder)
+        if kept.about.get("sources") != described(origins):
+            raise EcgError(f"holds an index of something else than {place}: choose another folder", path=folder)
+        return kept
     return in_memory(origins, jobs=jobs) if folder is None else build(origins, folder, jobs=jobs)
+
+
+def together(paths: Sequence[Path], datasets: Sequence[Dataset], choice: Choice = DEFAULT) -> list[Origin]:
+    """Sources of one index. Where PTB-XL is among them, the Challenge's copies of its records learn their patients from it."""
+    ptbxl = next((p for p, d in zip(paths, datasets, strict=True) if d.name == "ptbxl"), None)
+    out = []
+    for path, dataset in zip(paths, datasets, strict=True):
+        own = replace(choice, extra=str(ptbxl)) if dataset.name == "challenge" and ptbxl and not choice.extra else choice
+        out.append(Origin(path, dataset, own))
+    return out

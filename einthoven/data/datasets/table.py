@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from einthoven.data import folder, segments
-from einthoven.data.datasets import ptbxl
+from einthoven.data.datasets import challenge, code15, ludb, mimic, ptbxl, sph, yang
 from einthoven.data.entry import DEFAULT, Choice, Dataset
 from einthoven.record import EcgError
 
@@ -15,6 +15,12 @@ DATASETS: dict[str, Dataset] = {
     row.name: row
     for row in (
         ptbxl.PTBXL,
+        mimic.MIMIC,
+        code15.CODE15,
+        sph.SPH,
+        ludb.LUDB,
+        challenge.CHALLENGE,
+        yang.YANG,
         # What a user brings: last, because anything may be a folder of ECGs.
         segments.SEGMENTS,
         folder.FOLDER,
