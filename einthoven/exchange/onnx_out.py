@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from einthoven.exchange.bundle import Bundle
 from einthoven.exchange.manifest import Manifest
+from einthoven.exchange.predict import session
 from einthoven.io.files import replacing
 from einthoven.record import EcgError
 
@@ -125,6 +127,28 @@ def stamp(path: str | Path, manifest: Manifest) -> Path:
     return path
 
 
+def alone(bundle: Bundle, target: str | Path, *, trainable: bool = False, overwrite: bool = False) -> Path:
+    """A Bundle's network as one ONNX file, with the manifest in its metadata.
+
+    Needs onnx only where the metadata are not in it yet.
+
+    Raises:
+        EcgError: there is no trainable network in the Bundle, or `target` exists.
+    """
+    target = Path(target)
+    name = "train.onnx" if trainable else "model.onnx"
+    if target.exists() and not overwrite:
+        raise EcgError("exists already", path=target)
+    data = bundle.read(name)
+    wanted = metadata(bundle.manifest)
+    have = session(data, path=bundle.path).get_modelmeta().custom_metadata_map
+    with replacing(target) as draft:
+        draft.write_bytes(data)
+        if any(have.get(key) != value for key, value in wanted.items()):
+            stamp(draft, bundle.manifest)
+    return target
+
+
 def _stamp(onnx: Any, path: Path, words: Mapping[str, str]) -> None:
     graph = onnx.load(str(path), load_external_data=False)
     onnx.helper.set_model_props(graph, dict(words))
@@ -151,12 +175,12 @@ def _plain(model: nn.Module) -> nn.Module:
 def _compare(plain: nn.Module, path: Path, shapes: Mapping[str, tuple[int, ...]], batches: Sequence[int]) -> None:
     import torch
 
-    from einthoven.exchange.predict import session
-
     run = session(path)
     rng = np.random.default_rng(0)
     for size in batches:
         given = {name: rng.standard_normal((size, *shape), dtype=np.float32) for name, shape in shapes.items()}
+        if "features" in given:  # not every figure can be measured in every ECG: a model has to take NaN
+            given["features"][rng.random(given["features"].shape) < 0.2] = np.nan
         with torch.no_grad():
             wanted = [out.numpy() for out in plain(*(torch.from_numpy(x) for x in given.values()))]
         for name, have, want in zip(OUTPUTS, run.run(list(OUTPUTS), given), wanted, strict=True):
