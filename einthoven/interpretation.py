@@ -11,11 +11,14 @@ from einthoven import __version__
 from einthoven.beats.fiducials import Beats
 from einthoven.beats.measurements import Measurements
 from einthoven.findings import Finding
+from einthoven.opinion import Opinion
 from einthoven.record import Record, derive_limb_leads
 from einthoven.signal.quality import Quality
 
 if TYPE_CHECKING:
     from einthoven.beats.median import MedianBeats  # numba comes with it
+
+DEFAULT_MODEL = "default"
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Report:
 
     findings: most important first. conclusion: the findings in two or three sentences.
     median: the median beat of the dominant beat class (None without beats).
+    opinion: what a model says beside the rules, and where the two disagree (None where no model was asked).
     software: name and version of what made the report. created: when, ISO 8601 with time zone.
     """
 
@@ -34,28 +38,34 @@ class Report:
     findings: tuple[Finding, ...]
     conclusion: str
     median: MedianBeats | None = None
+    opinion: Opinion | None = None
     warnings: tuple[str, ...] = ()
     software: str = f"Einthoven {__version__}"
     created: str = ""
 
 
-def interpret(ecg: str | Path | Record, *, fs: float | None = None, unit: str | None = None) -> Report:
+def interpret(
+    ecg: str | Path | Record, *, fs: float | None = None, unit: str | None = None, model: str | Path | None = DEFAULT_MODEL
+) -> Report:
     """Reads, measures and interprets one ECG.
 
     Args:
         ecg: a path, or a Record.
+        model: whose opinion stands beside the rules: a model's name or a Bundle's path; "default" the one that ships;
+            None asks none.
         fs: sampling rate in Hz, for files that do not say (CSV without a time column).
         unit: "mV", "uV", ... for files that do not say.
 
     Raises:
-        EcgError: the file cannot be read as an ECG. A readable file always gives a Report: what its quality or its
-            leads do not allow is said there ("cannot be determined").
+        EcgError: the file cannot be read as an ECG, or there is no such model. A readable file always gives a Report: what
+            its quality or its leads do not allow is said there ("cannot be determined").
     """
     from einthoven.beats.classify import classify
     from einthoven.beats.delineate import delineate
     from einthoven.beats.measure import measure
     from einthoven.beats.median import median_beats
     from einthoven.findings import conclude, find
+    from einthoven.opinion import opinion
     from einthoven.signal.quality import assess
 
     if isinstance(ecg, Record):
@@ -78,9 +88,16 @@ def interpret(ecg: str | Path | Record, *, fs: float | None = None, unit: str | 
         findings=findings,
         conclusion=conclude(findings),
         median=median or None,
+        opinion=opinion(record, findings, None if model == DEFAULT_MODEL else model) if _is_asked(model) else None,
         warnings=record.warnings + measurements.warnings + against_the_recorder(record, measurements),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _is_asked(model: str | Path | None) -> bool:
+    from einthoven.exchange import shelf
+
+    return model is not None and (model != DEFAULT_MODEL or (shelf.SHIPPED / shelf.DEFAULT).is_dir())
 
 
 # How far two careful measurements of one ECG may lie apart before somebody should look: rate as a ratio, intervals in ms.

@@ -162,6 +162,9 @@ def interpret(
     json: AsJson = False,
     jobs: Jobs = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a batch that was stopped or killed.")] = False,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Whose opinion stands beside the rules: a name, a Bundle's path, or none.")
+    ] = "default",
     fs: Rate = None,
     unit: Unit = None,
 ) -> None:
@@ -171,16 +174,19 @@ def interpret(
     """
     if format and format not in ("text", "json", "html", "pdf", "fhir"):
         raise typer.BadParameter(f"{format!r} is none of text, json, html, pdf, fhir", param_hint="--format")
+    asked = None if model == "none" else model
     many = len(files) > 1 or Path(files[0]).is_dir() or (output is not None and (output.is_dir() or not output.suffix))
     if many and output:
         paths, failed = find(files)
-        raise typer.Exit(_interpret_batch(paths, output, format=format, jobs=jobs, resume=resume, fs=fs, unit=unit) or failed)
+        raise typer.Exit(
+            _interpret_batch(paths, output, format=format, jobs=jobs, resume=resume, model=asked, fs=fs, unit=unit) or failed
+        )
 
     from einthoven.interpretation import interpret as interpreted
     from einthoven.report import save, to_fhir, to_json, to_text
 
     def work(path: str) -> None:
-        report = interpreted(path, fs=fs, unit=unit)
+        report = interpreted(path, fs=fs, unit=unit, model=asked)
         if output:
             save(report, output, format)
             typer.echo(output)
@@ -232,7 +238,15 @@ def demo(
 
 
 def _interpret_batch(
-    paths: list[str], out: Path, *, format: str | None, jobs: int, resume: bool, fs: float | None, unit: str | None
+    paths: list[str],
+    out: Path,
+    *,
+    format: str | None,
+    jobs: int,
+    resume: bool,
+    model: str | None,
+    fs: float | None,
+    unit: str | None,
 ) -> int:
     from functools import partial
 
@@ -243,7 +257,7 @@ def _interpret_batch(
     from einthoven.record import EcgError
     from einthoven.report.summary import interpreted, write_summary
 
-    work = partial(interpreted, out=str(out) if format else None, format=format, fs=fs, unit=unit)
+    work = partial(interpreted, out=str(out) if format else None, format=format, fs=fs, unit=unit, model=model)
     console = Console(stderr=True)
     columns = (TextColumn("interpreting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:

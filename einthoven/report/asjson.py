@@ -17,6 +17,7 @@ from einthoven.beats.fiducials import FIDUCIALS, Beats
 from einthoven.beats.measurements import Measurements
 from einthoven.findings import Finding
 from einthoven.interpretation import Report
+from einthoven.opinion import Opinion
 from einthoven.record import Record
 from einthoven.report.limits import limit
 from einthoven.report.words import RESEARCH_ONLY
@@ -38,6 +39,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "quality": quality_json(report.quality),
         "conclusion": report.conclusion,
         "findings": [finding_json(f) for f in report.findings],
+        "opinion": None if report.opinion is None else opinion_json(report.opinion),
         **measurements_json(report.measurements, record),
         "beats": beats_json(report.beats),
         "warnings": list(report.warnings),
@@ -103,6 +105,31 @@ def finding_json(finding: Finding) -> dict[str, Any]:
         "calibrated": finding.calibrated,
         "source": finding.source,
         "evidence": evidence,
+    }
+
+
+def opinion_json(opinion: Opinion) -> dict[str, Any]:
+    """A model's opinion beside the rules: probabilities, what the rules say of the same, and where the two disagree."""
+    labels = [
+        {
+            "name": one.name,
+            "text": one.text,
+            "probability": number(one.probability),
+            "threshold": number(one.threshold),
+            "present": one.present,
+            "rules": one.rules or None,
+            "scp": one.scp,
+            "snomed": one.snomed,
+        }
+        for one in opinion.labels
+    ]
+    return {
+        "model": opinion.model,
+        "calibrated": opinion.calibrated,
+        "scores": opinion.scores or None,
+        "labels": labels,
+        "disagreements": list(opinion.disagreements),
+        "warnings": list(opinion.warnings),
     }
 
 

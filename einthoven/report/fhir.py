@@ -14,10 +14,11 @@ from typing import Any
 from einthoven.beats.measurements import Quantity
 from einthoven.findings import Finding
 from einthoven.interpretation import Report
+from einthoven.opinion import Likelihood, Opinion
 from einthoven.record import Record
 from einthoven.report.asjson import number
 from einthoven.report.limits import limit
-from einthoven.report.words import RESEARCH_ONLY, evidence_lines, title
+from einthoven.report.words import RESEARCH_ONLY, evidence_lines, opinion_shown, rules_words, title
 
 Resource = dict[str, Any]
 
@@ -61,6 +62,10 @@ def to_fhir(report: Report) -> Resource:
     ]
     observations += [
         {"resourceType": "Observation", "id": f"finding-{i}", **shared, **_found(f)} for i, f in enumerate(report.findings, 1)
+    ]
+    observations += [
+        {"resourceType": "Observation", "id": f"model-{i}", **shared, **_likely(one, report.opinion)}
+        for i, one in enumerate(opinion_shown(report.opinion) if report.opinion else (), 1)
     ]
     software: Resource = {
         "resourceType": "Device",
@@ -132,6 +137,19 @@ def _found(finding: Finding) -> Resource:
     ]
     out["note"] = [{"text": text} for text in notes]
     return out
+
+
+def _likely(one: Likelihood, opinion: Opinion | None) -> Resource:
+    """A model's probability: an observation of its own, never a finding."""
+    said: Resource = {"text": one.text}
+    if one.snomed:
+        said["coding"] = [{"system": SNOMED, "code": one.snomed}]
+    model = opinion.model if opinion else ""
+    unit = {"value": number(round(100 * one.probability, 1)), "unit": "%", "system": UCUM, "code": "%"}
+    if opinion and one.name in opinion.units:
+        unit = {"value": number(one.probability), "unit": opinion.units[one.name]}
+    notes = [f"Probability by the model {model}.", *([rules_words(one)] if one.rules else [])]
+    return {"code": said, "valueQuantity": unit, "note": [{"text": text} for text in notes]}
 
 
 def _patient(record: Record) -> Resource | None:

@@ -11,6 +11,7 @@ from html import escape
 from einthoven.beats.measurements import LeadMeasurements, Measurements
 from einthoven.findings import Finding
 from einthoven.interpretation import Report
+from einthoven.opinion import Likelihood, Opinion
 from einthoven.paper.page import Page
 from einthoven.paper.render import prepare
 from einthoven.paper.vector import to_svg
@@ -23,10 +24,13 @@ from einthoven.report.words import (
     RESEARCH_ONLY,
     evidence_words,
     figure,
+    likelihood,
     machine_value,
+    opinion_shown,
     patient_words,
     provenance,
     quantity,
+    rules_words,
     sureness,
     title,
     worth_saying,
@@ -70,6 +74,9 @@ tbody th{font-weight:500}td.n,th.n{text-align:right;padding-right:10px;white-spa
 td.out{color:var(--mark);background:var(--markback);font-weight:700}
 .finding>th{font-weight:650}.evidence{margin:0;padding:0;list-style:none;font-size:.92rem}
 .source{color:var(--soft);font-size:.82rem;font-weight:400}
+.opinion td.bar{width:28%;vertical-align:middle}.bar span{display:block;height:7px;border-radius:4px;
+background:linear-gradient(90deg,#3b6fb5 var(--p),var(--line) var(--p))}.opinion td.means{font-weight:700}
+.opinion td{padding-right:10px}.disputed{color:var(--abnormal);font-weight:600}.model p{margin:6px 0 0}
 .scroll{overflow-x:auto}.leads td,.leads th{padding:2px 6px 2px 0;font-size:.84rem}
 details{margin-top:6px}summary{cursor:pointer;color:var(--soft)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:3px 16px;margin:0}
@@ -100,7 +107,7 @@ def to_html(report: Report) -> str:
         _conclusion(report),
         _trace(report),
         '<div class="columns">',
-        _findings(report.findings),
+        f"<div>{_findings(report.findings)}{_opinion(report.opinion)}</div>",
         f"<div>{_measurements(report)}{_machine(report)}</div>",
         "</div>",
         _median(report),
@@ -197,6 +204,35 @@ def _measurements(report: Report) -> str:
         f'<section class="measured"><h2>Measurements</h2><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table>{note}{folded}</section>"
     )
+
+
+def _opinion(opinion: Opinion | None) -> str:
+    if opinion is None:
+        return ""
+    rows = "".join(
+        f'<tr><th scope="row">{escape(one.text)}</th><td class="bar"><span style="--p:{_percent(one, opinion)}"></span></td>'
+        f'<td class="n{" means" if one.present else ""}">{escape(likelihood(one, opinion))}</td>'
+        f'<td class="{"disputed" if one.disputed else "soft"}">{escape(rules_words(one))}</td></tr>'
+        for one in opinion_shown(opinion)
+    )
+    table = f'<table class="opinion"><tbody>{rows}</tbody></table>' if rows else ""
+    differ = "".join(f"<li>{escape(words)}</li>" for words in opinion.disagreements)
+    told = (
+        f'<p class="disputed">Look at the trace where model and rules disagree:</p><ul class="plain">{differ}</ul>'
+        if differ
+        else ""
+    )
+    warned = "".join(f'<p class="source">{escape(words)}</p>' for words in opinion.warnings)
+    sure = "Calibrated probabilities" if opinion.calibrated else "Probabilities, not calibrated"
+    foot = f"{sure} of {opinion.model}; bold: reaches its threshold. {opinion.scores}".strip()
+    return (
+        f'<section class="model"><h2>What the model says</h2>{table}{told}{warned}'
+        f'<p class="source">{escape(foot)}</p></section>'
+    )
+
+
+def _percent(one: Likelihood, opinion: Opinion) -> str:
+    return "0%" if one.name in opinion.units else f"{100 * min(max(one.probability, 0.0), 1.0):.0f}%"
 
 
 def _machine(report: Report) -> str:

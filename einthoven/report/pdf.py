@@ -23,10 +23,13 @@ from einthoven.report.words import (
     conclusions,
     evidence_lines,
     figure,
+    likelihood,
     machine_value,
+    opinion_shown,
     patient_words,
     provenance,
     quantity,
+    rules_words,
     sureness,
     title,
     worth_saying,
@@ -129,7 +132,7 @@ class _Writer:
                 block.line(4, _SMALL, line, colour=_SOFT, leading=3.3)
             block.height += 1.6
             blocks.append(block)
-        return _kept(blocks[:2]) + blocks[2:]
+        return _kept(blocks[:2]) + blocks[2:] + self._opinion(width)
 
     def _measurements(self, width: float) -> list[_Block]:
         report = self.report
@@ -169,6 +172,24 @@ class _Writer:
             said = [_Block().line(0, _BODY, line) for s in report.record.statements for line in wrap(s, _BODY, width)]
             blocks += _kept([_gap(), _heading("What the recorder said"), *said])
         return blocks
+
+    def _opinion(self, width: float) -> list[_Block]:
+        opinion = self.report.opinion
+        if opinion is None:
+            return []
+        blocks = [_gap(), _heading("What the model says")]
+        for one in opinion_shown(opinion):
+            block = _Block().line(0, _BODY, fit(one.text, _BODY, 0.5 * width))
+            block.more(0.64 * width, _BODY, likelihood(one, opinion), bold=one.present, anchor="end")
+            block.more(0.68 * width, _BODY, rules_words(one), colour=_RED if one.disputed else _SOFT)
+            blocks.append(block)
+        sure = "Calibrated probabilities" if opinion.calibrated else "Probabilities, not calibrated"
+        foot = f"{sure} of {opinion.model}; bold: reaches its threshold. {opinion.scores}".strip()
+        small = _Block()
+        for text in (*opinion.warnings, foot):
+            for line in wrap(text, _SMALL, width):
+                small.line(0, _SMALL, line, leading=3.3, colour=_SOFT)
+        return _kept([*blocks, small])
 
     def _median(self, at: tuple[int, float], left: float, n: int, drawn: tuple[Record, Page, Beats]) -> tuple[int, float]:
         """Paints the median of n beats; returns the page and y where it begins."""

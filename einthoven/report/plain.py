@@ -6,6 +6,7 @@ import textwrap
 
 from einthoven.beats.measurements import Measurements
 from einthoven.interpretation import Report
+from einthoven.opinion import Opinion
 from einthoven.record import Patient
 from einthoven.report.limits import limit
 from einthoven.report.words import (
@@ -14,9 +15,12 @@ from einthoven.report.words import (
     RESEARCH_ONLY,
     evidence_lines,
     figure,
+    likelihood,
     machine_value,
+    opinion_shown,
     patient_words,
     provenance,
+    rules_words,
     sureness,
     title,
     unit,
@@ -35,6 +39,7 @@ def to_text(report: Report) -> str:
     for f in report.findings:
         parts += _wrap(f"{f.text}{sureness(f)}", "  - ", "    ")
         parts += [line for words in evidence_lines(f) for line in _wrap(words, "      ", "      ")]
+    parts += opinion_lines(report.opinion)
     parts += ["", measurements_text(report.measurements, record.patient)]
     own = {n: machine_value(record, n) for n in MAIN}
     told = [f"{title(n)} {figure(v)}" for n, v in own.items() if v == v]
@@ -47,6 +52,19 @@ def to_text(report: Report) -> str:
     parts += [line for w in report.warnings for line in _wrap(w, "  ! ", "    ")]
     parts += ["", *(f"{name}: {value}" for name, value in provenance(report)), RESEARCH_ONLY]
     return "\n".join(parts)
+
+
+def opinion_lines(opinion: Opinion | None) -> list[str]:
+    """What the model says beside the rules; nothing where none was asked."""
+    if opinion is None:
+        return []
+    parts = ["", *_wrap(f"The model's opinion ({opinion.model}):")]
+    for one in opinion_shown(opinion):
+        mark = "*" if one.present else " "
+        parts.append(f"  {mark} {one.text:<36}{likelihood(one, opinion):>7}   {rules_words(one)}".rstrip())
+    parts += [line for words in opinion.disagreements for line in _wrap(words, "  ? ", "    ")]
+    parts += [line for words in opinion.warnings for line in _wrap(words, "  ! ", "    ")]
+    return parts + (_wrap(f"* reaches its threshold. {opinion.scores}".rstrip(), "  ", "  ") if opinion.labels else [])
 
 
 def measurements_text(measurements: Measurements, patient: Patient | None = None) -> str:

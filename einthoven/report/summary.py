@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from einthoven.interpretation import Report, interpret
+from einthoven.interpretation import DEFAULT_MODEL, Report, interpret
 from einthoven.io.files import replacing
+from einthoven.opinion import Opinion
 
 # The columns of summary.csv that come from Measurements.
 COLUMNS = (
@@ -37,6 +38,7 @@ def line_of(report: Report) -> dict[str, Any]:
             }
             for f in report.findings
         ],
+        "opinion": None if report.opinion is None else opinion_line(report.opinion),
         "measurements": {name: _number(q.value) for name, q in report.measurements.quantities.items()},
         "quality": {
             "score": _number(report.quality.score),
@@ -48,9 +50,26 @@ def line_of(report: Report) -> dict[str, Any]:
     }
 
 
-def interpreted(path: str, *, out: str | None, format: str | None, fs: float | None, unit: str | None) -> dict[str, Any]:
+def opinion_line(opinion: Opinion) -> dict[str, Any]:
+    return {
+        "model": opinion.model,
+        "labels": {one.name: _number(one.probability) for one in opinion.labels},
+        "present": [one.name for one in opinion.labels if one.present],
+        "disagreements": list(opinion.disagreements),
+    }
+
+
+def interpreted(
+    path: str,
+    *,
+    out: str | None,
+    format: str | None,
+    fs: float | None,
+    unit: str | None,
+    model: str | None = DEFAULT_MODEL,
+) -> dict[str, Any]:
     """The result line of one input; with `format`, its whole report too, under OUT/reports. Raises EcgError."""
-    report = interpret(path, fs=fs, unit=unit)
+    report = interpret(path, fs=fs, unit=unit, model=model)
     line = line_of(report)
     if out and format:
         from einthoven.report import save
@@ -73,19 +92,20 @@ def write_summary(results: Path, table: Path) -> int:
         draft.open("w", newline="", encoding="utf-8") as file,
     ):
         rows = csv.writer(file)
-        rows.writerow(["path", "ok", *COLUMNS, "findings", "scp", "snomed", "conclusion", "quality", "error"])
+        rows.writerow(["path", "ok", *COLUMNS, "findings", "scp", "snomed", "conclusion", "quality", "model", "disagreements", "error"])
         for raw in lines:
             line = json.loads(raw)
             if not line["ok"]:
                 failed += 1
-                rows.writerow([_cell(line["path"]), 0, *[""] * (len(COLUMNS) + 5), _cell(line["error"])])
+                rows.writerow([_cell(line["path"]), 0, *[""] * (len(COLUMNS) + 7), _cell(line["error"])])
                 continue
             found = [f for f in line["findings"] if f["confidence"] != "cannot be determined"]
             figures = ["" if line["measurements"].get(c) is None else line["measurements"][c] for c in COLUMNS]
             names = [";".join(dict.fromkeys(f[key] for f in found if f[key])) for key in ("name", "scp", "snomed")]
-            rows.writerow(
-                [_cell(line["path"]), 1, *figures, *names, _cell(line["conclusion"]), line["quality"]["readable"], ""]
-            )
+            said = line.get("opinion") or {"present": [], "disagreements": []}
+            model = [";".join(said["present"]), _cell("; ".join(said["disagreements"]))]
+            quality = line["quality"]["readable"]
+            rows.writerow([_cell(line["path"]), 1, *figures, *names, _cell(line["conclusion"]), quality, *model, ""])
     return failed
 
 

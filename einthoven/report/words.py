@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from einthoven.beats.measurements import Quantity
 from einthoven.findings import Evidence, Finding
 from einthoven.interpretation import Report
+from einthoven.opinion import Likelihood, Opinion
 from einthoven.record import Record
-from einthoven.statements import STATEMENTS
+from einthoven.statements import STATEMENTS, SUPERCLASSES
 
 RESEARCH_ONLY = "Research use only. Not a medical device. To be verified by a physician."
 
@@ -71,6 +72,36 @@ GROUPS: Mapping[str, str] = {
     "st-t": "ST-T",
     "quality": "Quality",
 }
+
+
+# A reader wants the superclasses, what is likely, and what is disputed; the other labels of a long list are in the JSON.
+_FEW, _LIKELY = 8, 0.1
+
+
+def opinion_shown(opinion: Opinion) -> list[Likelihood]:
+    """The labels of an opinion that a page shows: all of a short list; of a long one what is likely, large or disputed."""
+    if len(opinion.labels) <= _FEW:
+        return list(opinion.labels)
+    return [
+        one for one in opinion.labels if one.name in SUPERCLASSES or one.present or one.disputed or one.probability >= _LIKELY
+    ]
+
+
+def likelihood(one: Likelihood, opinion: Opinion) -> str:
+    """A probability in per cent, or a regression's value with its unit."""
+    if one.name in opinion.units:
+        return f"{one.probability:.4g} {opinion.units[one.name]}"
+    return (
+        f"{100 * one.probability:.0f} %"
+        if 0.01 <= one.probability <= 0.99
+        else ("< 1 %" if one.probability < 0.5 else "> 99 %")
+    )
+
+
+def rules_words(one: Likelihood) -> str:
+    """What the rules say of the same, for a page."""
+    told = {"present": "rules: yes", "possible": "rules: possible", "absent": "rules: no", "": ""}[one.rules]
+    return f"{told}, disagree" if one.disputed else told
 
 
 def title(name: str) -> str:

@@ -1,0 +1,152 @@
+"""A model's opinion of an ECG, held against what the rules found: where they agree, and where they do not.
+
+Rules and model look at the same ECG by different ways. Where both say the same, a reader may be surer; where they disagree, the
+reader should look at the trace. Neither overrules the other here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from einthoven.findings import Finding
+from einthoven.record import EcgError, Record
+from einthoven.statements import BY_SCP, STATEMENTS, SUPERCLASSES
+
+if TYPE_CHECKING:
+    from einthoven.exchange.manifest import Manifest
+    from einthoven.exchange.predict import Predictor
+
+# What a finding's confidence has to be for a model that says nothing of it to be a disagreement.
+FIRM = ("definite", "probable")
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """One label of the model. `probability` calibrated where `Opinion.calibrated`; `threshold` from which on the model means it
+    (NaN where its manifest has none); `rules` what the findings say of the same: "present", "possible", "absent", or "" where
+    no rule knows of it."""
+
+    name: str
+    text: str
+    probability: float
+    threshold: float = float("nan")
+    rules: str = ""
+    scp: str | None = None
+    snomed: str | None = None
+
+    @property
+    def present(self) -> bool:
+        return self.probability >= self.threshold
+
+    @property
+    def disputed(self) -> bool:
+        """Whether model and rules contradict each other: "possible" contradicts nobody."""
+        return self.threshold == self.threshold and (
+            (self.present and self.rules == "absent") or (not self.present and self.rules == "present")
+        )
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What one model says of one ECG. `labels` the likeliest first, none where it could not be applied (`warnings` say why);
+    `scores` how good it is, as its manifest has it; `unit` of the values where it is a regression ("")."""
+
+    model: str
+    labels: tuple[Likelihood, ...] = ()
+    calibrated: bool = False
+    scores: str = ""
+    warnings: tuple[str, ...] = ()
+    units: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def disagreements(self) -> tuple[str, ...]:
+        """Sentences, one for each label of which model and rules say the opposite."""
+        return tuple(
+            f"{one.text}: the model says {'yes' if one.present else 'no'} ({one.probability:.0%}), "
+            f"the rules say {'yes' if one.rules == 'present' else 'no'}"
+            for one in self.labels
+            if one.disputed
+        )
+
+
+def opinion(record: Record, findings: Sequence[Finding], model: str | Path | None = None) -> Opinion:
+    """The opinion of `model` (a name, a Bundle's path; None: the default one) on an ECG with these findings.
+
+    A model that cannot be applied to this ECG (a lead is missing, it is too short) has no labels, and a warning.
+
+    Raises:
+        EcgError: there is no such model, or its Bundle is damaged.
+    """
+    predictor = _loaded(model)
+    manifest = predictor.manifest
+    name = f"{manifest.name} {manifest.version}"
+    try:
+        prediction = predictor.predict(record)
+    except EcgError as fault:
+        return Opinion(name, warnings=(f"the model {name} cannot be applied: {fault.what}",), scores=scores_of(manifest))
+    limits = dict(manifest.thresholds.values) if manifest.thresholds else {}
+    made = [
+        Likelihood(
+            label.name,
+            label.text[:1].upper() + label.text[1:] or label.name,
+            float(prediction.labels[label.name]),
+            float(limits.get(label.name, float("nan"))),
+            _said(label.name, label.scp, findings) if manifest.task != "regression" else "",
+            label.scp,
+            label.snomed,
+        )
+        for label in manifest.labels
+    ]
+    own = tuple(w for w in prediction.warnings if w not in record.warnings)
+    return Opinion(
+        name,
+        tuple(sorted(made, key=lambda one: -one.probability)),
+        manifest.calibration is not None,
+        scores_of(manifest),
+        own,
+        {label.name: label.unit for label in manifest.labels if label.unit},
+    )
+
+
+def scores_of(manifest: Manifest) -> str:
+    """The manifest's first overall figure from a test, in one line; "" where it has none."""
+    for scores in manifest.metrics:
+        for figure in scores.figures:
+            if figure.label is None and scores.role != "validation":
+                bounds = f" ({figure.low:.3f}-{figure.high:.3f})" if figure.low is not None and figure.high is not None else ""
+                return f"{figure.name.replace('_', ' ')} {figure.value:.3f}{bounds} on {scores.records} ECGs of {scores.data}"
+    return ""
+
+
+def _said(name: str, scp: str | None, findings: Sequence[Finding]) -> str:
+    """What the rules say of a model's label: of a superclass any statement that falls under it, else the statement itself."""
+    if name in SUPERCLASSES:
+        known = {s.name for s in STATEMENTS.values() if s.superclass == name}
+    else:
+        known = {s.name for s in STATEMENTS.values() if name in (s.name, s.scp, s.subclass) or (scp and s.scp == scp)}
+        if scp is not None and scp in BY_SCP:
+            known.add(BY_SCP[scp])
+    if not known:
+        return ""
+    sure = [f.confidence for f in findings if f.name in known]
+    if any(c in FIRM for c in sure):
+        return "present"
+    if "possible" in sure:
+        return "possible"
+    return "" if "cannot be determined" in sure or _unreadable(findings) else "absent"
+
+
+def _unreadable(findings: Sequence[Finding]) -> bool:
+    """Whether the rules could not judge at all: then their silence denies nothing."""
+    return not any(f.confidence != "cannot be determined" for f in findings)
+
+
+@lru_cache(maxsize=2)
+def _loaded(model: str | Path | None) -> Predictor:
+    from einthoven.exchange.predict import Predictor
+
+    return Predictor.load(model)
