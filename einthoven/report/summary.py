@@ -92,7 +92,8 @@ def write_summary(results: Path, table: Path) -> int:
         draft.open("w", newline="", encoding="utf-8") as file,
     ):
         rows = csv.writer(file)
-        rows.writerow(["path", "ok", *COLUMNS, "findings", "scp", "snomed", "conclusion", "quality", "model", "disagreements", "error"])
+        said_of = ("findings", "scp", "snomed", "conclusion", "quality", "model", "disagreements", "error")
+        rows.writerow(["path", "ok", *COLUMNS, *said_of])
         for raw in lines:
             line = json.loads(raw)
             if not line["ok"]:
