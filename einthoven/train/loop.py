@@ -47,7 +47,8 @@ class Examples:
     mean: float = 0.0
     std: float = 1.0
 
-    def inputs(self, rows: Rows) -> F32:
+    def inputs(self, rows: Rows | slice) -> F32:
+        """(B, ...) of these rows."""
         taken = np.asarray(self.x[rows], np.float32)
         return taken if (self.mean, self.std) == (0.0, 1.0) else (taken - np.float32(self.mean)) / np.float32(self.std)
 

@@ -7,7 +7,7 @@ wrong thing in silence. `einthoven finetune RECIPE.yaml` runs it; every field ma
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,8 +24,8 @@ class Recipe:
     # What is learned, and from what
     data: str = ""  # folder of ECG files of any vendor, an Index, or a public set in its official layout
     labels: str | None = None  # CSV: file_name,label[,...]; None: the labels that came with the data
-    level: str = "own"  # own | superclass | subclass | statement | rhythm | form | target (regression)
-    names: tuple[str, ...] | None = None  # of the labels, only these; None: all
+    level: str = "own"  # own | superclass | subclass | statement | diagnostic | form | rhythm | target (numbers)
+    names: tuple[str, ...] | None = None  # of the labels (or columns of numbers), only these; None: all
     task: Literal["single", "multilabel", "regression"] | None = None  # softmax, sigmoid or regression; None: as the labels are
     minimum: int = 1  # a label with fewer positives in training is left out, and said so (1: only what cannot be learned)
 
@@ -36,7 +36,7 @@ class Recipe:
     fraction: float = 1.0  # of the training patients, nested: the 10 % are among the 25 %
 
     # The model, and what it sees
-    model: str = "inception_time"  # a row of `einthoven models list`
+    model: str = "inception-time"  # a row of `einthoven models list`
     options: Mapping[str, Any] = field(default_factory=dict)  # arguments of the model's constructor
     weights: str | None = None  # a Bundle, or a .safetensors of the same architecture, to start from
     preset: str | None = None  # preprocessing; None: the one that the model was designed for
@@ -74,7 +74,9 @@ class Recipe:
     lead_dropout: float = 0.0  # probability of each lead to be zero
     noise: float = 0.0  # standard deviation of white noise, as a share of the record's own
 
-    # What is reported
+    # What is reported, and under what name
+    name: str | None = None  # of the Bundle; None: after the model and the output folder
+    licence: str = "not stated"  # under which the weights may be used: that of the data may bind them
     calibration: Literal["none", "temperature", "platt", "isotonic"] = "temperature"  # fitted on validation
     bootstrap: int = 500  # draws of patients behind every interval
 
@@ -84,7 +86,7 @@ class Recipe:
     workers: int = 0  # processes that prepare batches beside the training
     jobs: int = 0  # processes that read the files; 0: every core
     checkpoint_every: int = 500  # steps between checkpoints inside an epoch; one is written at each epoch's end anyway
-    seed: int = 0
+    seed: int = 0  # of everything that is drawn: split, new weights, order, dropout, augmentation, bootstrap
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -95,10 +97,11 @@ class Recipe:
                 raise EcgError(f"{name} is a share of the patients between 0 and 0.8, not {share}", where="recipe")
         if sum(shares.values()) > 0.9:
             raise EcgError("validation and test leave fewer than a tenth of the patients to train on", where="recipe")
-        for name in ("epochs", "batch", "accumulate", "checkpoint_every", "bootstrap", "minimum"):
-            if getattr(self, name) < 1:
-                raise EcgError(f"{name} is at least 1, not {getattr(self, name)}", where="recipe")
-        for name in ("weight_decay", "patience", "mixup", "noise", "workers", "jobs"):
+        least = dict.fromkeys(("epochs", "batch", "accumulate", "checkpoint_every", "minimum"), 1) | {"bootstrap": 500}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise EcgError(f"{name} is at least {low}, not {getattr(self, name)}", where="recipe")
+        for name in ("weight_decay", "patience", "mixup", "noise", "workers", "jobs", "seed"):
             if getattr(self, name) < 0:
                 raise EcgError(f"{name} is not negative", where="recipe")
         for name, low, high in (("crop", 0, 0.9), ("lead_dropout", 0, 0.95), ("warmup", 0, 0.9), ("fraction", 1e-6, 1)):
@@ -151,11 +154,9 @@ class Recipe:
 
     def differences(self, other: Recipe) -> list[str]:
         """Fields that decide the outcome and are not the same in both: what a run cannot be continued across."""
-        idle = {"jobs", "workers", "checkpoint_every", "bootstrap"}
+        idle = {"jobs", "workers", "checkpoint_every", "bootstrap", "name", "licence"}
         mine, theirs = self.to_dict(), other.to_dict()
         return [f"{k}: {theirs[k]!r} -> {mine[k]!r}" for k in mine if k not in idle and mine[k] != theirs[k]]
 
 
 _ADAPTER = TypeAdapter(Recipe)
-
-__all__ = ["Recipe", "replace"]

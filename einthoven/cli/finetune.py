@@ -1,0 +1,161 @@
+"""Commands that make a model and judge one: finetune, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from einthoven.cli.door import app, print_json, tell
+
+Data = Annotated[
+    str | None,
+    typer.Option("--data", help="Folder of ECGs of any vendor, an Index, or a public set's folder.", show_default=False),
+]
+LabelFile = Annotated[
+    str | None,
+    typer.Option("--labels", help="CSV: file_name,label[,...][,patient]. Not needed for a public set.", show_default=False),
+]
+Level = Annotated[
+    str | None,
+    typer.Option(help="Which labels: own, superclass, subclass, statement, form, rhythm, target.", show_default=False),
+]
+
+
+@app.command()
+def finetune(
+    recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="A recipe (YAML).", show_default=False)] = None,
+    data: Data = None,
+    labels: LabelFile = None,
+    out: Annotated[Path, typer.Option("--output", "-o", help="Folder for the Bundle, the report and the rest.")] = Path(
+        "finetuned"
+    ),
+    model: Annotated[str | None, typer.Option(help="A model of `einthoven models list`.", show_default=False)] = None,
+    method: Annotated[str | None, typer.Option(help="full, head, partial, lora or adapter.", show_default=False)] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="A Bundle or .safetensors to start from; else fresh weights.", show_default=False)
+    ] = None,
+    level: Level = None,
+    names: Annotated[str | None, typer.Option(help="Only these labels, parted by commas.", show_default=False)] = None,
+    task: Annotated[
+        str | None, typer.Option(help="single (softmax), multilabel (sigmoid) or regression.", show_default=False)
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most so many.", show_default=False)] = None,
+    batch: Annotated[int | None, typer.Option(help="Records of one step.", show_default=False)] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="Learning rate; else it is looked for.", show_default=False)] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.", show_default=False)] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other line of a recipe.", show_default=False)
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Throw away an earlier run in the output folder.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="A summary as JSON to stdout.")] = False,
+) -> None:
+    """Fine-tune a model on ECGs with labels: raw files to a model with its report, in one go.
+
+    The same command goes on with a run that was cut off. On many GPUs: `accelerate launch -m einthoven finetune ...`.
+    """
+    from einthoven.record import EcgError
+
+    try:
+        from einthoven.train.finetune import finetune as run
+        from einthoven.train.recipe import Recipe
+    except ImportError as fault:
+        _stop(f"fine-tuning needs more packages: pip install 'einthoven[train]' ({fault})")
+    given: dict[str, Any] = {
+        "data": data, "labels": labels, "model": model, "method": method, "weights": weights, "level": level, "task": task,
+        "names": names.split(",") if names else None, "epochs": epochs, "batch": batch, "learning_rate": lr, "device": device,
+        "seed": seed,
+    }  # fmt: skip
+    try:
+        words = Recipe.read(recipe).to_dict() if recipe else {}
+        words |= {name: value for name, value in given.items() if value is not None} | _settings(set_ or [])
+        made = Recipe.from_dict(words)
+    except EcgError as fault:
+        _stop(str(fault), 2)
+    try:
+        bundle = run(made, out, fresh=fresh, quiet=False)
+        if json:
+            print_json(summary(bundle))
+        elif _first():
+            typer.echo(bundle)
+    except EcgError as fault:
+        _stop(str(fault))
+
+
+@app.command()
+def evaluate(
+    data: Data = None,
+    labels: LabelFile = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="A Bundle, or a model's name; else the default model.", show_default=False)
+    ] = None,
+    level: Level = None,
+    out: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for figures and answers.", show_default=False)
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Draws of patients behind the intervals.")] = 1000,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes; 0 takes every core.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="All figures as JSON to stdout.")] = False,
+) -> None:
+    """Judge a model on ECGs with labels: every figure with its interval, on patients that it has not seen."""
+    from einthoven.record import EcgError
+
+    if data is None:
+        _stop("needs --data", 2)
+    try:
+        from einthoven.evaluate.bundles import evaluate_bundle
+
+        found = evaluate_bundle(model, data, labels, level=level, out=out, draws=draws, jobs=jobs, tell=tell)
+    except EcgError as fault:
+        _stop(str(fault))
+    print_json(found.to_dict()) if json else typer.echo(found.text())
+
+
+def summary(bundle: Path) -> dict[str, Any]:
+    """What a program wants to know of a finished run."""
+    from einthoven.exchange.bundle import Bundle
+
+    made = Bundle.open(bundle, verify=False).manifest
+    figures = [f for scores in made.metrics for f in scores.figures]
+    return {
+        "bundle": str(bundle),
+        "report": str(bundle / "report.html"),
+        "model": made.name,
+        "task": made.task,
+        "labels": list(made.names),
+        "records": made.metrics[0].records,
+        "patients": made.metrics[0].patients,
+        "figures": {f.name: {"value": f.value, "low": f.low, "high": f.high} for f in figures if f.label is None},
+    }
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    """NAME=VALUE, values as in YAML."""
+    import yaml
+
+    from einthoven.record import EcgError
+
+    made = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise EcgError(f"--set wants NAME=VALUE, not {pair!r}")
+        try:
+            made[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as fault:
+            raise EcgError(f"--set {name}: {fault}") from fault
+    return made
+
+
+def _first() -> bool:
+    """Is this the first of the processes that a launcher started?"""
+    import os
+
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _stop(words: str, code: int = 1) -> None:
+    tell(f"error: {words}")
+    raise typer.Exit(code)
