@@ -236,3 +236,17 @@ def test_what_cannot_be_fetched_says_so(site: Site, tmp_path: Path) -> None:
 
 def test_official_addresses_are_https() -> None:
     assert all(o.address.startswith("https://") and o.licence for o in ORIGINS.values())
+
+
+def test_the_command(site: Site, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from einthoven.cli import app
+
+    arguments = ["data", "get", "ptbxl", "-o", str(tmp_path), "--address", site.address]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0 and "4 files fetched" in done.stderr and there(tmp_path) == published(site)
+    assert "4 there already" in CliRunner().invoke(app, arguments).stderr
+    site.files["a/1.hea"] = b"changed\n"
+    assert CliRunner().invoke(app, [*arguments, "--recheck"]).exit_code == 0  # what is there is still what was promised
+    assert CliRunner().invoke(app, ["data", "get", "nothing", "-o", str(tmp_path)]).exit_code == 2
