@@ -80,9 +80,6 @@ def convert(path: str | Path, out: str | Path, *, objective: bool = False, heads
             with tensors of unknown meaning or of unexpected shape.
     """
     import torch
-    from safetensors.torch import save_file
-
-    from einthoven.io.files import replacing
 
     try:
         state, settings = _read(Path(path))
@@ -100,11 +97,23 @@ def convert(path: str | Path, out: str | Path, *, objective: bool = False, heads
         _compare(given, wanted, fresh=() if head else ("head.weight", "head.bias"))
     except EcgError as fault:
         raise fault.at(path) from fault
-    about = {"model": layout.model, "config": json.dumps(options), "source": Path(path).name}
-    with replacing(out) as draft:
-        save_file(tensors, draft, metadata=about)
+    store(out, layout.model, options, tensors, source=Path(path).name)
     parameters = sum(v.numel() for k, v in tensors.items() if not k.startswith(OBJECTIVE))
     return Converted(layout.model, options, Path(out), parameters, names, left_out, head)
+
+
+def store(out: str | Path, model: str, options: Mapping[str, Any], state: State, *, source: str) -> None:
+    """Writes tensors in our layout as `convert` does, for `pretrained`, `load` and `objective` to open."""
+    from safetensors.torch import save_file
+
+    from einthoven.io.files import replacing
+
+    with replacing(out) as draft:
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in state.items()},
+            draft,
+            metadata={"model": model, "config": json.dumps(dict(options)), "source": source},
+        )
 
 
 def pretrained(path: str | Path, *, leads: Sequence[str] | None = None, **options: Any) -> SignalModel:
