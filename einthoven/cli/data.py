@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -93,22 +93,16 @@ def index(
     except EcgError as fault:
         tell(f"error: {fault}")
         raise typer.Exit(2) from None
-    failed = made.about["failed"]
-    for fault in failed[:20]:
-        tell(f"failed: {fault['name']}: {fault['why']}" + (f" ({fault['count']})" if fault["count"] > 1 else ""))
-    if len(failed) > 20:
-        tell(f"... and {len(failed) - 20} more; {output / 'index.json'} names them all")
-    for fault in made.about["absent"][:5]:
-        tell(f"left out: {fault['name']}: {fault['why']}" + (f" ({fault['count']:,})" if fault["count"] > 1 else ""))
-    if len(made.about["absent"]) > 5:
-        tell(f"... and {len(made.about['absent']) - 5} more left out; {output / 'index.json'} names them all")
+    failed, absent = made.about["failed"], made.about["absent"]
+    _tell_faults("failed", failed, 20, output)
+    _tell_faults("left out", absent, 5, output)
     if made.about["clipped_records"]:
         told = f"{made.about['clipped']:,} samples of {made.about['clipped_records']:,} records"
         tell(f"warning: {told} lie beyond 32.767 mV and were clipped: check unit and gain")
     count = sum(f["count"] for f in failed)
     tell(f"{len(made):,} records indexed, {count:,} failed")
     if json:
-        print_json({"index": str(output), "records": len(made), "failed": failed, "absent": made.about["absent"]})
+        print_json({"index": str(output), "records": len(made), "failed": failed, "absent": absent})
     else:
         typer.echo(output)
     raise typer.Exit(1 if failed else 0)
@@ -131,3 +125,10 @@ def show(
     except EcgError as fault:
         tell(f"error: {fault}")
         raise typer.Exit(2) from None
+
+
+def _tell_faults(word: str, faults: list[dict[str, Any]], most: int, output: Path) -> None:
+    for fault in faults[:most]:
+        tell(f"{word}: {fault['name']}: {fault['why']}" + (f" ({fault['count']:,})" if fault["count"] > 1 else ""))
+    if len(faults) > most:
+        tell(f"... and {len(faults) - most} more {word}; {output / 'index.json'} names them all")

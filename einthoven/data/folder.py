@@ -2,7 +2,7 @@
 
     file_name,label[,label2,...][,patient][,ICD-10][,target columns]
 
-One file may have several labels: in one cell parted by | or +, in several columns (label, label2, ...), or in several rows.
+One file may have several labels: in one cell parted by | or ;, in several columns (label, label2, ...), or in several rows.
 Cells are parted by comma, semicolon or tab. The column `ICD-10` is ExChanGeAI's: its codes become codes of the record
 ("icd10:I21.0"). Columns named in `--target` are numbers to predict. A file of the folder without a label, and a label without a
 file, are named and counted. File names may lack their extension or their folder, where that leaves no doubt.
@@ -43,8 +43,15 @@ class _Said:
 def matches(path: Path) -> bool:
     """A folder with a labels.csv, or a single labels.csv beside its files."""
     if path.is_file():
-        return path.suffix.lower() in (".csv", ".tsv") and file_column(header(path, _SEPARATORS)) is not None
-    return any((path / n).is_file() and file_column(header(path / n, _SEPARATORS)) is not None for n in _NAMES)
+        return path.suffix.lower() in (".csv", ".tsv") and _labels_files(header(path, _SEPARATORS))
+    return any((path / n).is_file() and _labels_files(header(path / n, _SEPARATORS)) for n in _NAMES)
+
+
+def _labels_files(names: tuple[str, ...]) -> bool:
+    """Whether a table of these columns names files and says something of them."""
+    low = [n.lower() for n in names]
+    says = any(_LABEL.fullmatch(n) or n in ICD_COLUMNS or n.startswith("target:") for n in low)
+    return says and file_column(names) is not None
 
 
 def file_column(names: tuple[str, ...]) -> str | None:
@@ -110,7 +117,7 @@ def read_labels(table: Path, choice: Choice) -> dict[str, _Said]:
             raise EcgError("no file name", path=table, where=f"line {line}")
         about = out.setdefault(name.replace("\\", "/"), _Said())
         for column in labels:
-            about.labels.update(dict.fromkeys(w.strip() for w in re.split(r"[|+]", row[column]) if w.strip()))
+            about.labels.update(dict.fromkeys(w.strip() for w in re.split(r"[|;]", row[column]) if w.strip()))
         for column in icd:
             about.codes.update(dict.fromkeys(f"icd10:{c}" for c in re.split(r"[\s|+;,]+", row[column].upper()) if c))
         for column in targets:

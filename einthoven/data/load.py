@@ -47,7 +47,7 @@ def load(
     if folder is not None and is_index(Path(folder)):
         kept = Index.open(folder)
         if kept.about.get("sources") != described(origins):
-            raise EcgError(f"holds an index of something else than {place}: choose another folder", path=folder)
+            raise EcgError(f"holds an index of something else than {place}: choose another folder", path=Path(folder))
         return kept
     return in_memory(origins, jobs=jobs) if folder is None else build(origins, folder, jobs=jobs)
 

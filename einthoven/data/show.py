@@ -55,7 +55,9 @@ def _labels(index: Index) -> dict[str, dict[str, Any]]:
             continue
         counts = {n: int(c) for n, c in zip(labels.names, labels.positives, strict=True) if c}
         if counts:
-            out[level] = {"task": labels.task, "known": len(labels.known), "positives": counts}
+            known = dict(zip(labels.names, np.isfinite(labels.matrix).sum(axis=0).tolist(), strict=True))
+            shares = {n: round(c / known[n], 4) for n, c in counts.items()}
+            out[level] = {"task": labels.task, "known": len(labels.known), "positives": counts, "shares": shares}
     return out
 
 
@@ -108,7 +110,7 @@ def text(index: Index) -> str:
     for level, about in s["labels"].items():
         shown = sorted(about["positives"].items(), key=lambda item: -item[1])
         lines.append(f"\n{level} ({about['task']}, {about['known']:,} records labelled)")
-        lines += [f"  {name:<24}{count:>8,}{100 * count / about['known']:>8.1f} %" for name, count in shown[:30]]
+        lines += [f"  {name:<24}{count:>8,}{100 * about['shares'][name]:>8.1f} %" for name, count in shown[:30]]
         if len(shown) > 30:
             lines.append(f"  ... and {len(shown) - 30} more")
     for name, count in s["targets"].items():
