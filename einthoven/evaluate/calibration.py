@@ -115,8 +115,9 @@ class Calibration:
     """Logits to probabilities. `parameters`, a kind's own:
 
     none         nothing
-    temperature  {"temperature": t}: logits / t before the activation. Keeps which label is first and, with sigmoids, every
-    ranking platt        {"slope": [K], "intercept": [K]}: sigmoid(slope x logit + intercept) a label; slopes are positive
+    temperature  {"temperature": t}: logits / t before the activation. Keeps which label is first;
+                 with sigmoids also every ranking
+    platt        {"slope": [K], "intercept": [K]}: sigmoid(slope x logit + intercept) a label; slopes are positive
     isotonic     {"x": [K lists], "y": [K lists]}: a rising line through the points a label, level beyond its ends; an empty
                  list is the plain activation
 

@@ -156,7 +156,7 @@ def evaluate(
     limits = np.full(len(names), 0.5) if thresholds is None else np.asarray(thresholds, np.float64)
     if limits.shape != (len(names),):
         raise EcgError(f"{len(names)} labels, but thresholds of shape {limits.shape}")
-    measure = _Regression(y, p) if task == "regression" else _Classification(y, p, task, limits, bins)
+    measure = Regression(y, p) if task == "regression" else Classification(y, p, task, limits, bins)
     value = measure(np.ones((1, len(y))))
     drawn = [measure(weights) for weights in resamples.weights()]
     overall: dict[str, Figure] = {}
@@ -197,10 +197,10 @@ def evaluate(
     )
 
 
-class _Classification:
+class Classification:
     """Figures by name for weights (R, N): (R,) overall, and (R, K) by label."""
 
-    def __init__(self, y: Floats, p: Floats, task: Task, thresholds: Floats, bins: int) -> None:
+    def __init__(self, y: Floats, p: Floats, task: Task, thresholds: Floats, bins: int = calibrate.BINS) -> None:
         self.y, self.p, self.task, self.bins = y, p, task, bins
         self.predicted = metrics.choose(p) if task == "single" else metrics.decide(p, thresholds)
         self.top = calibrate.top_label(y, p) if task == "single" else None
@@ -237,7 +237,7 @@ class _Classification:
         return found, one
 
 
-class _Regression:
+class Regression:
     def __init__(self, y: Floats, p: Floats) -> None:
         self.y, self.p = y, p
 

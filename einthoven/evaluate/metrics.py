@@ -153,13 +153,13 @@ class Counts(NamedTuple):
 
 def decide(score: ArrayLike, thresholds: ArrayLike | float = 0.5) -> NDArray[np.bool_]:
     """(N, K): where the score reaches the label's threshold."""
-    return np.asarray(score, np.float64) >= np.asarray(thresholds, np.float64)
+    return np.asarray(np.asarray(score, np.float64) >= np.asarray(thresholds, np.float64))
 
 
 def choose(score: ArrayLike) -> NDArray[np.bool_]:
     """(N, K) one-hot: the label with the highest score (the first of equals), for tasks with one label a record."""
     s = np.asarray(score, np.float64)
-    return np.arange(s.shape[1]) == s.argmax(1)[:, None]
+    return np.asarray(np.arange(s.shape[1]) == s.argmax(1)[:, None])
 
 
 def count(truth: ArrayLike, predicted: ArrayLike, weights: ArrayLike | None = None) -> Counts:
@@ -172,7 +172,7 @@ def count(truth: ArrayLike, predicted: ArrayLike, weights: ArrayLike | None = No
 
 def _share(part: Floats, whole: Floats) -> Floats:
     """NaN where there is nothing to divide by."""
-    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=np.asarray(whole) > 0)
+    return np.asarray(np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=np.asarray(whole) > 0))
 
 
 def sensitivity(counts: Counts) -> Floats:
