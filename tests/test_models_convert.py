@@ -169,8 +169,13 @@ def test_fewer_leads_are_the_others_at_zero(tmp_path: Path, signal: Tensor) -> N
     masked[:, row] = signal[:, row]
     with torch.no_grad():
         assert torch.allclose(one(signal[:, [row]]).logits, whole(masked).logits, atol=1e-6)
+    done = convert(tmp_path / "a.pt", tmp_path / "one.safetensors", leads=("V2",))
+    assert done.options["leads"] == 1
+    assert all(torch.equal(v, one.state_dict()[k]) for k, v in pretrained(done.out).state_dict().items())
     with pytest.raises(EcgError, match="V9"):
         pretrained(tmp_path / "a.safetensors", leads=("V9",))
+    with pytest.raises(EcgError, match="twelve"):
+        pretrained(done.out, leads=("V2",))
 
 
 # ---- ECGFounder ---------------------------------------------------------------------------------------------------------
@@ -364,6 +369,7 @@ def test_even_an_allowed_module_only_gives_its_stand_in(tmp_path: Path) -> None:
     assert not flag.exists()
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", pickle.dumps([1, 2]), b"PK\x03\x04 broken"])
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_what_is_no_checkpoint_is_an_ecg_error(tmp_path: Path, content: bytes, suffix: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -42,6 +44,16 @@ def test_a_giga_and_a_sixth_of_macs() -> None:
 def test_any_length(samples: int) -> None:
     model = Net1D(leads=2, outputs=3, width=8, filters=(8, 16), blocks=(1, 2), kernel=4, group=4)
     assert model(torch.zeros(1, 2, samples)).logits.shape == (1, 3)
+
+
+def test_onnxruntime_keeps_the_zero_at_the_end_of_an_odd_length(tmp_path: Path) -> None:
+    """Padding before a maximum is fused to -infinity there; `export` compares and would say so."""
+    pytest.importorskip("onnx")
+    from einthoven.exchange.onnx_out import export
+
+    torch.manual_seed(0)
+    model = Net1D(leads=2, outputs=3, width=8, filters=(8, 16), blocks=(1, 1), kernel=4, group=4).eval()
+    export(model, tmp_path / "net1d.onnx", samples=101, leads=2)
 
 
 @pytest.mark.parametrize(

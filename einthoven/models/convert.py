@@ -68,12 +68,22 @@ class Converted:
         return "\n".join(lines)
 
 
-def convert(path: str | Path, out: str | Path, *, objective: bool = False, heads: int | None = None) -> Converted:
+def convert(
+    path: str | Path,
+    out: str | Path,
+    *,
+    leads: Sequence[str] | None = None,
+    objective: bool = False,
+    heads: int | None = None,
+) -> Converted:
     """Writes the checkpoint `path` (.pt, .pth or .safetensors, in its authors' layout) to `out` (safetensors, our layout).
 
-    `objective` also keeps what only pre-training needs (quantiser, projections), under the prefix "objective.", to go on with
-    pre-training. `heads`: attention heads, which no tensor's shape tells, where the checkpoint has no configuration and
-    they are not 64 wide.
+    Args:
+        leads: only these of the twelve, by name. The others' columns of the first convolution are dropped, which gives the output
+            of the whole model fed with zeros there; ECG-FM knows zeros from its random lead masking.
+        objective: also keeps what only pre-training needs (quantiser, projections), under the prefix "objective.".
+        heads: attention heads, which no tensor's shape tells, where the checkpoint has no configuration and they are not 64
+            wide.
 
     Raises:
         EcgError: not a checkpoint, not one of these architectures, one that cannot be read without running what is in it, one
@@ -90,6 +100,7 @@ def convert(path: str | Path, out: str | Path, *, objective: bool = False, heads
         names, left_out = layout.rename(state, objective)
         options = layout.options({names[k]: v for k, v in state.items() if k in names}, settings, heads)
         tensors = {names[k]: v.detach().to(torch.float32).contiguous().clone() for k, v in state.items() if k in names}
+        _narrow(tensors, options, leads, layout)
         head = "head.weight" in tensors
         with torch.device("meta"):
             wanted = {k: v.shape for k, v in build(layout.model, **options).state_dict().items()}
@@ -120,17 +131,10 @@ def pretrained(path: str | Path, *, leads: Sequence[str] | None = None, **option
     """The model that a converted file holds, with its weights. `options` replace its constructor's; another count of `outputs`
     gets a fresh head.
 
-    `leads`: only these of the twelve, by name. The others' columns of the first convolution are dropped, which gives the output
-    of the whole model fed with zeros there; ECG-FM knows zeros from its random lead masking.
-
-    Raises EcgError where the file is none of ours.
+    `leads`: only these of the twelve, as in `convert`. Raises EcgError where the file is none of ours.
     """
-    state, name, config = _open(Path(path))
-    if leads is not None:
-        rows = [_row(lead, config["leads"]) for lead in leads]
-        first = next(layout.first for layout in _LAYOUTS if layout.model == name)
-        state[first] = state[first][:, rows].contiguous()
-        config["leads"] = len(rows)
+    state, name, config = contents(path)
+    _narrow(state, config, leads, next(layout for layout in _LAYOUTS if layout.model == name))
     model = build(name, **{**config, **options})
     _put(state, model, path)
     return model
@@ -139,14 +143,26 @@ def pretrained(path: str | Path, *, leads: Sequence[str] | None = None, **option
 def load(path: str | Path, model: SignalModel) -> tuple[str, ...]:
     """Puts a converted file's weights into `model`. Returns the names that stay fresh: the head's, where the file has none, or
     one of other size. All else must fit. Raises EcgError."""
-    state, _, _ = _open(Path(path))
+    state, _, _ = contents(path)
     return _put(state, model, path)
 
 
 def objective(path: str | Path) -> dict[str, Tensor]:
     """The tensors that only pre-training needs, without their prefix; empty where the file has none. Raises EcgError."""
-    state, _, _ = _open(Path(path), objective=True)
+    state, _, _ = contents(path, objective=True)
     return state
+
+
+def contents(path: str | Path, *, objective: bool = False) -> tuple[dict[str, Tensor], str, dict[str, Any]]:
+    """A file that `convert` wrote: (the model's tensors, or with `objective` those of its pre-training without their prefix;
+    the model's name; its constructor's options). Raises EcgError where it is none of ours."""
+    state, about = _tensors(Path(path))
+    try:
+        name, config = about["model"], dict(json.loads(about["config"]))
+    except (KeyError, ValueError, TypeError) as fault:
+        raise EcgError("not written by `convert`: it does not say what it holds", path=path) from fault
+    chosen = {k.removeprefix(OBJECTIVE): v for k, v in state.items() if k.startswith(OBJECTIVE) == objective}
+    return chosen, name, config
 
 
 # ---- layouts ------------------------------------------------------------------------------------------------------------
@@ -356,17 +372,6 @@ def _harmless(name: str) -> bool:
     return module in _HARMLESS or (module == "builtins" and rest in _PLAIN)
 
 
-def _open(path: Path, *, objective: bool = False) -> tuple[dict[str, Tensor], str, dict[str, Any]]:
-    """A file that `convert` wrote -> (tensors, model, constructor's options)."""
-    state, about = _tensors(path)
-    try:
-        name, config = about["model"], json.loads(about["config"])
-    except (KeyError, ValueError) as fault:
-        raise EcgError("not written by `convert`: it does not say what it holds", path=path) from fault
-    chosen = {k.removeprefix(OBJECTIVE): v for k, v in state.items() if k.startswith(OBJECTIVE) == objective}
-    return chosen, name, config
-
-
 def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
@@ -405,7 +410,13 @@ def _of(state: State, name: str) -> Tensor:
     return state[name]
 
 
-def _row(lead: str, leads: int) -> int:
-    if leads != len(STANDARD_LEADS) or lead not in STANDARD_LEADS:
-        raise EcgError(f"lead {lead}: only one of the twelve standard leads of a 12-lead model can be kept")
-    return STANDARD_LEADS.index(lead)
+def _narrow(state: dict[str, Tensor], options: dict[str, Any], leads: Sequence[str] | None, layout: _Layout) -> None:
+    """Keeps, in place, only the columns of these leads."""
+    if leads is None:
+        return
+    strange = [lead for lead in leads if lead not in STANDARD_LEADS]
+    if strange or not leads or options["leads"] != len(STANDARD_LEADS):
+        raise EcgError(f"leads {', '.join(leads)}: some of the twelve standard leads of a 12-lead model can be kept, no others")
+    rows = [STANDARD_LEADS.index(lead) for lead in leads]
+    state[layout.first] = state[layout.first][:, rows].contiguous()
+    options["leads"] = len(rows)

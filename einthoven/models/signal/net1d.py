@@ -15,6 +15,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,14 +27,14 @@ BLOCKS = (2, 2, 2, 3, 3, 4, 4)
 
 
 class Block(nn.Module):  # type: ignore[misc]
-    """(B, C, N) -> (B, C', N'), N' = ceil(N / stride). `bare`: the first block of all does not activate its input again."""
+    """(B, C, N) -> (B, C', N'), N' = ceil(N / 2) with `halve`. `bare`: the first of all does not activate its input again."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, group: int, bare: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, group: int, *, halve: bool, bare: bool) -> None:
         super().__init__()
-        self.stride, self.bare = stride, bare
+        self.halve, self.bare = halve, bare
         self.fill = outputs - inputs
         self.enter = nn.Conv1d(inputs, outputs, 1)
-        self.conv = nn.Conv1d(outputs, outputs, kernel, stride, groups=outputs // group)
+        self.conv = nn.Conv1d(outputs, outputs, kernel, 2 if halve else 1, groups=outputs // group)
         self.leave = nn.Conv1d(outputs, outputs, 1)
         self.squeeze = nn.Linear(outputs, outputs // 2)
         self.excite = nn.Linear(outputs // 2, outputs)
@@ -43,8 +44,10 @@ class Block(nn.Module):  # type: ignore[misc]
         y = self.leave(F.silu(_same(F.silu(y), self.conv)))
         gate = self.excite(F.silu(self.squeeze(y.mean(-1)))).sigmoid()  # (B, C')
         y = y * gate.unsqueeze(-1)
-        if self.stride > 1:
-            x = F.max_pool1d(F.pad(x, ((self.stride - 1) // 2, self.stride // 2)), self.stride)
+        if self.halve:
+            if x.shape[-1] % 2:  # the zero takes part in the maximum; as padding, onnxruntime would fuse it away to -infinity
+                x = torch.cat([x, torch.zeros_like(x[..., :1])], -1)
+            x = F.max_pool1d(x, 2)
         if self.fill:
             x = F.pad(x, (0, 0, self.fill // 2, self.fill - self.fill // 2))  # zero channels on both sides
         return y + x
@@ -86,7 +89,7 @@ class Net1D(SignalModel):
         for i, (wide, count) in enumerate(zip(filters, blocks, strict=True)):
             stage = nn.Sequential()
             for j in range(count):
-                stage.append(Block(channels, wide, kernel, 2 if j == 0 else 1, group, bare=i == j == 0))
+                stage.append(Block(channels, wide, kernel, group, halve=j == 0, bare=i == j == 0))
                 channels = wide
             self.stages.append(stage)
         self.new_head(outputs)
