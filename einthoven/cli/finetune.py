@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -105,7 +105,7 @@ def evaluate(
     if data is None:
         _stop("needs --data", 2)
     try:
-        from einthoven.evaluate.bundles import evaluate_bundle
+        from einthoven.train.judge import evaluate_bundle
 
         found = evaluate_bundle(model, data, labels, level=level, out=out, draws=draws, jobs=jobs, tell=tell)
     except EcgError as fault:
@@ -156,6 +156,6 @@ def _first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _stop(words: str, code: int = 1) -> None:
+def _stop(words: str, code: int = 1) -> NoReturn:
     tell(f"error: {words}")
     raise typer.Exit(code)

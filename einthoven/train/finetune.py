@@ -35,6 +35,7 @@ from einthoven import __version__, tune
 from einthoven.data import Choice, Index, Labels, Split, by_patient, check_leaks, fraction, labels_of, load, official
 from einthoven.evaluate import Calibration, Evaluation, choose_thresholds, evaluate, metrics
 from einthoven.evaluate import calibration as calibrate
+from einthoven.exchange import card
 from einthoven.exchange.bundle import Bundle, write_bundle
 from einthoven.exchange.manifest import RESEARCH_ONLY, Manifest, finite, labels, manifest
 from einthoven.exchange.onnx_out import export
@@ -230,7 +231,7 @@ def prepare(recipe: Recipe, work: Path, log: Callable[[str], None]) -> Prepared:
     names = index.column("record")
     failed = {names[i]: why for i, why in faults.items()} | {f["name"]: f["why"] for f in index.about.get("failed", [])}
     for name, why in failed.items():
-        log(f"left out: {name}: {why}")
+        log(f"left out: {why if name in why else f'{name}: {why}'}")
     good = ~np.isin(rows, list(faults))
     at = {int(r): i for i, r in enumerate(rows)}
     train, validation, test = (
@@ -243,9 +244,10 @@ def prepare(recipe: Recipe, work: Path, log: Callable[[str], None]) -> Prepared:
     truth = known.matrix[rows].astype(np.float32)
     warnings += _check_classes(known, truth, train, validation, test)
     offset, scale = (
-        _standard(truth[train]) if known.task == "regression" else (np.zeros(truth.shape[1]), np.ones(truth.shape[1]))
+        _standard(truth[train])
+        if known.task == "regression"
+        else (np.zeros(truth.shape[1], np.float32), np.ones(truth.shape[1], np.float32))
     )
-    offset, scale = offset.astype(np.float32), scale.astype(np.float32)
     examples = Examples(x, ((truth - offset) / scale).astype(np.float32))
     if recipe.normalise == "global":
         mean, std = _moments(x, train)
@@ -362,10 +364,10 @@ def _moments(x: F32, rows: Rows) -> tuple[float, float]:
     return mean, max(math.sqrt(max(squares / count - mean**2, 0.0)), 1e-6)
 
 
-def _standard(truth: F32) -> tuple[F64, F64]:
-    """Mean and standard deviation of each value (K,), of what is known."""
+def _standard(truth: F32) -> tuple[F32, F32]:
+    """Mean and standard deviation (1 where nothing varies) of each value (K,), of what is known."""
     mean, std = np.nanmean(truth, 0, dtype=np.float64), np.nanstd(truth, 0, dtype=np.float64)
-    return mean, np.where(std > 1e-9, std, 1.0)
+    return np.asarray(mean, np.float32), np.where(std > 1e-9, std, 1.0).astype(np.float32)
 
 
 # ---- the model ----------------------------------------------------------------------------------------------------------
@@ -572,7 +574,7 @@ def _measure(data: Prepared) -> Callable[[F32], dict[str, float]]:
 
 def judge(held: F32, tested: F32, data: Prepared, recipe: Recipe) -> Judged:
     """Calibration and thresholds from the validation rows' logits `held`, then every figure on the test rows' `tested`."""
-    task = data.labels.task
+    task = cast(metrics.Task, data.labels.task)
     truth_held, truth = data.truth[data.validation], data.truth[data.test]
     people = data.patients
     patients = [people[i] for i in data.test]
@@ -608,7 +610,7 @@ def finish(
 ) -> Bundle:  # fmt: skip
     """Writes pictures, tables, the report and last of all the Bundle, whose being there means that the run is finished."""
     from einthoven.train import curves
-    from einthoven.train.report import to_card, to_html
+    from einthoven.train.report import to_html
 
     names, task = data.labels.names, data.labels.task
     pictures = {"curves.png": curves.learning(done.history, done.best_epoch + 1, FIGURE[task])}
@@ -648,7 +650,7 @@ def finish(
     files: dict[str, bytes | str | Path] = {
         "model.onnx": onnx,
         "weights.safetensors": _safetensors(model.state_dict()),
-        "card.md": to_card(described, data, judged, recipe),
+        "card.md": card.text(described),
         "report.html": html,
         "recipe.yaml": shared_recipe(recipe).text(),
         "metrics.jsonl": out / "metrics.jsonl",
@@ -681,7 +683,7 @@ def fold_into_head(model: SignalModel, offset: F32, scale: F32) -> None:
     """Makes the outputs values in their own unit: y = z * scale + offset goes into the head's last layer."""
     last = [m for m in model.head.modules() if isinstance(m, nn.Linear | nn.Conv1d)]
     with torch.no_grad():
-        probe = torch.zeros(1, *(data_shape := _head_shape(model)))
+        probe = torch.zeros(1, *_head_shape(model))
         before = model.head(probe).numpy()
         if last and last[-1].bias is not None:
             factor = torch.as_tensor(scale)
@@ -689,9 +691,7 @@ def fold_into_head(model: SignalModel, offset: F32, scale: F32) -> None:
             last[-1].bias.mul_(factor).add_(torch.as_tensor(offset))
         after = model.head(probe).numpy()
     if not np.allclose(after, before * scale + offset, rtol=1e-4, atol=1e-4 * float(np.abs(scale).max())):
-        raise EcgError(
-            f"{type(model).__name__} cannot be a regression: its head (input {data_shape}) does not end in a linear layer"
-        )
+        raise EcgError(f"{type(model).__name__} cannot be a regression: its head does not end in a linear layer")
 
 
 def _head_shape(model: SignalModel) -> tuple[int, ...]:
@@ -703,7 +703,7 @@ def _head_shape(model: SignalModel) -> tuple[int, ...]:
 def _safetensors(state: Mapping[str, torch.Tensor]) -> bytes:
     from safetensors.torch import save
 
-    return save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()})
+    return bytes(save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}))
 
 
 def write_predictions(path: Path, data: Prepared, judged: Judged) -> None:
@@ -756,6 +756,7 @@ def describe(
                 # The model was trained on beginnings, and its figures are those of beginnings.
                 "windows": {"over": "first"},
                 "missing_leads": "zero" if recipe.lead_dropout else "refuse",
+                "shortest_s": _shortest(data),
             }
         ],
         thresholds=None
@@ -791,6 +792,16 @@ def describe(
         licence=recipe.licence,
         citation=MODELS[recipe.model.replace("_", "-")].citation,
     )
+
+
+def _shortest(data: Prepared) -> float | None:
+    """Seconds of the shortest training record, where that is less than the half of an input that a model takes anyway."""
+    preset = data.preset
+    if preset.length is None:
+        return None
+    samples, fs = (np.asarray(data.index.column(n), np.float64)[data.rows[data.train]] for n in ("samples", "fs"))
+    least = float((samples / fs).min())
+    return least if least < preset.length / (preset.fs or float(fs.min())) / 2 else None
 
 
 def _figure(name: str, figure: Any, label: str | None = None, positives: int | None = None) -> dict[str, Any] | None:

@@ -53,7 +53,7 @@ class Examples:
         return taken if (self.mean, self.std) == (0.0, 1.0) else (taken - np.float32(self.mean)) / np.float32(self.std)
 
 
-class Feed(Dataset[tuple[Tensor, Tensor, float]]):
+class Feed(Dataset[tuple[Tensor, Tensor, float]]):  # type: ignore[misc]
     """What this process sees of an epoch: item n is part n % parts of step n // parts: x (B, ...), y (B, K), and what the
     loss of the whole step is to be divided by."""
 

@@ -6,6 +6,7 @@ A label that nobody gave is NaN and takes no part: neither as a "no" nor as a "y
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -69,9 +70,9 @@ def class_weights(truth: F32, task: str, kind: str) -> F32:
     if (count == 0).any():
         raise EcgError("class weights need a positive of every class in training")
     if kind == "exchangeai":
-        return (count.min() / count).astype(np.float32)
+        return cast(F32, (count.min() / count).astype(np.float32))
     if kind != "balanced":
         raise EcgError(f"no class weights {kind} (there are: none, balanced, exchangeai)")
     if task == "single":
-        return (count.sum() / (truth.shape[1] * count)).astype(np.float32)
-    return ((known.sum(0) - count) / count).clip(1e-3, 1e3).astype(np.float32)
+        return cast(F32, (count.sum() / (truth.shape[1] * count)).astype(np.float32))
+    return cast(F32, ((known.sum(0) - count) / count).clip(1e-3, 1e3).astype(np.float32))

@@ -104,9 +104,9 @@ class Recipe:
         for name in ("weight_decay", "patience", "mixup", "noise", "workers", "jobs", "seed"):
             if getattr(self, name) < 0:
                 raise EcgError(f"{name} is not negative", where="recipe")
-        for name, low, high in (("crop", 0, 0.9), ("lead_dropout", 0, 0.95), ("warmup", 0, 0.9), ("fraction", 1e-6, 1)):
-            if not low <= getattr(self, name) <= high:
-                raise EcgError(f"{name} lies between {low} and {high}, not {getattr(self, name)}", where="recipe")
+        for name, bottom, top in (("crop", 0, 0.9), ("lead_dropout", 0, 0.95), ("warmup", 0, 0.9), ("fraction", 1e-6, 1)):
+            if not bottom <= getattr(self, name) <= top:
+                raise EcgError(f"{name} lies between {bottom} and {top}, not {getattr(self, name)}", where="recipe")
         if not 0 < self.finder_low < self.finder_high:
             raise EcgError("finder_low is positive and below finder_high", where="recipe")
         if self.learning_rate is not None and not 0 < self.learning_rate < 10:

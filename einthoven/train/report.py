@@ -56,8 +56,8 @@ CAPTIONS = {
     "confusion.png": "What the model answers, by what the record's label is. Rows sum up to 100 %.",
     "roc_pr.png": "Left: sensitivity against false alarms at every threshold. Right: how many of the alarms are right, "
     "which depends on how frequent the label is among these patients.",
-    "calibration.png": "Of the answers with a stated probability near 0.8 about eight in ten should be right: the points should "
-    "lie on the dotted line. Bars are 95 % intervals.",
+    "calibration.png": "Of the answers with a stated probability near 0.8 about eight in ten should be right: the points "
+    "should lie on the dotted line. Bars are 95 % intervals.",
     "values.png": "Left: each point a record. Right: the difference against the mean; 95 % of the differences lie between the "
     "dashed lines if they are normally distributed.",
     "curves.png": "How it learned. The epoch with the lowest validation loss was kept; test patients had no part in that.",
@@ -113,7 +113,7 @@ def to_html(
         f"{escape(described.created[:10])} · {escape(RESEARCH_ONLY)}</div></header>",
         _verdict(found, data),
         _not_for(data, described),
-        _warnings([*data.warnings, *found.warnings]),
+        _warnings([*cautions(found), *data.warnings, *found.warnings]),
         _labels(found, data, judged),
         f'<div class="pair">{_figure(head, pictures)}{_figure("calibration.png", pictures)}</div>'
         if "calibration.png" in pictures
@@ -182,7 +182,7 @@ def limits(data: Prepared, described: Manifest) -> list[str]:
         f"Patients, recorders or hospitals unlike those of {', '.join(sets)}: the test patients come from the same source as "
         "the training patients, and figures elsewhere are usually lower. Test it on labelled ECGs of your own first "
         "(einthoven evaluate).",
-        f"Anything but: {', '.join(data.labels.names)}. Every ECG gets one of these answers, also one that shows something else."
+        f"Anything but: {', '.join(data.labels.names)}. Every ECG gets one of these answers, whatever it shows."
         if data.labels.task == "single"
         else f"Anything but: {', '.join(data.labels.names)}. What is not on this list it does not see.",
     ]
@@ -193,9 +193,24 @@ def limits(data: Prepared, described: Manifest) -> list[str]:
         rules.append("Children: the ages of the training patients are not known.")
     preset = described.signal.as_preset() if described.signal else None
     if preset and preset.fs and preset.length:
-        rules.append(f"Recordings without the leads {', '.join(preset.leads or ())}; of a longer one it reads the first "
-                     f"{preset.length / preset.fs:g} s.")  # fmt: skip
+        rules.append(f"What happens after the first {preset.length / preset.fs:g} s of a recording: it does not look there.")
     return rules
+
+
+def cautions(found: Evaluation) -> list[str]:
+    """What the figures themselves forbid to believe."""
+    told = []
+    auroc = found.overall.get("macro_auroc")
+    if auroc is not None and not auroc.low > 0.5:
+        told.append(
+            "The interval of the AUROC reaches down to chance (0.5): nothing shows that the model has learned anything."
+        )
+    r2 = found.overall.get("mean_r2")
+    if r2 is not None and not r2.low > 0:
+        told.append("The interval of R² reaches 0: nothing shows that it does better than always answering the mean.")
+    if found.patients < 100:
+        told.append(f"Only {found.patients} test patients: another {found.patients} would give other figures.")
+    return told
 
 
 def _warnings(words: Sequence[str]) -> str:
@@ -218,12 +233,12 @@ def _labels(found: Evaluation, data: Prepared, judged: Judged) -> str:
         many = found.records - found.unknown.get(name, 0) if regression else found.positives.get(name, 0)
         at = f'<td class="n">{judged.thresholds[k]:.2f}</td>' if found.task == "multilabel" else ""
         rows.append(f'<tr><th>{escape(name)}</th><td class="n">{many:,}</td>{at}{cells}</tr>')
-    at = '<th class="n">Threshold</th>' if found.task == "multilabel" else ""
-    many = "Records" if regression else "With the label"
+    heads = ('<th class="n">Threshold</th>' if found.task == "multilabel" else "") + heads
+    counted = "Records" if regression else "With the label"
     rule = f"<p class=soft>Sensitivity, specificity, precision and F1 are those of {escape(_decision(judged))}.</p>"
     return (
         f"<section><h2>By {'value' if regression else 'label'}, on the test patients</h2><div class=scroll><table><thead><tr>"
-        f'<th></th><th class="n">{many}</th>{at}{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        f'<th></th><th class="n">{counted}</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
         f"{'' if regression else rule}</section>"
     )
 
@@ -306,33 +321,6 @@ def _how(data: Prepared, done: Progress, trainable: Trainable, recipe: Recipe, d
     }
     rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
     return f"<section><h2>How it came about</h2><dl>{rows}</dl></section>"
-
-
-def to_card(described: Manifest, data: Prepared, judged: Judged, recipe: Recipe) -> str:
-    """The Bundle's card.md."""
-    found = judged.evaluation
-    lines = [f"# {described.name}", "", f"{described.summary}. {RESEARCH_ONLY.capitalize()}.", "", "## How good", ""]
-    lines += [f"On {found.records:,} records of {found.patients:,} test patients ({data.split}):", ""]
-    lines += ["| | value | 95 % interval |", "|---|---|---|"]
-    lines += [f"| {WORDS[n][0]} | {_value(f)} | {_interval(f)} |" for n, f in found.overall.items() if n in WORDS]
-    shown = [n for n in OF_LABEL[found.task] if any(n in f for f in found.labels.values())]
-    lines += ["", f"| label | n | {' | '.join(HEADS[n] for n in shown)} |", "|---" * (len(shown) + 2) + "|"]
-    for name in found.names:
-        many = found.positives.get(name, found.records - found.unknown.get(name, 0))
-        cells = (f"{_value(found.labels[name][n])} ({_interval(found.labels[name][n])})" for n in shown)
-        lines.append(f"| {name.replace('|', '/')} | {many} | {' | '.join(cells)} |")
-    lines += ["", "## What it must not be used for", "", *(f"- {rule}" for rule in limits(data, described))]
-    warned = list(dict.fromkeys([*data.warnings, *found.warnings]))
-    if warned:
-        lines += ["", "## To beware of", "", *(f"- {w}" for w in warned)]
-    lines += [
-        "",
-        "## Training",
-        "",
-        f"Data: {', '.join(f'{d.name} ({d.role}: {d.records:,} records)' for d in described.training.data)}.",
-    ]
-    lines += [f"Architecture: {described.citation}.", f"Licence of the weights: {described.licence}.", ""]
-    return "\n".join(lines)
 
 
 def _figure(name: str, pictures: Mapping[str, bytes]) -> str:
