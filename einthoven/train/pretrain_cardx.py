@@ -460,9 +460,8 @@ class Feed(Dataset[Batch]):  # type: ignore[misc]
 
 
 def pretrain(recipe: PretrainRecipe, out: str | Path, *, source: Source | None = None) -> Path:
-    """Trains, and returns the file of the encoder's weights in `out` (safetensors; `models.convert.pretrained` opens it, a
-    recipe of fine-tuning takes it as `weights`). The same call goes on where an earlier one was stopped, and refuses when
-    the recipe has changed since.
+    """Trains, and returns the file of the encoder's weights in `out` (safetensors, without a head; `models.convert.load` puts
+    it into a model). The same call goes on where an earlier one was stopped, and refuses when the recipe has changed since.
 
     Raises EcgError: no data, a recipe that is not the one `out` was begun with, or a loss that is no longer a number.
     """
