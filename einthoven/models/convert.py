@@ -79,8 +79,8 @@ def convert(
     """Writes the checkpoint `path` (.pt, .pth or .safetensors, in its authors' layout) to `out` (safetensors, our layout).
 
     Args:
-        leads: only these of the twelve, by name. The others' columns of the first convolution are dropped, which gives the output
-            of the whole model fed with zeros there; ECG-FM knows zeros from its random lead masking.
+        leads: only these of the twelve, by name. The others' columns of the first convolution are dropped, which gives the
+            output of the whole model fed with zeros there; ECG-FM knows zeros from its random lead masking.
         objective: also keeps what only pre-training needs (quantiser, projections), under the prefix "objective.".
         heads: attention heads, which no tensor's shape tells, where the checkpoint has no configuration and they are not 64
             wide.
@@ -350,7 +350,12 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         else:
             held = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as fault:
-        raise EcgError(f"not loaded: it cannot be read without running what is in it ({fault}). {SAFELY}") from fault
+        # torch's own words go on to recommend weights_only=False, which is what must not be done here.
+        reason = re.search(r"WeightsUnpickler error:\s*(.*)", str(fault))
+        told = f" ({reason[1]})" if reason else ""
+        raise EcgError(
+            f"not loaded: no checkpoint, or one that cannot be read without running what is in it{told}. {SAFELY}"
+        ) from fault
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError) as fault:
         raise EcgError(f"not a checkpoint: {fault}") from fault
     settings: object = {}
