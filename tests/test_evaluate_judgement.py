@@ -120,8 +120,9 @@ def test_calibration_mends_keeps_ranks_and_survives_json(kind: Kind, task: str) 
 def test_a_rare_label_is_left_as_it_is() -> None:
     truth, z = honest(200, 2)
     truth[:, 1] = 0
-    for kind in ("platt", "isotonic"):
-        found = fit(kind, truth, z)  # type: ignore[arg-type]
+    kinds: tuple[Kind, ...] = ("platt", "isotonic")
+    for kind in kinds:
+        found = fit(kind, truth, z)
         assert found.unfitted == (1,)
         np.testing.assert_allclose(found.apply(z)[:, 1], expit(z[:, 1]))
 
@@ -206,9 +207,10 @@ def test_delong_clustered_does_not_take_copies_for_patients() -> None:
     y = (rng.random(150) < 0.4).astype(float)
     a, b = rng.normal(size=150) + y, rng.normal(size=150) + y
     once = delong(y, a, b)
-    thrice = delong(*(np.repeat(v, 3) for v in (y, a, b)), np.repeat(np.arange(150), 3))
+    y3, a3, b3 = (np.repeat(v, 3) for v in (y, a, b))
+    thrice = delong(y3, a3, b3, np.repeat(np.arange(150), 3))
     assert thrice.high - thrice.low == pytest.approx(once.high - once.low, rel=1e-9)
-    naive = delong(*(np.repeat(v, 3) for v in (y, a, b)))
+    naive = delong(y3, a3, b3)
     assert naive.high - naive.low < 0.62 * (once.high - once.low)
 
 

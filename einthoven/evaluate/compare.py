@@ -114,13 +114,15 @@ def paired_bootstrap(
     second = checked(truth, b)[1]
     resamples = Resamples.of(patients, len(y), draws, seed)
     one = np.ones((1, len(y)))
-    at = [float(metric(y, s, one)[0]) for s in (first, second)]
+    value, other = (float(metric(y, s, one)[0]) for s in (first, second))
     drawn = resamples.apply(lambda w: metric(y, first, w) - metric(y, second, w))
     low, high, missing = interval(drawn)
     there = drawn[~np.isnan(drawn)]
     side = min(int((there <= 0).sum()), int((there >= 0).sum()))
     p = min(1.0, 2 * (side + 1) / (len(there) + 1)) if len(there) else np.nan
-    return Difference(name, *at, at[0] - at[1], float(low), float(high), p, f"paired bootstrap, {draws} draws", int(missing))
+    return Difference(
+        name, value, other, value - other, float(low), float(high), p, f"paired bootstrap, {draws} draws", int(missing)
+    )
 
 
 def macro_auroc(truth: Floats, score: Floats, weights: Floats) -> Floats:

@@ -36,7 +36,7 @@ def confidence(probability: ArrayLike, task: str = "multilabel") -> Floats:
     """(N,): of the chosen label with "single"; with "multilabel" the mean over labels of the probability of what is said,
     yes or no."""
     p = np.asarray(probability, np.float64)
-    return p.max(1) if task == "single" else np.maximum(p, 1 - p).mean(1)
+    return np.asarray(p.max(1) if task == "single" else np.maximum(p, 1 - p).mean(1))
 
 
 def mistakes(truth: ArrayLike, predicted: ArrayLike) -> Floats:
