@@ -88,11 +88,14 @@ def export(
             )
         with replacing(path) as draft:
             program.save(str(draft), external_data=False)
+            graph = onnx.load(str(draft))
+            _keep_pads(onnx, graph)
             if manifest is not None:
-                _stamp(onnx, draft, metadata(manifest))
+                onnx.helper.set_model_props(graph, metadata(manifest))
+            onnx.save(graph, str(draft))
             _compare(plain, draft, shapes, batches)
-    except EcgError:
-        raise
+    except EcgError as fault:
+        raise EcgError(fault.what, path=path) from fault.__cause__
     except Exception as fault:  # the exporter's own exceptions share no base
         raise EcgError(f"{type(model).__name__} cannot be exported: {fault}", path=path) from fault
     finally:
@@ -122,8 +125,9 @@ def stamp(path: str | Path, manifest: Manifest) -> Path:
         raise EcgError(f"needs onnx: pip install 'einthoven[train]' ({fault})") from fault
     path = Path(path)
     with replacing(path) as draft:
-        draft.write_bytes(path.read_bytes())
-        _stamp(onnx, draft, metadata(manifest))
+        graph = onnx.load(str(path), load_external_data=False)
+        onnx.helper.set_model_props(graph, metadata(manifest))
+        onnx.save(graph, str(draft))
     return path
 
 
@@ -149,10 +153,26 @@ def alone(bundle: Bundle, target: str | Path, *, trainable: bool = False, overwr
     return target
 
 
-def _stamp(onnx: Any, path: Path, words: Mapping[str, str]) -> None:
-    graph = onnx.load(str(path), load_external_data=False)
-    onnx.helper.set_model_props(graph, dict(words))
-    onnx.save(graph, str(path))
+def _keep_pads(onnx: Any, model: Any) -> None:
+    """Keeps onnxruntime from merging a Pad with zeros into the MaxPool behind it, where the border counts as minus infinity:
+    with negative values around it, the maximum changes (onnxruntime 1.31, PadFusion). It merges zeros alone, so the
+    border becomes the smallest float above zero that is no subnormal.
+    """
+    pooled = {node.input[0] for node in model.graph.node if node.op_type == "MaxPool"}
+    pads = [node for node in model.graph.node if node.op_type == "Pad" and node.output[0] in pooled]
+    zeros = [node for node in pads if len(node.input) < 3 or not node.input[2] or _is_zero(onnx, model, node.input[2])]
+    if zeros:
+        border = "border_above_zero"
+        tiny = float(np.finfo(np.float32).tiny)
+        model.graph.initializer.append(onnx.helper.make_tensor(border, onnx.TensorProto.FLOAT, [], [tiny]))
+        for node in zeros:
+            node.input[:] = [*node.input[:2], border, *node.input[3:]]
+
+
+def _is_zero(onnx: Any, model: Any, name: str) -> bool:
+    values = [one for one in model.graph.initializer if one.name == name]
+    values += [n.attribute[0].t for n in model.graph.node if n.op_type == "Constant" and n.output[0] == name]
+    return bool(values) and not onnx.numpy_helper.to_array(values[0]).any()
 
 
 def _plain(model: nn.Module) -> nn.Module:
