@@ -17,6 +17,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -237,13 +238,20 @@ def build(
     place.parent.mkdir(parents=True, exist_ok=True)
     draft = place.with_name(f".{place.name}.draft")
     plan = json.dumps([[str(o.path.resolve()), o.dataset.name, asdict(o.choice)] for o in origins], sort_keys=True)
-    _prepare(draft, plan)
-    done = _resume(draft)
-    _gather(origins, draft, done, jobs=jobs, on_record=on_record)
-    _write_table(draft, origins)
-    if place.exists():
-        shutil.rmtree(place)
-    os.replace(draft, place)
+    with _alone(place):
+        if is_index(place) and not overwrite:  # somebody built it while this process waited for its turn
+            return Index.open(place)
+        _prepare(draft, plan)
+        done = _resume(draft)
+        _gather(origins, draft, done, jobs=jobs, on_record=on_record)
+        _write_table(draft, origins)
+        old = place.with_name(f".{place.name}.old")
+        if place.exists():
+            os.replace(place, old)
+        os.replace(draft, place)
+        shutil.rmtree(old, ignore_errors=True)
+        for name in _WORKING:
+            (place / name).unlink(missing_ok=True)
     return Index.open(place)
 
 
@@ -254,7 +262,23 @@ def in_memory(origins: Sequence[Origin], *, jobs: int = 1) -> Index:
     return build(origins, Path(keeper.name) / "index", jobs=jobs)
 
 
+_WORKING = ("rows.jsonl", "faults.json", "plan.json")
 _KEPT: list[tempfile.TemporaryDirectory[str]] = []
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """One process at a time builds here, others wait; the system lets go of the lock when its owner dies."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks; there two builds at one place are the user's to avoid
+        yield
+        return
+    lock = place.with_name(f".{place.name}.lock")
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+        lock.unlink(missing_ok=True)
 
 
 def _prepare(draft: Path, plan: str) -> None:
@@ -285,6 +309,9 @@ def _resume(draft: Path) -> set[str]:
                 end = max(end, row["offset"] + row["samples"] * len(row["leads"]))
             file.truncate(kept)
     with (draft / "signals.i16").open("ab") as signals:
+        if signals.tell() < 2 * end:  # the machine went down, and the disk kept the rows but not the samples: begin anew
+            rows.unlink()
+            done, end = set(), 0
         signals.truncate(2 * end)
     return done
 
@@ -413,8 +440,6 @@ def _write_table(draft: Path, origins: Sequence[Origin]) -> None:
         "absent": [f for f in faults if not f["serious"]],
     }
     (draft / "index.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
-    for name in ("rows.jsonl", "faults.json", "plan.json"):
-        (draft / name).unlink()
 
 
 def described(origins: Sequence[Origin]) -> list[dict[str, Any]]:
