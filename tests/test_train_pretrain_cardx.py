@@ -309,6 +309,36 @@ def test_on_synth_from_a_file(tmp_path: Path) -> None:
     assert weights.is_file() and all(math.isfinite(row["loss"]) for row in rows(tmp_path / "run") if "loss" in row)
 
 
+def test_the_command(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from einthoven.cli import app
+
+    run = CliRunner().invoke
+    (tmp_path / "r.yaml").write_text("objective: cardx\nrecords: 4\nbatch: 2\nmodel: {width: 1, embedding: 8}\ndevice: cpu\n")
+    asked = ["pretrain", str(tmp_path / "r.yaml"), "-o", str(tmp_path / "run")]
+    done = run(app, [*asked, "--set", "epochs=1", "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert Path(told["weights"]).is_file() and told["objective"] == "cardx" and told["recipe"]["epochs"] == 1
+    for wrong, why in (
+        (["--set", "colour=red"], "has no colour"),
+        (["--set", "colour"], "wants NAME=VALUE"),
+        (["--objective", "mae"], "there are cardx, ecg-fm"),
+    ):
+        done = run(app, [*asked, *wrong])
+        assert done.exit_code == 2 and why in done.stderr
+    changed = run(app, [*asked, "--set", "epochs=1", "--set", "clip=1"])
+    assert changed.exit_code == 1 and "begun with another recipe" in changed.stderr
+    (tmp_path / "r.yaml").write_text("records: 4\n")
+    assert run(app, asked).exit_code == 2
+
+
+def test_the_shipped_recipe_is_one() -> None:
+    shipped = PretrainRecipe.read(Path(__file__).resolve().parent.parent / "recipes" / "pretrain-cardx.yaml")
+    assert (shipped.learning_rate, shipped.clip, shipped.gamma, shipped.batch, shipped.epochs) == (1e-3, 2.0, 0.98, 768, 200)
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [

@@ -10,6 +10,7 @@ from einthoven.cli import finetune as finetune
 from einthoven.cli import get as get
 from einthoven.cli import models as models
 from einthoven.cli import predict as predict
+from einthoven.cli import pretrain as pretrain
 from einthoven.cli import scale as scale
 from einthoven.cli.door import app, main
 

@@ -1,0 +1,89 @@
+"""einthoven pretrain: train an encoder on ECGs without labels, by the recipe's objective."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from einthoven.cli.door import app, print_json, tell
+
+# objective -> module that has PretrainRecipe (from_dict, to_dict) and pretrain(recipe, folder) -> file of weights
+OBJECTIVES = {"cardx": "einthoven.train.pretrain_cardx", "ecg-fm": "einthoven.train.pretrain_ecgfm"}
+
+
+@app.command()
+def pretrain(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (YAML), say recipes/pretrain-cardx.yaml.")],
+    out: Annotated[Path, typer.Option("--output", "-o", help="Folder for weights, figures and checkpoint.")] = Path(
+        "pretrained"
+    ),
+    objective: Annotated[
+        str | None,
+        typer.Option(help="cardx or ecg-fm; else the recipe's line `objective`.", show_default=False),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="In place of the recipe's: synth, an Index, a public set, a folder.", show_default=False),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other line of a recipe.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
+) -> None:
+    """Pre-train CardX or ECG-FM on simulated or on your own ECGs, without labels.
+
+    The same command goes on with a run that was cut off. The weights are for `einthoven finetune --weights`. On many GPUs:
+    `accelerate launch -m einthoven pretrain ...`.
+    """
+    import yaml
+
+    from einthoven.record import EcgError
+
+    try:
+        words = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
+        _stop(f"no recipe: {fault} ({recipe})", 2)
+    if not isinstance(words, dict):
+        _stop(f"no recipe: a YAML table of names and values is wanted ({recipe})", 2)
+    named = words.pop("objective", None)
+    chosen = objective or named
+    if chosen not in OBJECTIVES:
+        what = "has no line `objective`" if chosen is None else f"wants the objective {chosen}"
+        _stop(f"the recipe {what}: there are {', '.join(OBJECTIVES)} ({recipe})", 2)
+    for setting in set_ or []:
+        name, found, value = setting.partition("=")
+        if not found:
+            _stop(f"--set wants NAME=VALUE, not {setting}", 2)
+        try:
+            words[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as fault:
+            _stop(f"--set {name}: {fault}", 2)
+    if data:
+        words["data"] = data if len(data) > 1 else data[0]
+    try:
+        room: Any = import_module(OBJECTIVES[chosen])
+    except ImportError as fault:
+        _stop(f"pre-training needs more packages: pip install 'einthoven[train]' ({fault})", 1)
+    try:
+        made = room.PretrainRecipe.from_dict(words)
+    except EcgError as fault:
+        _stop(f"{fault} ({recipe})", 2)
+    try:
+        weights = room.pretrain(made, out)
+    except EcgError as fault:
+        _stop(str(fault), 1)
+    if os.environ.get("RANK", "0") != "0":  # of the processes that a launcher started, one speaks
+        return
+    if as_json:
+        print_json({"objective": chosen, "weights": str(weights), "folder": str(out), "recipe": made.to_dict()})
+    else:
+        typer.echo(str(weights))
+
+
+def _stop(words: str, code: int) -> NoReturn:
+    tell(f"error: {words}")
+    raise typer.Exit(code)
