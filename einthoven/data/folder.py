@@ -72,7 +72,7 @@ def entries(path: Path, choice: Choice) -> Listing:
     for name, file in found.items():
         about = said[name]
         yield Entry(
-            record=_stem(file, folder),
+            record=_inside(file, folder),
             path=file,
             dataset=_dataset(folder),
             patient=about.patient,
@@ -139,18 +139,25 @@ def read_labels(table: Path, choice: Choice) -> dict[str, _Said]:
 def match(said: dict[str, _Said], files: list[str], folder: Path) -> tuple[dict[str, str], list[str], dict[str, list[str]]]:
     """Names of the table -> (their files, names without a file, names that fit several files).
 
-    A name is taken as a path below the folder; then without extension; then as a base name anywhere below.
+    A name is a path below the folder, or the end of one, with or without extension; an absolute path is itself. A WFDB record's
+    signal file stands for its header. The best fit counts: the whole path before an end of it, with the extension before
+    without.
     """
-    by: dict[str, list[str]] = {}
+    ends: dict[str, list[str]] = {}
     for file in files:
-        inside = _inside(file, folder)
-        base = inside.rpartition("/")[2]
-        for key in {inside, inside.rpartition(".")[0], base, base.rpartition(".")[0]}:
-            by.setdefault(key, []).append(file)
+        parts = _inside(file, folder).split("/")
+        for k in range(len(parts)):
+            ends.setdefault("/".join(parts[k:]), []).append(file)
+            ends.setdefault("/".join([*parts[k:-1], parts[-1].rpartition(".")[0]]), []).append(file)
     found: dict[str, str] = {}
-    absent, doubtful = [], {}
+    absent: list[str] = []
+    doubtful: dict[str, list[str]] = {}
     for name in said:
-        hits = _hits(name, by, files, folder)
+        inside = _inside(name, folder.absolute()) if Path(name).is_absolute() else name.removeprefix("./")
+        stem = inside.rpartition(".")[0] if inside.lower().endswith((".dat", ".mat", ".hea")) else inside
+        hits = ends.get(inside) or ends.get(stem) or []
+        whole = [f for f in hits if _inside(f, folder) == inside] or [f for f in hits if _bare(f, folder) in (inside, stem)]
+        hits = whole or hits
         if len(hits) == 1:
             found[name] = hits[0]
         elif hits:
@@ -160,24 +167,15 @@ def match(said: dict[str, _Said], files: list[str], folder: Path) -> tuple[dict[
     return found, absent, doubtful
 
 
-def _hits(name: str, by: dict[str, list[str]], files: list[str], folder: Path) -> list[str]:
-    inside = name.removeprefix("./")
-    exact = [f for f in by.get(inside, []) if _inside(f, folder) == inside]
-    if exact:
-        return exact
-    # A WFDB record's name, or that of its signal file, stands for its header.
-    stem = inside.rpartition(".")[0] if inside.lower().endswith((".dat", ".mat", ".hea")) else inside
-    return by.get(inside) or by.get(stem) or by.get(stem.rpartition("/")[2]) or []
+def _bare(file: str, folder: Path) -> str:
+    """A file's path below the folder without its extension."""
+    return _inside(file, folder).rpartition(".")[0]
 
 
 def _inside(file: str, folder: Path) -> str:
     """A file's path below the folder, with forward strokes; an entry of an archive is named by the archive's entry."""
     name = file.partition("!")[2] if "!" in file else file.removeprefix(str(folder)).lstrip("/\\")
     return name.replace("\\", "/")
-
-
-def _stem(file: str, folder: Path) -> str:
-    return _inside(file, folder)
 
 
 def _dataset(folder: Path) -> str:
