@@ -40,7 +40,7 @@ def manifest(*names: str, **more: Any) -> Manifest:
 def network(leads: int = 3, features: int = 0, *, gain: float = 1.0) -> bytes:
     """ONNX whose logits are `gain` times the mean of each lead (mV), followed by the features; the embedding is the same."""
     import onnx
-    from onnx import TensorProto, helper
+    from onnx import TensorProto, helper, numpy_helper
 
     inputs = [helper.make_tensor_value_info("signal", TensorProto.FLOAT, ["batch", leads, int(FS * SECONDS)])]
     nodes = [
@@ -57,8 +57,8 @@ def network(leads: int = 3, features: int = 0, *, gain: float = 1.0) -> bytes:
         helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", leads + features]) for n in ("logits", "embedding")
     ]
     constants = [
-        helper.make_tensor("axis", TensorProto.INT64, [1], [2]),
-        helper.make_tensor("gain", TensorProto.FLOAT, [], [gain]),
+        numpy_helper.from_array(np.array([2]), "axis"),
+        numpy_helper.from_array(np.array(gain, np.float32), "gain"),
     ]
     graph = helper.make_graph(nodes, "mean", inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
