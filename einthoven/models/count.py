@@ -37,4 +37,4 @@ def largest_macs(model: CardX, signal: Tensor) -> int:
     """MACs of CardX for one ECG (1, L, T) that its router sends to the dearest experts: the paper's "largest activation"."""
     experts = sorted(macs(expert, signal) for expert in model.experts)
     rest = macs(model.router, signal) + sum(p.numel() for n, p in model.head.named_parameters() if n.endswith("weight"))
-    return rest + sum(experts[-model.chosen :])
+    return int(rest + sum(experts[-model.chosen :]))
