@@ -40,8 +40,9 @@ FS = 100.0
 QUANTITIES = (
     "rate_bpm rr_ms rr_min_ms rr_max_ms rr_sd_ms rr_rmssd_ms rr_irregularity atrial_rate_bpm p_fraction p_per_qrs pr_ms "
     "pr_sd_ms p_ms qrs_ms qt_ms jt_ms qtc_bazett_ms qtc_fridericia_ms qtc_framingham_ms qtc_hodges_ms p_axis_deg "
-    "qrs_axis_deg t_axis_deg qrs_t_angle_deg f_wave_hz f_wave_power spikes n_beats n_ventricular n_supraventricular n_paced"
+    "qrs_axis_deg t_axis_deg qrs_t_angle_deg f_wave_hz f_wave_power"
 ).split()
+_COUNTS = ("spikes", "n_beats", "n_ventricular", "n_supraventricular", "n_paced")
 _AXES = ("p_axis_deg", "qrs_axis_deg", "t_axis_deg")
 LEAD_FIGURES = tuple(f.name for f in fields(LeadMeasurements))
 _LEAD_MORE = ("peak_to_peak_mv", "net_mv", "r_share", "qrs_area_mvms", "st_area_mvms", "t_area_mvms", "t_over_r")
@@ -118,6 +119,8 @@ def _told(
     yield "male", {"male": 1.0, "female": 0.0}.get(sex or "", np.nan)
     for name in QUANTITIES:
         yield name, m[name]
+    for name in _COUNTS:  # so that a long recording has no more of them than a short one
+        yield f"{name}_in_10_s", m[name] * 10 / record.duration if record.duration else np.nan
     for name in _AXES:
         yield f"{name}.cos", float(np.cos(np.radians(m[name])))
         yield f"{name}.sin", float(np.sin(np.radians(m[name])))
@@ -280,12 +283,12 @@ def _loops(median: MedianBeats) -> dict[str, float]:
         means[wave] = y.sum(1) * 1000 / median.fs
         size = np.linalg.norm(y, axis=0)
         k = int(size.argmax())
-        axes = np.linalg.svd(y, compute_uv=False)
+        axes: Floats = np.linalg.svd(y, compute_uv=False)
         figures = (size[k], *(y[:, k] / max(size[k], 1e-3)), axes[2] / max(axes[0], 1e-6), axes[1] / max(axes[0], 1e-6))
         out |= {f"{wave}.{n}": float(v) for n, v in zip(names, figures, strict=True)}
     if "qrs_loop" in means and "t_loop" in means:
         q, t = means["qrs_loop"], means["t_loop"]
-        cos = float(q @ t / max(np.linalg.norm(q) * np.linalg.norm(t), 1e-9))
+        cos = float(q @ t) / max(float(np.linalg.norm(q)) * float(np.linalg.norm(t)), 1e-9)
         out["qrs_t_spatial_deg"] = float(np.degrees(np.arccos(np.clip(cos, -1, 1))))
         whole = q + t
         out["gradient_mvms"] = float(np.linalg.norm(whole))
@@ -314,7 +317,7 @@ def _names() -> tuple[str, ...]:
 
     nothing = np.full((0, 9), np.nan)
     beats = Beats((), np.empty((0, 0, 9)), nothing, (), 0.0)
-    blank = Measurements({name: Quantity(np.nan, "", "") for name in QUANTITIES})
+    blank = Measurements({name: Quantity(np.nan, "", "") for name in (*QUANTITIES, *_COUNTS)})
     median = MedianBeats(np.empty((0, 0), np.float32), 500.0, ())
     record = Record(np.empty((0, 0), np.float32), FS, ())
     return tuple(name for name, _ in _told(record, beats, median, blank, Quality(0.0, "unreadable"), ()))
