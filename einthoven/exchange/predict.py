@@ -188,11 +188,14 @@ def _windows(record: Record, wanted: SignalInput, preset: Preset) -> tuple[Float
     """The windows of a recording as the preset wants them, (B, L, T) with B >= 1, and what has to be said of them."""
     path = record.source.path
     leads = preset.leads or record.leads
+    warnings: list[str] = []
     if any(name not in record for name in leads):
-        record = derive_limb_leads(record)
+        derived = derive_limb_leads(record)
+        if own := [name for name in leads if name in derived and name not in record]:
+            warnings.append(f"derived from the other limb leads: {', '.join(own)}")
+        record = derived
     known = {name: np.isfinite(record.lead(name)).mean() if name in record else 0.0 for name in leads}
     missing = [name for name, share in known.items() if share == 0]
-    warnings = []
     if missing:
         told = f"{', '.join(missing)} not recorded"
         if wanted.missing_leads == "refuse":
@@ -271,7 +274,15 @@ def _calibration(bundle: Bundle) -> Any:
     if manifest.calibration is not None:
         from einthoven.evaluate.calibration import Calibration
 
-        calibration = Calibration.from_dict(manifest.calibration.words)
+        try:
+            calibration = Calibration.from_dict(manifest.calibration.words)
+        except EcgError as fault:
+            raise fault.at(bundle.path) from fault.__cause__
+        lengths = {len(value) for value in calibration.parameters.values() if isinstance(value, list)}
+        if lengths - {len(manifest.labels)}:
+            raise EcgError(f"its calibration has {lengths} parameters for {len(manifest.labels)} labels", path=bundle.path)
+        if calibration.task != manifest.task:
+            raise EcgError(f"its calibration is for task {calibration.task}, not {manifest.task}", path=bundle.path)
         return calibration.apply
     return {"sigmoid": _sigmoid, "softmax": _softmax, "identity": lambda x: np.asarray(x, np.float64)}[manifest.activation]
 
