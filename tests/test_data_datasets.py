@@ -87,6 +87,15 @@ def test_nothing_known_is_refused(tmp_path: Path) -> None:
         recognise(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["/etc/passwd", "../other/00001_lr", "records100/../../x"])
+def test_a_table_names_nothing_outside_its_folder(name: str, tmp_path: Path) -> None:
+    example = ptbxl(tmp_path / "set")
+    table = example.path / "ptbxl_database.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace("records100/00000/00001_lr", name), encoding="utf-8")
+    with pytest.raises(EcgError, match="outside its folder"):
+        load(example.path)
+
+
 def test_real_ptbxl(shared_data: Path) -> None:
     import csv
 

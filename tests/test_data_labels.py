@@ -11,7 +11,7 @@ import pytest
 
 from einthoven.data import Index, Labels, icd, labels_of, snomed
 from einthoven.data.index import COLUMNS
-from einthoven.data.labels import AHA, DIAGNOSTIC, FORM, RHYTHM, SUPERCLASSES, classes, exchangeai, meanings
+from einthoven.data.labels import AHA, DIAGNOSTIC, FORM, RHYTHM, SUPERCLASSES, classes, exchangeai, meanings, translate
 from einthoven.record import EcgError
 from einthoven.statements import BY_SCP, STATEMENTS
 
@@ -138,6 +138,32 @@ def test_icd10() -> None:
     assert stated(both, 0) == {"MI"} and stated(both, 1) == {"HYP", "CD"}
     only = labels_of(index, "superclass", vocabulary="icd10")
     assert stated(only, 1) == {"CD"} and stated(only, 2) == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "vocabulary", "same"),
+    [
+        ("scp:CLBBB", "snomed", ("snomed:733534002", "snomed:164909002")),
+        ("scp:CLBBB", "icd10", ("icd10:I44.7",)),
+        ("icd10:I45.10", "scp", ("scp:CRBBB",)),
+        ("icd10:I44.0", "snomed", ("snomed:270492004",)),
+        ("snomed:164889003", "scp", ("scp:AFIB",)),
+        ("snomed:17338001", "scp", ("scp:PVC",)),
+        ("aha:104", "statement", ("statement:clbbb",)),
+        ("scp:IMI", "snomed", ()),  # SNOMED CT's infarction has no place
+        ("snomed:164865005", "scp", ()),
+        ("icd10:I21.1", "scp", ()),  # inferior, but which of five statements?
+        ("icd10:R41.82", "scp", ()),
+    ],
+)
+def test_translate(code: str, vocabulary: str, same: tuple[str, ...]) -> None:
+    assert translate(code, vocabulary) == same
+
+
+def test_scp_to_snomed_and_back() -> None:
+    for scp in classes("statement"):
+        for code in translate(f"scp:{scp}", "snomed") + translate(f"scp:{scp}", "icd10"):
+            assert translate(code, "scp") == (f"scp:{scp}",), code
 
 
 def test_exchangeai_tasks() -> None:

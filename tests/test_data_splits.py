@@ -143,6 +143,14 @@ def test_official_folds() -> None:
         official(index_of({"fold": 1, "patient": "p"}, {"fold": 9, "patient": "p"}))
 
 
+def test_each_dataset_has_its_own_folds() -> None:
+    index = index_of(
+        *({"dataset": d, "fold": f} for d, f in (("ptbxl", 9), ("mimic", 9), ("mimic", 18), ("mimic", 19), ("ptbxl", -1)))
+    )
+    split = official(index)
+    assert (split.train.tolist(), split.validation.tolist(), split.test.tolist()) == ([1], [0, 2], [3])
+
+
 def test_regression_is_stratified_by_fifths() -> None:
     index = index_of(*({"age": float(a)} for a in range(100)))
     split = by_patient(index, (0.5, 0.25, 0.25), labels=labels_of(index, "target", names=["age"]))

@@ -87,6 +87,14 @@ def read_file(entry: Entry, choice: Choice) -> Record:
     return read(entry.path, fs=choice.fs, unit=choice.unit).ecg()
 
 
+def finished(record: Record, entry: Entry, name: str) -> Record:
+    """A record that a dataset's own reader made, with what every reader of files gets: derived leads, doubts as warnings."""
+    from einthoven.io.files import MemoryFile
+    from einthoven.io.finish import finish
+
+    return finish(record, MemoryFile(b"", entry.path), name)
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A public set in its official layout, or the shape of a user's own.

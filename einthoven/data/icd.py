@@ -73,6 +73,11 @@ def bare(code: str) -> str:
     return code.replace(".", "").replace(" ", "").upper()
 
 
+def dotted(code: str) -> str:
+    """A code with its dot: "I447" -> "I44.7"."""
+    return f"{code[:3]}.{code[3:]}" if len(code) > 3 else code
+
+
 def place(code: str) -> tuple[str, str, str] | None:
     """(superclass, subclass, SCP) of an ICD-10 code, None where it means none of them."""
     word = bare(code)

@@ -374,6 +374,7 @@ def _read(entry: Entry, *, reader: Callable[[Entry, Choice], Record], choice: Ch
         return Fault(name, f"{entry.path}: internal error, please report it: {type(fault).__name__}: {fault}")
     stored, clipped = microvolts(record.signal)
     told = (f"{clipped} samples beyond {LARGEST / 1000:g} mV were clipped",) if clipped else ()
+    codes = entry.codes or tuple(f"snomed:{c}" for c in record.codes)
     age = entry.age if not math.isnan(entry.age) else record.patient.age
     row = {
         "record": name,
@@ -394,8 +395,8 @@ def _read(entry: Entry, *, reader: Callable[[Entry, Choice], Record], choice: Ch
         "fs": record.fs,
         "leads": list(record.leads),
         "samples": record.signal.shape[1],
-        "codes": list(entry.codes),
-        "likelihoods": [None if math.isnan(x) else x for x in entry.likelihoods or (math.nan,) * len(entry.codes)],
+        "codes": list(codes),
+        "likelihoods": [None if math.isnan(x) else x for x in entry.likelihoods or (math.nan,) * len(codes)],
         "codes_from": entry.codes_from,
         "labels": None if entry.labels is None else list(entry.labels),
         "text": entry.text or "\n".join(record.statements) or None,

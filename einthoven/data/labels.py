@@ -371,3 +371,32 @@ def exchangeai(index: Index, task: str) -> Labels:
             by_icd = any(d.startswith(p) for d in diagnoses for p in prefixes.get(name, ()))
             matrix[i, k] = by_icd or bool(stated & set(members))
     return _single(Labels(tuple(groups), matrix, "multilabel"))
+
+
+def translate(code: str, vocabulary: str) -> tuple[str, ...]:
+    """A code in another vocabulary ("scp", "snomed", "icd10", "aha", "statement"), as far as both mean the same statement.
+
+    translate("scp:CLBBB", "snomed") is ("snomed:733534002", "snomed:164909002"), translate("icd10:I44.7", "scp") is
+    ("scp:CLBBB",); () where the other has no word as exact: SNOMED CT's "myocardial infarction" is not IMI.
+    """
+    (names, open_) = _class_of(code, "statement")
+    known = set(meanings(code)) if not names else {BY_SCP[n] for n in names}
+    if open_ or len(known) != 1:
+        return ()
+    (name,) = known
+    statement = STATEMENTS[name]
+    if vocabulary == "statement":
+        return (f"statement:{name}",)
+    if vocabulary == "scp":
+        return (f"scp:{statement.scp}",) if statement.scp else ()
+    if vocabulary == "aha":
+        return tuple(f"aha:{number}" for number, scp in AHA.items() if scp == statement.scp)
+    if vocabulary == "icd10":
+        exact = (p for p, (_, _, scp) in icd.PREFIXES.items() if scp == statement.scp and statement.scp)
+        return tuple(f"icd10:{icd.dotted(p)}" for p in exact)
+    if vocabulary == "snomed":
+        own = statement.snomed if statement.snomed and _BY_SNOMED[statement.snomed] == (name,) else None
+        same = [c for c, canonical in snomed.SAME.items() if own and canonical == own]
+        more = [c for c, (_, _, scp) in snomed.PLACES.items() if scp == statement.scp and scp]
+        return tuple(f"snomed:{c}" for c in dict.fromkeys([*([own] if own else []), *same, *more]))
+    raise EcgError(f"no vocabulary {vocabulary!r} (there are: scp, snomed, icd10, aha, statement)")

@@ -73,3 +73,11 @@ def plain(word: str | None) -> str | None:
 def sex(word: str | None) -> str | None:
     """ "male" or "female" from the usual words; None for anything else."""
     return {"m": "male", "male": "male", "f": "female", "w": "female", "female": "female"}.get((word or "").strip().lower())
+
+
+def below(root: Path, name: str) -> Path:
+    """The file that a table names, below `root`. Raises EcgError for a name that leads out of it."""
+    parts = name.replace("\\", "/").split("/")
+    if not name or name.startswith("/") or ".." in parts or ":" in name or "\0" in name:
+        raise EcgError(f"names a file outside its folder: {name[:80]!r}", path=root)
+    return root.joinpath(*parts)

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.data.entry import Choice, Dataset, Entry, Fault, Listing
+from einthoven.data.entry import Choice, Dataset, Entry, Fault, Listing, finished
 from einthoven.data.rows import header, plain
-from einthoven.record import EcgError, Record, Source
+from einthoven.record import EcgError, Record
 
 _LABELS = ("label", "class", "target", "y")
 MIN_SAMPLES = 50
@@ -92,7 +92,7 @@ def read(entry: Entry, choice: Choice) -> Record:
         told.append("unit not given: taken as mV")
     fs = choice.fs if choice.fs is not None else math.nan
     signal = (values * factor).astype(np.float32)[None]
-    return Record(signal, fs, ("I",), source=Source(entry.path, "segments"), warnings=tuple(told))
+    return finished(Record(signal, fs, ("I",), warnings=tuple(told)), entry, "segments")
 
 
 @lru_cache(maxsize=2)

@@ -10,8 +10,9 @@ to within one patient, and a smaller fraction is always inside a larger one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,11 @@ from einthoven.data.labels import Labels
 from einthoven.record import EcgError
 
 Rows = NDArray[np.int64]
+# Folds to train on, to choose with, to report on. PTB-XL's authors; MIMIC-IV-ECG-Ext-ICD's (18 : 1 : 1); PTB-XL's way for one's
+# own.
+OFFICIAL: Mapping[str, tuple[Sequence[int], Sequence[int], Sequence[int]]] = MappingProxyType(
+    {"ptbxl": (range(1, 9), (9,), (10,)), "mimic": (range(18), (18,), (19,))}
+)
 FRACTIONS = (0.01, 0.10, 0.25, 0.50, 1.0)
 
 
@@ -44,26 +50,33 @@ class Split:
 def official(
     index: Index,
     *,
-    train: Iterable[int] = range(1, 9),
-    validation: Iterable[int] = (9,),
-    test: Iterable[int] = (10,),
+    train: Iterable[int] | None = None,
+    validation: Iterable[int] | None = None,
+    test: Iterable[int] | None = None,
 ) -> Split:
-    """The official folds; PTB-XL's by default (1-8, 9, 10). Where fold 10 is not there, report on another and say so: `test` is
-    empty else.
+    """The official folds: of each dataset its own (OFFICIAL), or those given, for all. Where fold 10 is not there, report on
+    another and say so: `test` is empty else. Records without a fold are in no part.
 
     Raises:
-        EcgError: the index has no official folds, a fold is in two parts, or nothing is left to train on.
+        EcgError: the index has no official folds, a fold is in two parts, nothing is left to train on, or the folds leak.
     """
     folds = np.asarray(index.column("fold"))
-    parts = [sorted(set(p)) for p in (train, validation, test)]
-    twice = {f for i, p in enumerate(parts) for f in p if any(f in q for q in parts[i + 1 :])}
-    if twice:
-        raise EcgError(f"fold {', '.join(map(str, sorted(twice)))} is in two parts of the split")
     if not (folds >= 0).any():
         raise EcgError("these records have no official folds: split by patient", path=index.folder)
-    split = Split(*(np.flatnonzero(np.isin(folds, p)) for p in parts))
+    datasets = np.array(index.column("dataset"))
+    given = [None if part is None else set(part) for part in (train, validation, test)]
+    rows: list[list[int]] = [[], [], []]
+    for dataset in np.unique(datasets):
+        usual = OFFICIAL.get(str(dataset), OFFICIAL["ptbxl"])
+        parts = [set(own) if part is None else part for part, own in zip(given, usual, strict=True)]
+        twice = (parts[0] & parts[1]) | (parts[0] & parts[2]) | (parts[1] & parts[2])
+        if twice:
+            raise EcgError(f"fold {', '.join(map(str, sorted(twice)))} is in two parts of the split")
+        for into, part in zip(rows, parts, strict=True):
+            into += np.flatnonzero((datasets == dataset) & np.isin(folds, sorted(part))).tolist()
+    split = Split(*(np.array(r, np.int64) for r in rows))
     if not len(split.train):
-        raise EcgError(f"no record is in folds {', '.join(map(str, parts[0]))}", path=index.folder)
+        raise EcgError("no record is in the folds to train on", path=index.folder)
     check_leaks(index, split)
     return split
 

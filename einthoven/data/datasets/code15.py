@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from einthoven.data.entry import Choice, Dataset, Entry, Fault, Listing
+from einthoven.data.entry import Choice, Dataset, Entry, Fault, Listing, finished
 from einthoven.data.rows import header, number, plain, rows
-from einthoven.record import STANDARD_LEADS, EcgError, Record, Source
+from einthoven.record import STANDARD_LEADS, EcgError, Record
 
 FS = 400.0
 _MV = 0.1  # 1e-4 V
@@ -86,7 +86,7 @@ def read(entry: Entry, choice: Choice) -> Record:
         raise EcgError(f"unit {choice.unit!r} is no voltage (mV, uV, nV or V)", path=entry.path)
     signal = np.ascontiguousarray(samples[:, moving[0] : moving[-1] + 1]) * np.float32(factor)
     told = () if choice.unit else ("unit not given in the file: 0.1 mV, as its authors say",)
-    return Record(signal, choice.fs or FS, leads, source=Source(entry.path, "code15"), warnings=told)
+    return finished(Record(signal, choice.fs or FS, leads, warnings=told), entry, "code15")
 
 
 def _true(word: str) -> bool:

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from einthoven.data.entry import Choice, Dataset, Entry, Listing
-from einthoven.data.rows import header, number, plain, rows, sex
+from einthoven.data.rows import below, header, number, plain, rows, sex
 from einthoven.statements import parse_statement
 
 # What the words of statements.py do not cover: LUDB's own wordings, by their beginnings. Acute infarction is SNOMED CT's code;
@@ -61,7 +61,7 @@ def entries(path: Path, choice: Choice) -> Listing:
         codes = tuple(dict.fromkeys(c for line in lines for c in coded(line)))
         yield Entry(
             record=name,
-            path=str(path / "data" / f"{name}.hea"),
+            path=str(below(path, f"data/{name}.hea")),
             dataset="ludb",
             patient=name,
             age=number(row["Age"].lstrip(">"), 0, 130),

@@ -18,7 +18,7 @@ import re
 from pathlib import Path
 
 from einthoven.data.entry import Choice, Dataset, Entry, Listing
-from einthoven.data.rows import header, number, plain, rows, sex
+from einthoven.data.rows import below, header, number, plain, rows, sex
 from einthoven.statements import parse_statement
 
 _REPORTS = tuple(f"report_{i}" for i in range(18))
@@ -43,7 +43,7 @@ def entries(path: Path, choice: Choice) -> Listing:
         codes = (*said, *diagnoses)
         yield Entry(
             record=study,
-            path=str(path / (row["path"] + ".hea")),
+            path=str(below(path, row["path"] + ".hea")),
             dataset="mimic",
             patient=plain(row["subject_id"]),
             age=age,

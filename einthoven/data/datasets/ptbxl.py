@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 
 from einthoven.data.entry import Choice, Dataset, Entry, Fault, Listing
-from einthoven.data.rows import header, number, plain, rows
+from einthoven.data.rows import below, header, number, plain, rows
 
 _CODE = re.compile(r"""['"]([^'"]+)['"]\s*:\s*(-?[\d.]+|nan)""")
 _NEEDS = ("ecg_id", "patient_id", "age", "sex", "scp_codes", "strat_fold", "filename_lr", "filename_hr")
@@ -45,7 +45,7 @@ def entries(path: Path, choice: Choice) -> Listing:
         age = number(row["age"], 0, 300)
         yield Entry(
             record=ecg_id,
-            path=str(path / (row[column] + ".hea")),
+            path=str(below(path, row[column] + ".hea")),
             dataset="ptbxl",
             patient=plain(row["patient_id"]),
             age=90.0 if age == 300 else age,  # 1.0.3 writes 300 for everybody over 89

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from einthoven.data.entry import Choice, Dataset, Entry, Listing
-from einthoven.data.rows import header, number, plain, rows, sex
-from einthoven.record import STANDARD_LEADS, EcgError, Record, Source
+from einthoven.data.entry import Choice, Dataset, Entry, Listing, finished
+from einthoven.data.rows import below, header, number, plain, rows, sex
+from einthoven.record import STANDARD_LEADS, EcgError, Record
 
 FS = 500.0
 
@@ -30,7 +30,7 @@ def entries(path: Path, choice: Choice) -> Listing:
         codes = tuple(dict.fromkeys(f"aha:{c.partition('+')[0].strip()}" for c in row["AHA_Code"].split(";") if c.strip()))
         yield Entry(
             record=row["ECG_ID"],
-            path=str(path / "records" / f"{row['ECG_ID']}.h5"),
+            path=str(below(path, f"records/{row['ECG_ID']}.h5")),
             dataset="sph",
             patient=plain(row["Patient_ID"]),
             age=number(row.get("Age"), 0, 130),
@@ -56,7 +56,7 @@ def read(entry: Entry, choice: Choice) -> Record:
             signal = np.asarray(file["ecg"][()], np.float32)
     except OSError as fault:
         raise EcgError(f"not HDF5: {fault}", path=entry.path) from None
-    return Record(signal, choice.fs or FS, STANDARD_LEADS, source=Source(entry.path, "sph"))
+    return finished(Record(signal, choice.fs or FS, STANDARD_LEADS), entry, "sph")
 
 
 SPH = Dataset(
