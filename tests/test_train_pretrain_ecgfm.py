@@ -314,6 +314,8 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, monkeypatch: py
             pretrain(recipe, tmp_path / "cut", source=Toy())
     assert not (tmp_path / "cut" / "weights.safetensors").exists()
     cut = weights(pretrain(recipe, tmp_path / "cut", source=Toy()))
+    one, two = (tmp_path / name / "weights.safetensors" for name in ("whole", "cut"))
+    assert one.read_bytes() == two.read_bytes()
     assert whole.keys() == cut.keys() and all(torch.equal(v, cut[k]) for k, v in whole.items())
     steps = [json.loads(line)["step"] for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(6))

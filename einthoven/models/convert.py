@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 State = Mapping[str, "Tensor"]
 
+_ABOUT = "einthoven"  # the entry of a file's metadata that says what it holds
 OBJECTIVE = "objective."  # where a converted file keeps what only pre-training needs
 SAFELY = (
     "Take its tensors out where nothing can be harmed (a container without network or data of yours): "
@@ -123,7 +124,8 @@ def store(out: str | Path, model: str, options: Mapping[str, Any], state: State,
         save_file(
             {k: v.detach().cpu().contiguous() for k, v in state.items()},
             draft,
-            metadata={"model": model, "config": json.dumps(dict(options)), "source": source},
+            # One entry: safetensors writes several in random order, and equal weights should be equal files.
+            metadata={_ABOUT: json.dumps({"model": model, "config": dict(options), "source": source})},
         )
 
 
@@ -158,7 +160,8 @@ def contents(path: str | Path, *, objective: bool = False) -> tuple[dict[str, Te
     the model's name; its constructor's options). Raises EcgError where it is none of ours."""
     state, about = _tensors(Path(path))
     try:
-        name, config = about["model"], dict(json.loads(about["config"]))
+        told = json.loads(about[_ABOUT])
+        name, config = str(told["model"]), dict(told["config"])
     except (KeyError, ValueError, TypeError) as fault:
         raise EcgError("not written by `convert`: it does not say what it holds", path=path) from fault
     chosen = {k.removeprefix(OBJECTIVE): v for k, v in state.items() if k.startswith(OBJECTIVE) == objective}
