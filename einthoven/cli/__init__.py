@@ -11,6 +11,7 @@ from einthoven.cli import get as get
 from einthoven.cli import models as models
 from einthoven.cli import predict as predict
 from einthoven.cli import pretrain as pretrain
+from einthoven.cli import reproduce as reproduce
 from einthoven.cli import scale as scale
 from einthoven.cli.door import app, main
 

@@ -1,0 +1,105 @@
+"""Commands that run the papers' experiments again: reproduce exchangeai, reproduce ecgfm-peft."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from einthoven.cli.door import app, tell
+
+group = typer.Typer(
+    help="The papers' experiments on the data that is there: one table with the paper's figures beside ours, and one picture.",
+    no_args_is_help=True,
+)
+app.add_typer(group, name="reproduce")
+
+Out = Annotated[Path, typer.Option("--output", "-o", help="Folder for the table (.md, .csv, .json) and the picture.")]
+Size = Annotated[str, typer.Option(help="smoke, short (a quarter of an hour on two cores), or paper (wants a GPU).")]
+Smoke = Annotated[bool, typer.Option("--smoke", help="The size of the tests: a minute; shows that all of it runs.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Seed = Annotated[int, typer.Option(help="Of everything that is drawn.")]
+Epochs = Annotated[int | None, typer.Option(help="Instead of the size's own.", show_default=False)]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Throw away results that the output folder holds.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The table as JSON to stdout, instead of Markdown.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Processes that read the files; 0 takes every core.")]
+
+
+@group.command()
+def exchangeai(
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="PTB-XL, or an Index with folds; without it simulated ECGs are used.", show_default=False),
+    ] = None,
+    test: Annotated[
+        list[str] | None, typer.Option("--test", help="Other data to test on; may be given more than once.", show_default=False)
+    ] = None,
+    out: Out = Path("reproduce-exchangeai"),
+    size: Size = "short",
+    smoke: Smoke = False,
+    models: Annotated[str | None, typer.Option(help="Only these, parted by commas.", show_default=False)] = None,
+    tasks: Annotated[
+        str | None, typer.Option(help="Of superclasses, infarcts, blocks: only these.", show_default=False)
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weights", metavar="MODEL=PATH", help="What a model starts from; else pre-trained here.", show_default=False
+        ),
+    ] = None,
+    share: Annotated[float, typer.Option(help="Of the patients of the fold to fine-tune on.")] = 1.0,
+    epochs: Epochs = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    fresh: Fresh = False,
+    json: AsJson = False,
+) -> None:
+    """ExChanGeAI's tables: five models, head and all layers, on superclasses, infarcts and bundle branch blocks.
+
+    The same command goes on where it was cut off.
+    """
+
+    def work() -> Any:
+        from einthoven.train.reproduce import exchangeai as experiment
+
+        given: dict[str, Any] = {"data": data, "tests": tuple(test or ()), "size": "smoke" if smoke else size}
+        given |= {
+            "weights": _pairs(weights or []),
+            "share": share,
+            "epochs": epochs,
+            "device": device,
+            "seed": seed,
+            "jobs": jobs,
+        }
+        given |= {name: tuple(v.split(",")) for name, v in (("models", models), ("tasks", tasks)) if v}
+        return experiment.reproduce(experiment.Settings(**given), out, fresh=fresh, log=tell)
+
+    _show(work, out, "exchangeai", json)
+
+
+def _pairs(words: list[str]) -> dict[str, str]:
+    made = {}
+    for word in words:
+        name, equals, path = word.partition("=")
+        if not equals:
+            tell(f"error: --weights wants MODEL=PATH, not {word}")
+            raise typer.Exit(2)
+        made[name] = path
+    return made
+
+
+def _show(work: Any, out: Path, name: str, as_json: bool) -> None:
+    from einthoven.record import EcgError
+
+    try:
+        sheet = work()
+    except ImportError as fault:
+        tell(f"error: this needs torch and its companions: pip install 'einthoven[train]' ({fault})")
+        raise typer.Exit(1) from fault
+    except EcgError as fault:
+        tell(f"error: {fault}")
+        raise typer.Exit(1) from fault
+    typer.echo(sheet.json() if as_json else sheet.markdown())
+    tell(f"written: {', '.join(str(out / f'{name}{suffix}') for suffix in ('.md', '.csv', '.json', '.png'))}")
