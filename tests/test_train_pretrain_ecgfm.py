@@ -274,6 +274,8 @@ def test_an_index_gives_its_long_twelve_lead_records(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "index").is_dir()
     batch = Pairs(recipe, source, 12)[0]
     assert batch.signal.shape == (4, 12, 2500) and batch.patients.tolist() in ([0, 1], [1, 0])
+    both = source_of(replace(recipe, data=("synth", str(tmp_path / "ecgs")), records=3), tmp_path / "other")
+    assert len(both) == 5 and both[2][1] == "synth:2" and both[3][1] == source[0][1] and both[4][1] == source[1][1]
     with pytest.raises(EcgError, match="twelve leads"):
         source_of(replace(recipe, window=5000), tmp_path / "run")
 

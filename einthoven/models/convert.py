@@ -155,6 +155,11 @@ def objective(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
+def is_converted(path: str | Path) -> bool:
+    """Whether `convert` or a pre-training wrote this .safetensors. Raises EcgError where it is no safetensors file."""
+    return _ABOUT in _tensors(Path(path), names=())[1]
+
+
 def contents(path: str | Path, *, objective: bool = False) -> tuple[dict[str, Tensor], str, dict[str, Any]]:
     """A file that `convert` wrote: (the model's tensors, or with `objective` those of its pre-training without their prefix;
     the model's name; its constructor's options). Raises EcgError where it is none of ours."""
@@ -380,12 +385,13 @@ def _harmless(name: str) -> bool:
     return module in _HARMLESS or (module == "builtins" and rest in _PLAIN)
 
 
-def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _tensors(path: Path, names: Sequence[str] | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(these tensors, or all; metadata)"""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}
+            return {k: file.get_tensor(k) for k in (file.keys() if names is None else names)}, file.metadata() or {}
     except (OSError, SafetensorError) as fault:
         raise EcgError(f"not a safetensors file: {fault}", path=path) from fault
 

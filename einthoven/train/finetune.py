@@ -418,7 +418,7 @@ def _weights(recipe: Recipe, name: str) -> tuple[dict[str, Any], dict[str, torch
     path = Path(str(recipe.weights))
     try:
         if path.suffix == ".safetensors":
-            return {}, read_state(path.read_bytes())
+            return _plain_weights(path, name)
         bundle = Bundle.open(path)
         if bundle.manifest.architecture.model != name:
             raise EcgError(f"is a {bundle.manifest.architecture.model}, the recipe wants {name}", path=path)
@@ -428,6 +428,20 @@ def _weights(recipe: Recipe, name: str) -> tuple[dict[str, Any], dict[str, torch
         return dict(bundle.manifest.architecture.config), read_state(bundle.read("weights.safetensors"))
     except (OSError, SafetensorError) as fault:
         raise EcgError(f"no weights: {fault}", path=path) from fault
+
+
+def _plain_weights(path: Path, name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """A .safetensors: what `models convert` or a pre-training wrote says itself what it holds; any other is as the recipe says."""
+    from safetensors.torch import load_file
+
+    from einthoven.models import convert
+
+    if not convert.is_converted(path):
+        return {}, load_file(path)
+    state, model, config = convert.contents(path)
+    if model != name:
+        raise EcgError(f"is a {model}, the recipe wants {name}", path=path)
+    return config, state
 
 
 def tuning_of(recipe: Recipe) -> tune.Tuning:

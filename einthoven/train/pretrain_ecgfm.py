@@ -1,6 +1,6 @@
 """ECG-FM's pre-training: wav2vec 2.0 on masked ECGs, contrast of two segments of a patient, random lead masking.
 
-    python -m einthoven.train.pretrain_ecgfm recipes/pretrain-ecg-fm.yaml --out runs/ecg-fm
+    einthoven pretrain recipes/pretrain-ecg-fm.yaml --data FOLDER --output runs/ecg-fm
 
 A record gives two neighbouring windows of 5 s. Of each, leads are zeroed at random; spans of its tokens are replaced by a
 learned vector; the encoder has to tell, for each masked token, its quantised features from those of 100 other masked tokens of
@@ -20,7 +20,7 @@ import json
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -56,7 +56,7 @@ class PretrainRecipe:
     """One pre-training run. The defaults are ECG-FM's (fairseq-signals, w2v_cmsc_rlm.yaml), but for `steps` and `batch`."""
 
     # From what
-    data: str = "synth"  # "synth", or a folder: an Index, a public set, ECG files of one's own
+    data: str | tuple[str, ...] = "synth"  # "synth", or folders: an Index, a public set, ECG files of one's own; or several
     records: int = 100_000  # synth: how many different ECGs there are
     window: int = WINDOW  # samples at 500 Hz; a record of less than two windows is left out
     model: Mapping[str, Any] = field(default_factory=dict)  # arguments of EcgFm (leads: the first so many); all dropouts 0.1
@@ -144,6 +144,8 @@ class PretrainRecipe:
             raise EcgError(f"no recipe: {fault}", path=path) from fault
         if not isinstance(words, dict):
             raise EcgError("no recipe: a YAML table of names and values is wanted", path=path)
+        if words.pop("objective", "ecg-fm") != "ecg-fm":  # the line by which `einthoven pretrain` knows whose recipe it is
+            raise EcgError("a recipe of another objective", path=path)
         try:
             return PretrainRecipe.from_dict(words)
         except EcgError as fault:
@@ -358,14 +360,36 @@ class Indexed(Source):
         return self.index.record(at), str(self.patients[at])
 
 
+class Joined(Source):
+    """Several sources, one after the other."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources, self.ends = sources, np.cumsum([len(source) for source in sources])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, row: int) -> tuple[Record, str]:
+        which = int(np.searchsorted(self.ends, row, side="right"))
+        return self.sources[which][row - int(self.ends[which]) + len(self.sources[which])]
+
+
 def source_of(recipe: PretrainRecipe, folder: Path) -> Source:
     """Where the recipe's records come from. A folder that is no Index yet is indexed below `folder` once. Raises EcgError."""
-    seconds = 2 * recipe.window / 500
-    if recipe.data == "synth":
-        return Synth(recipe.records, max(seconds, 10.0), recipe.seed)
     from einthoven.data.load import load as load_data
 
-    return Indexed(load_data(recipe.data, folder=folder / "index"), seconds)
+    seconds = 2 * recipe.window / 500
+    names = (recipe.data,) if isinstance(recipe.data, str) else recipe.data
+    sources: list[Source] = []
+    for i, name in enumerate(names):
+        if name == "synth":
+            sources.append(Synth(recipe.records, max(seconds, 10.0), recipe.seed))
+        else:
+            index = folder / ("index" if len(names) == 1 else f"index{i}")
+            sources.append(Indexed(load_data(name, folder=index), seconds))
+    if not sources:
+        raise EcgError("no data", where="recipe")
+    return sources[0] if len(sources) == 1 else Joined(sources)
 
 
 class Batch(NamedTuple):
@@ -579,28 +603,6 @@ def _tell(path: Path, step: int, figures: Mapping[str, float]) -> None:
 def _store(whole: Whole, path: Path) -> None:
     state = {k: v for k, v in whole.model.state_dict().items() if not k.startswith("head.")}
     state |= {OBJECTIVE + k: v for k, v in whole.objective.state_dict().items()}
-    plain = {k: v for k, v in whole.model.config.items() if not k.endswith("dropout")}
+    # What decides the weights' shapes; dropout and windows are for who fine-tunes to choose.
+    plain = {k: v for k, v in whole.model.config.items() if not k.endswith("dropout") and k != "window"}
     store(path, "ecg-fm", plain, state, source="einthoven.train.pretrain_ecgfm")
-
-
-def main() -> None:
-    """python -m einthoven.train.pretrain_ecgfm RECIPE.yaml --out FOLDER"""
-    import argparse
-    import sys
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--data", help="in place of the recipe's")
-    parser.add_argument("--steps", type=int, help="in place of the recipe's")
-    o = parser.parse_args()
-    try:
-        recipe = PretrainRecipe.read(o.recipe)
-        changes = {k: v for k, v in (("data", o.data), ("steps", o.steps)) if v is not None}
-        print(pretrain(PretrainRecipe.from_dict({**recipe.to_dict(), **changes}), o.out))
-    except EcgError as fault:
-        sys.exit(f"error: {fault}")
-
-
-if __name__ == "__main__":
-    main()
