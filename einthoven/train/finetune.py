@@ -431,7 +431,7 @@ def _weights(recipe: Recipe, name: str) -> tuple[dict[str, Any], dict[str, torch
 
 
 def _plain_weights(path: Path, name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """A .safetensors: what `models convert` or a pre-training wrote says itself what it holds; any other is as the recipe says."""
+    """A .safetensors: what `models convert` or a pre-training wrote says what it holds; any other is as the recipe says."""
     from safetensors.torch import load_file
 
     from einthoven.models import convert
