@@ -54,7 +54,7 @@ def list_models(
             if json:
                 print_json([item.model_dump(mode="json") for item in items])
                 return
-            rows = [
+            rows: list[tuple[str, ...]] = [
                 (i.name, i.version, _size(i.bytes), i.task, _few(i.labels), i.licence, i.created[:10], i.summary) for i in items
             ]
             _print(("model", "version", "size", "task", "labels", "licence", "made", "summary"), rows, "the store is empty")
