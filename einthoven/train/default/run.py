@@ -374,6 +374,12 @@ def _write(path: Path, manifest: Manifest, model: bytes, members: Mapping[str, A
     from einthoven.exchange.bundle import write_bundle
     from einthoven.exchange.card import text
 
-    arrays = {f"{name}.{key}": np.ascontiguousarray(value) for name, member in members.items() for key, value in member.items()}
+    # Of the networks alone: nobody trains a tree on, and the graph has them.
+    arrays = {
+        f"{name}.{key}": np.ascontiguousarray(value)
+        for name, member in members.items()
+        if name.startswith("network")
+        for key, value in member.items()
+    }
     files: dict[str, bytes | str | Path] = {"model.onnx": model, "weights.safetensors": save(arrays), "card.md": text(manifest)}
     return write_bundle(path, manifest, files, overwrite=True)
