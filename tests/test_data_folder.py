@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_examples import beat, put
+from data_examples import beat, code15, ptbxl, put
 
 from einthoven.data import Choice, Index, labels_of, load
 from einthoven.data.datasets.table import recognise
@@ -132,8 +132,42 @@ def test_labels_beside_or_elsewhere(tmp_path: Path) -> None:
     assert len(load(folder, "by_me.csv")) == 1
     with pytest.raises(EcgError, match="no such CSV"):
         load(folder, "nowhere.csv")
-    with pytest.raises(EcgError, match="an index has its labels in it"):
-        load(load(folder, other, folder=tmp_path / "kept").folder or "", other)
+
+
+def test_a_public_set_under_own_labels_keeps_patients_and_folds(tmp_path: Path) -> None:
+    place = ptbxl(tmp_path / "set").path
+    mine = tmp_path / "mine.csv"
+    mine.write_text("file_name,label,lvef\n1,STEMI,40\n00003_lr,no,60\n99,no,50\n", encoding="utf-8")
+    choice = Choice(targets=("lvef",))
+    direct = load(place, mine, choice=choice)
+    kept = load(place, folder=tmp_path / "kept")
+    later = load(tmp_path / "kept", mine, choice=choice)
+    for index in (direct, later):
+        assert index.column("record") == ["ptbxl:1", "ptbxl:3"] and index.column("labels") == [["STEMI"], ["no"]]
+        assert index.column("patient") == ["ptbxl:15709"] * 2 and index.column("fold").tolist() == [3, 10]
+        assert labels_of(index, "target").matrix[:, 0].tolist() == [40, 60]
+        assert [f["name"] for f in index.about["failed"]] == ["99"]
+        assert np.array_equal(index.digital(1), kept.digital(2))
+        assert "scp:NORM" in index.column("codes")[0]
+    mine.write_text("file_name,label\nx,a\n", encoding="utf-8")
+    with pytest.raises(EcgError, match="names no record of the index"):
+        load(tmp_path / "kept", mine)
+
+
+def test_exams_in_array_files_are_labelled_by_their_names(tmp_path: Path) -> None:
+    place = code15(tmp_path / "set").path
+    (tmp_path / "mine.csv").write_text("record,label\n71,a\n72,b\n", encoding="utf-8")
+    index = load(place, tmp_path / "mine.csv")
+    assert index.column("record") == ["code15:71", "code15:72"] and index.column("labels") == [["a"], ["b"]]
+    assert index.column("samples").tolist() == [4000, 2800]
+
+
+def test_a_kept_index_knows_when_its_labels_changed(tmp_path: Path) -> None:
+    folder = ward(tmp_path / "ward", "file_name,label\na,x\nb,y\n")
+    load(folder, folder=tmp_path / "kept")
+    (folder / "labels.csv").write_text("file_name,label\na,y\nb,x\n", encoding="utf-8")
+    with pytest.raises(EcgError, match="of other labels"):
+        load(folder, folder=tmp_path / "kept")
 
 
 def test_segments_need_their_rate(tmp_path: Path) -> None:

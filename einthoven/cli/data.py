@@ -69,7 +69,7 @@ def index(
 
     from einthoven.data.datasets.table import by_name, recognise
     from einthoven.data.entry import Choice
-    from einthoven.data.index import build
+    from einthoven.data.index import build, is_index
     from einthoven.data.load import together
     from einthoven.record import EcgError
 
@@ -78,6 +78,12 @@ def index(
     try:
         paths = [Path(s).expanduser() for s in sources]
         origins = together(paths, [by_name(dataset) if dataset else recognise(p, choice) for p in paths], choice)
+        if output.exists() and not (overwrite and is_index(output)):
+            raise EcgError("is there already: choose another place" + ("" if overwrite else ", or --overwrite"), path=output)
+    except EcgError as fault:
+        tell(f"error: {fault}")
+        raise typer.Exit(2) from None
+    try:
         for origin in origins:
             tell(f"{origin.path}: {origin.dataset.title}")
         columns = (TextColumn("indexing {task.completed} records"), TimeElapsedColumn())
@@ -92,7 +98,7 @@ def index(
             )
     except EcgError as fault:
         tell(f"error: {fault}")
-        raise typer.Exit(2) from None
+        raise typer.Exit(1) from None
     failed, absent = made.about["failed"], made.about["absent"]
     _tell_faults("failed", failed, 20, output)
     _tell_faults("left out", absent, 5, output)

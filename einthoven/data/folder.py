@@ -5,19 +5,27 @@
 One file may have several labels: in one cell parted by | or ;, in several columns (label, label2, ...), or in several rows.
 Cells are parted by comma, semicolon or tab. The column `ICD-10` is ExChanGeAI's: its codes become codes of the record
 ("icd10:I21.0"). Columns named in `--target` are numbers to predict. A file of the folder without a label, and a label without a
-file, are named and counted. File names may lack their extension or their folder, where that leaves no doubt.
+file, are named and counted. With `--labels` a public set, or an index, gets the user's labels too: then it keeps its patients
+and folds, and records may be called by their names there (PTB-XL's 1, 00001_lr). File names may lack their extension or their
+folder, where that leaves no doubt.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from einthoven.data.entry import Choice, Dataset, Entry, Fault, Listing
+from einthoven.data.entry import DEFAULT, Choice, Dataset, Entry, Fault, Listing
 from einthoven.data.rows import header, number, plain, rows, sex
 from einthoven.record import EcgError
+
+if TYPE_CHECKING:
+    from einthoven.data.index import Index
 
 FILE_COLUMNS = ("file_name", "filename", "file", "path", "record", "name")
 PATIENT_COLUMNS = ("patient", "patient_id", "subject", "subject_id", "patientid", "person")
@@ -84,14 +92,18 @@ def entries(path: Path, choice: Choice) -> Listing:
             labels=tuple(about.labels),
             targets=tuple(about.targets.items()),
         )
-    for name in absent:
-        yield Fault(name, f"named in {table.name}, but there is no such ECG in the folder")
-    for name, several in doubtful.items():
-        yield Fault(name, f"named in {table.name}, and several files fit: {', '.join(several[:4])}")
+    yield from _misfits(table, absent, doubtful)
     taken = set(found.values())
     for file in files:
         if file not in taken:
             yield Fault(file, f"has no label in {table.name}: left out", serious=False)
+
+
+def _misfits(table: Path, absent: list[str], doubtful: dict[str, list[str]]) -> Iterator[Fault]:
+    for name in absent:
+        yield Fault(name, f"named in {table.name}, but there is no such ECG")
+    for name, several in doubtful.items():
+        yield Fault(name, f"named in {table.name}, and several files fit: {', '.join(several[:4])}")
 
 
 def read_labels(table: Path, choice: Choice) -> dict[str, _Said]:
@@ -194,6 +206,101 @@ def _table(path: Path, choice: Choice) -> tuple[Path, Path]:
     if path.is_file():
         return path, path.parent
     return next(path / n for n in _NAMES if (path / n).is_file()), path
+
+
+def labelled(base: Dataset) -> Dataset:
+    """A public set under the user's own labels: its records, patients and folds, and of those only what the table names."""
+    return replace(base, name=f"{base.name}+labels", entries=partial(_relabelled, base=base))
+
+
+def _relabelled(path: Path, choice: Choice, *, base: Dataset) -> Listing:
+    table, _ = _table(path, choice)
+    said = read_labels(table, choice)
+    faults: list[Fault] = []
+    listed: list[Entry] = []
+    for entry in base.entries(path, choice):
+        faults.append(entry) if isinstance(entry, Fault) else listed.append(entry)
+    found, absent, doubtful = fit(said, [(e.dataset, e.record, e.path, e.part) for e in listed], path)
+    for name, k in found.items():
+        about, entry = said[name], listed[k]
+        yield replace(
+            entry,
+            patient=about.patient or entry.patient,
+            age=entry.age if math.isnan(about.age) else about.age,
+            sex=about.sex or entry.sex,
+            fold=about.fold if about.fold >= 0 else entry.fold,
+            codes=(*entry.codes, *about.codes),
+            likelihoods=(*entry.likelihoods, *(math.nan for _ in about.codes)),
+            labels=tuple(about.labels),
+            targets=tuple(about.targets.items()),
+        )
+    yield from _misfits(table, absent, doubtful)
+    if len(listed) > len(found):
+        yield Fault(base.title, f"not named in {table.name}: left out", len(listed) - len(found), serious=False)
+    yield from (replace(f, serious=False) for f in faults)
+
+
+def fit(
+    said: dict[str, _Said], records: list[tuple[str, str, str, int]], folder: Path
+) -> tuple[dict[str, int], list[str], dict[str, list[str]]]:
+    """Names of the table -> (places in `records`, names without a record, names that fit several).
+
+    A record is (dataset, its name there, path, row of an array file). A name is the record's name, alone or as "dataset:name",
+    or a file's as in `match`.
+    """
+    by_name: dict[str, list[int]] = {}
+    by_path: dict[str, int] = {}
+    for k, (dataset, record, path, part) in enumerate(records):
+        for key in (record, f"{dataset}:{record}"):
+            by_name.setdefault(key, []).append(k)
+        if part < 0:
+            by_path[path] = k
+    found: dict[str, int] = {}
+    doubtful: dict[str, list[str]] = {}
+    rest: dict[str, _Said] = {}
+    for name, about in said.items():
+        hits = by_name.get(name, [])
+        if len(hits) == 1:
+            found[name] = hits[0]
+        elif hits:
+            doubtful[name] = [":".join(records[k][:2]) for k in hits]
+        else:
+            rest[name] = about
+    files, absent, more = match(rest, list(by_path), folder)
+    found.update({name: by_path[file] for name, file in files.items()})
+    return found, absent, {**doubtful, **more}
+
+
+def relabelled(index: Index, labels: str | Path, choice: Choice = DEFAULT) -> tuple[Index, list[Fault]]:
+    """The records of an index that the table names, with its labels and targets; and what does not fit together.
+
+    Raises:
+        EcgError: the table names no record of the index.
+    """
+    import pyarrow as pa
+
+    from einthoven.data.index import COLUMNS, TARGET, Index, _arrow
+
+    table = Path(labels)
+    said = read_labels(table, choice)
+    parted = [name.partition(":") for name in index.column("record")]
+    records = [(d, name, path, -1) for (d, _, name), path in zip(parted, index.column("path"), strict=True)]
+    found, absent, doubtful = fit(said, records, index.folder or Path())
+    faults = list(_misfits(table, absent, doubtful))
+    if not found:
+        raise EcgError(f"names no record of the index ({', '.join(list(said)[:3])}, ...)", path=table)
+    rows = sorted((k, name) for name, k in found.items())
+    part = index.select([k for k, _ in rows])
+    about = [said[name] for _, name in rows]
+    kept = part.table.drop_columns([n for n in part.table.column_names if n.startswith(TARGET)])
+    column = kept.schema.get_field_index("labels")
+    stated = pa.array([list(a.labels) for a in about], _arrow(COLUMNS["labels"]))
+    kept = kept.set_column(column, "labels", stated)
+    for target in dict.fromkeys(t for a in about for t in a.targets):
+        values = [a.targets.get(target, math.nan) for a in about]
+        kept = kept.append_column(TARGET + target, pa.array(values, pa.float64()))
+    told = {**index.about, "failed": [asdict(f) for f in faults]}
+    return Index(kept, index.signals, index.folder, told), faults
 
 
 FOLDER = Dataset(

@@ -237,7 +237,7 @@ def build(
             raise EcgError("there is an index already: choose another place, or --overwrite", path=place)
     place.parent.mkdir(parents=True, exist_ok=True)
     draft = place.with_name(f".{place.name}.draft")
-    plan = json.dumps([[str(o.path.resolve()), o.dataset.name, asdict(o.choice)] for o in origins], sort_keys=True)
+    plan = json.dumps(described(origins), sort_keys=True)
     with _alone(place):
         if is_index(place) and not overwrite:  # somebody built it while this process waited for its turn
             return Index.open(place)
@@ -444,11 +444,26 @@ def _write_table(draft: Path, origins: Sequence[Origin]) -> None:
 
 
 def described(origins: Sequence[Origin]) -> list[dict[str, Any]]:
-    """The origins as index.json has them."""
-    chosen = ({k: list(v) if isinstance(v, tuple) else v for k, v in asdict(o.choice).items() if v} for o in origins)
+    """The origins as index.json has them: where, what, what was chosen, and a hash of the user's labels, which may change."""
     return [
-        {"path": str(o.path.resolve()), "dataset": o.dataset.name, "choice": c} for o, c in zip(origins, chosen, strict=True)
+        {
+            "path": str(o.path.resolve()),
+            "dataset": o.dataset.name,
+            "choice": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(o.choice).items() if v},
+            "labels": _digest(o),
+        }
+        for o in origins
     ]
+
+
+def _digest(origin: Origin) -> str | None:
+    """The hash of the CSV of labels that an origin has, None where it has none."""
+    given = origin.choice.labels
+    places = [Path(given), origin.path / given] if given else [origin.path / "labels.csv", origin.path]
+    table = next((p for p in places if p.is_file()), None)
+    if table is None or table.stat().st_size > 1 << 30:
+        return None
+    return hashlib.sha256(table.read_bytes()).hexdigest()
 
 
 def _rows(draft: Path) -> Iterator[dict[str, Any]]:

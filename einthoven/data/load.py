@@ -9,6 +9,7 @@ from pathlib import Path
 
 from einthoven.data.datasets.table import recognise
 from einthoven.data.entry import DEFAULT, Choice, Dataset
+from einthoven.data.folder import relabelled
 from einthoven.data.index import Index, Origin, build, described, in_memory, is_index
 from einthoven.record import EcgError
 
@@ -24,7 +25,8 @@ def load(
     """An Index folder, an official dataset's folder, or a folder of one's own with a CSV of labels, as an Index.
 
     Args:
-        labels: the CSV of labels of an own folder; `labels.csv` in it is found without being named.
+        labels: a CSV of labels (see folder.py); `labels.csv` in a folder is found without being named. A public set or an index
+            under own labels keeps its patients and folds, and of its records only those that are labelled.
         folder: where the index is kept. It is taken as it is when it is there already, and built otherwise. Without one the
             index lives in a temporary folder until the program ends.
         choice: rate, columns and more (see Choice).
@@ -36,18 +38,15 @@ def load(
     """
     place = Path(path)
     if is_index(place):
-        if labels is not None:
-            raise EcgError(
-                "an index has its labels in it: give the folder of ECGs with --labels, or make a new index", path=place
-            )
-        return Index.open(place)
+        return Index.open(place) if labels is None else relabelled(Index.open(place), Path(labels), choice)[0]
     if labels is not None:
         choice = replace(choice, labels=str(labels))
     origins = [Origin(place, recognise(place, choice), choice)]
     if folder is not None and is_index(Path(folder)):
         kept = Index.open(folder)
         if kept.about.get("sources") != described(origins):
-            raise EcgError(f"holds an index of something else than {place}: choose another folder", path=Path(folder))
+            told = f"holds an index of something else than {place}, or of other labels: choose another folder"
+            raise EcgError(told, path=Path(folder))
         return kept
     return in_memory(origins, jobs=jobs) if folder is None else build(origins, folder, jobs=jobs)
 

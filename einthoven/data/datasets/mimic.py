@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from einthoven.data.entry import Choice, Dataset, Entry, Listing
@@ -38,7 +39,7 @@ def entries(path: Path, choice: Choice) -> Listing:
     for row in rows(path / "record_list.csv", needs=("subject_id", "study_id", "path")):
         study = plain(row["study_id"]) or ""
         text, cart = words.get(study, (None, None))
-        said = tuple(f"statement:{s}" for s in parse_statement(text)) if text else ()
+        said = tuple(dict.fromkeys(f"statement:{s}" for line in (text or "").split("\n") for s in _statements(line)))
         diagnoses, age, who, fold = stays.get(study, ((), math.nan, None, -1))
         codes = (*said, *diagnoses)
         yield Entry(
@@ -55,6 +56,12 @@ def entries(path: Path, choice: Choice) -> Listing:
             codes_from="machine" if not diagnoses else "machine and ICD-10 of the stay",
             text=text,
         )
+
+
+@lru_cache(maxsize=65_536)
+def _statements(line: str) -> tuple[str, ...]:
+    """A machine says few things, many times."""
+    return tuple(parse_statement(line))
 
 
 def _reports(table: Path) -> dict[str, tuple[str | None, str | None]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from einthoven.data import folder, segments
 from einthoven.data.datasets import challenge, code15, ludb, mimic, ptbxl, sph, yang
 from einthoven.data.entry import DEFAULT, Choice, Dataset
+from einthoven.data.index import is_index
 from einthoven.record import EcgError
 
 DATASETS: dict[str, Dataset] = {
@@ -29,15 +30,20 @@ DATASETS: dict[str, Dataset] = {
 
 
 def recognise(path: Path, choice: Choice = DEFAULT) -> Dataset:
-    """The dataset that lies at this path, by its content. A CSV of labels, where one is given, makes any folder the user's own.
+    """The dataset that lies at this path, by its content. A CSV of labels, where one is given, makes a folder of files the
+    user's own, and gives a public set the user's labels.
 
     Raises:
         EcgError: nothing is there, or nothing that is known; the words say what was looked for.
     """
     if not path.exists():
         raise EcgError("no such file or folder", path=path)
+    if is_index(path):
+        raise EcgError("is an index already", path=path)
     if choice.labels is not None:
-        return folder.FOLDER
+        own = (segments.SEGMENTS, folder.FOLDER)
+        public = next((row for row in DATASETS.values() if row not in own and row.matches(path)), None)
+        return folder.FOLDER if public is None else folder.labelled(public)
     for row in DATASETS.values():
         if row.matches(path):
             return row
