@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="The table as JSON to stdou
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Processes that read the files; 0 takes every core.")]
 
 
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights", metavar="MODEL=PATH", help="What a model starts from; else pre-trained here.", show_default=False
+    ),
+]
+
+
 @group.command()
 def exchangeai(
     data: Annotated[
@@ -42,12 +51,7 @@ def exchangeai(
     tasks: Annotated[
         str | None, typer.Option(help="Of superclasses, infarcts, blocks: only these.", show_default=False)
     ] = None,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--weights", metavar="MODEL=PATH", help="What a model starts from; else pre-trained here.", show_default=False
-        ),
-    ] = None,
+    weights: Weights = None,
     share: Annotated[float, typer.Option(help="Of the patients of the fold to fine-tune on.")] = 1.0,
     epochs: Epochs = None,
     device: Device = "auto",
@@ -79,6 +83,46 @@ def exchangeai(
     _show(work, out, "exchangeai", json)
 
 
+@group.command("ecgfm-peft")
+def ecgfm_peft(
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            help="df_segment2.csv, or a dataset of 12-lead ECGs to cut segments from; else simulated.",
+            show_default=False,
+        ),
+    ] = None,
+    fs: Annotated[float | None, typer.Option(help="Sampling rate of a CSV of segments, Hz.", show_default=False)] = None,
+    unit: Annotated[str | None, typer.Option(help="Unit of a CSV of segments (mV, uV).", show_default=False)] = None,
+    out: Out = Path("reproduce-ecgfm-peft"),
+    size: Size = "short",
+    smoke: Smoke = False,
+    weights: Annotated[
+        str | None, typer.Option(help="ECG-FM's weights (.safetensors or Bundle); else a stand-in.", show_default=False)
+    ] = None,
+    epochs: Epochs = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    fresh: Fresh = False,
+    json: AsJson = False,
+) -> None:
+    """The PEFT study of ECG-FM: full, adapter, LoRA and head on a binary task of one-lead segments.
+
+    The same command goes on where it was cut off.
+    """
+
+    def work() -> Any:
+        from einthoven.train.reproduce import ecgfm_peft as experiment
+
+        given: dict[str, Any] = {"data": data, "fs": fs, "unit": unit, "size": "smoke" if smoke else size, "weights": weights}
+        given |= {"epochs": epochs, "device": device, "seed": seed, "jobs": jobs or os.cpu_count() or 1}
+        return experiment.reproduce(experiment.Settings(**given), out, fresh=fresh, log=tell)
+
+    _show(work, out, "ecgfm-peft", json)
+
+
 def _pairs(words: list[str]) -> dict[str, str]:
     made = {}
     for word in words:
@@ -95,7 +139,7 @@ def _show(work: Any, out: Path, name: str, as_json: bool) -> None:
 
     try:
         sheet = work()
-    except ImportError as fault:
+    except ModuleNotFoundError as fault:
         tell(f"error: this needs torch and its companions: pip install 'einthoven[train]' ({fault})")
         raise typer.Exit(1) from fault
     except EcgError as fault:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data import Choice, Index, Origin, build, is_index, load
-from einthoven.data.entry import Dataset, Entry, Listing
+from einthoven.data.entry import DEFAULT, Dataset, Entry, Listing
 from einthoven.data.splits import check_between
 from einthoven.record import EcgError, Record
 from einthoven.represent.signals import inputs
@@ -30,33 +30,36 @@ _MADE: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("lvh",), ("LVH",)),
     (("ischaemia_lateral",), ("ISCLA",)),
 )
-SYNTH_RECORDS = 240
 
 
-def _simulated(entry: Entry, choice: Choice) -> Record:
+def simulated(name: str = "synth", records: int = 240, first: int = 0) -> Dataset:
+    """A dataset of the simulator: eight kinds in turn, ten folds, seeds from `first` on."""
+
+    def listed(path: Path, choice: Choice) -> Listing:
+        for i in range(records):
+            codes = tuple(f"scp:{c}" for c in _MADE[i % len(_MADE)][1])
+            fold = 1 + (i // len(_MADE)) % 10
+            person = str(first + i)
+            yield Entry(person, "synth", name, patient=person, part=first + i, fold=fold, codes=codes)
+
+    return Dataset(name, "simulated ECGs", lambda path: False, listed, _simulate)
+
+
+def _simulate(entry: Entry, choice: Choice) -> Record:
     from einthoven.synth import simulate
 
     conditions, _ = _MADE[entry.part % len(_MADE)]
     return simulate(*conditions, fs=choice.fs or 100.0, noise=20.0, seed=entry.part).record
 
 
-def _listed(path: Path, choice: Choice) -> Listing:
-    for i in range(SYNTH_RECORDS):
-        codes = tuple(f"scp:{c}" for c in _MADE[i % len(_MADE)][1])
-        fold = 1 + (i // len(_MADE)) % 10
-        yield Entry(record=str(i), path="synth", dataset="synth", patient=str(i), part=i, fold=fold, codes=codes)
+def simulated_index(folder: Path, dataset: Dataset) -> Index:
+    """The Index of simulated ECGs, 100 Hz, kept in `folder`."""
+    return Index.open(folder) if is_index(folder) else build([Origin(Path("."), dataset, Choice(fs=100.0))], folder, jobs=1)
 
 
-SYNTH = Dataset("synth", "simulated ECGs", lambda path: False, _listed, _simulated)
-
-
-def data_of(path: str | None, folder: Path, jobs: int) -> Index:
+def data_of(path: str | None, folder: Path, jobs: int, choice: Choice = DEFAULT) -> Index:
     """The Index of `path` (kept in `folder`), or simulated ECGs with the tasks' labels in ten folds."""
-    if path:
-        return load(path, folder=folder, jobs=jobs)
-    if is_index(folder):
-        return Index.open(folder)
-    return build([Origin(Path("."), SYNTH, Choice(fs=100.0))], folder, jobs=1)
+    return load(path, folder=folder, jobs=jobs, choice=choice) if path else simulated_index(folder, simulated())
 
 
 def apart(test: Index, train: Index, log: Callable[[str], None]) -> Rows:

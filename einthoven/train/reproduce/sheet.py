@@ -18,7 +18,8 @@ from einthoven.record import EcgError
 @dataclass(frozen=True)
 class Sheet:
     """`rows`: a mapping each, all with the keys of `columns`; a figure with an interval is (value, low, high), what is not
-    there None. `about`: what was run on what; `notes`: how to read it, and where the paper contradicts itself."""
+    there None. `about`: what was run on what; `aggregates` and `second` (a title and its rows): further tables; `notes`: how to
+    read it, and where the paper contradicts itself; `settings`: the run's own, for the JSON."""
 
     title: str
     columns: tuple[str, ...]
@@ -27,12 +28,15 @@ class Sheet:
     notes: tuple[str, ...] = ()
     aggregates: tuple[Mapping[str, Any], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    second: tuple[str, tuple[Mapping[str, Any], ...]] = ("", ())
 
     def markdown(self) -> str:
         lines = [f"# {self.title}", "", *(f"- **{name}**: {value}" for name, value in self.about.items()), ""]
         lines += _table(self.columns, self.rows)
         if self.aggregates:
             lines += ["", "## Over all tasks and test sets", "", *_table(tuple(self.aggregates[0]), self.aggregates)]
+        if self.second[1]:
+            lines += ["", f"## {self.second[0]}", "", *_table(tuple(self.second[1][0]), self.second[1])]
         if self.notes:
             lines += ["", "## How to read this", "", *(f"- {note}" for note in self.notes)]
         return "\n".join(lines) + "\n"
@@ -62,6 +66,7 @@ class Sheet:
             "about": dict(self.about),
             "rows": [{c: _plain(r.get(c)) for c in self.columns} for r in self.rows],
             "aggregates": [{k: _plain(v) for k, v in r.items()} for r in self.aggregates],
+            **({self.second[0]: [dict(r) for r in self.second[1]]} if self.second[1] else {}),
             "notes": list(self.notes),
             "settings": dict(self.settings),
         }
