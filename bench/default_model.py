@@ -97,7 +97,8 @@ def main() -> None:
         "",
         f"`{manifest.name}`; written by `python bench/default_model.py`, trained by `recipes/default.yaml` on the PTB-XL "
         f"subset (CC BY 4.0, Wagner et al. 2020, doi 10.13026/kfzx-aw45), {_records(manifest.metrics, 'validation')}. "
-        f"Intervals: 95 %, {DRAWS} draws of patients. Part of PTB-XL's oldest slice: no PTB-XL benchmark figure. Research use only.",
+        f"Intervals: 95 %, {DRAWS} draws of patients. Part of PTB-XL's oldest slice, so no PTB-XL "
+        "benchmark figure. Research use only.",
         "",
         f"**Fold {fold}** ({first.records} records of {first.patients} patients), {_notes(manifest.metrics)}.",
         "",
