@@ -321,6 +321,10 @@ def test_models_list_show_verify_export_push_pull(tmp_path: Path, home: Path) ->
     (home / "models" / "mean-of-leads" / "train.onnx").write_bytes(data)
     bad = run("models", "verify", "mean-of-leads")
     assert bad.exit_code == 1 and "train.onnx: was changed" in bad.stderr
+    (home / "models" / "mean-of-leads" / "train.onnx").unlink()
+    bundle(shelf.place("whole"), manifest(name="whole"))
+    listed = run("models", "list")  # one that is broken does not hide the others
+    assert "whole" in listed.stdout and "train.onnx: the manifest names it" in listed.stderr
     assert run("models", "verify", tmp_path / "p.zip").exit_code == 0
 
 

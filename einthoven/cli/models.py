@@ -63,8 +63,14 @@ def list_models(
         from einthoven.exchange.bundle import Bundle
         from einthoven.exchange.shelf import DEFAULT, SHIPPED, shelved
         from einthoven.models.table import MODELS
+        from einthoven.record import EcgError
 
-        here = [(name, path, Bundle.open(path, verify=False).manifest) for name, path in shelved()]
+        here = []
+        for name, path in shelved():
+            try:
+                here.append((name, path, Bundle.open(path, verify=False).manifest))
+            except EcgError as fault:  # the others are there all the same
+                tell(f"error: {fault}")
         if json:
             trained = [
                 {

@@ -39,11 +39,11 @@ def predict(
 
     A recording without the leads that the model needs is refused; what was averaged over windows or filled is said in warnings.
     """
-    from einthoven.exchange.predict import Predictor, predicted
+    from einthoven.exchange.predict import loaded, predicted
     from einthoven.record import EcgError
 
     try:
-        manifest = Predictor.load(model).manifest
+        manifest = loaded(model).manifest
     except EcgError as fault:
         tell(f"error: {fault}")
         raise typer.Exit(2) from None

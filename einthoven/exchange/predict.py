@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.exchange import shelf
-from einthoven.exchange.bundle import Bundle
+from einthoven.exchange.bundle import MANIFEST, Bundle
 from einthoven.exchange.manifest import FeaturesInput, SignalInput
 from einthoven.record import EcgError, Record, derive_limb_leads
 from einthoven.signal.presets import Preset, apply
@@ -92,7 +92,7 @@ class Predictor:
         warnings += told
         logits, embedding = self.run(inputs)
         whole = self._combine(self.probabilities(logits))
-        labels = {name: round(float(p), 6) for name, p in zip(self.manifest.names, whole, strict=True)}
+        labels = {name: float(p) for name, p in zip(self.manifest.names, whole, strict=True)}
         return Prediction(
             labels, self.present(whole), logits.mean(0), embedding.mean(0), len(logits), tuple(dict.fromkeys(warnings))
         )
@@ -155,9 +155,10 @@ def predicted(path: str, *, model: str | None, fs: float | None = None, unit: st
     """The result line of one file: {"file", "model", "labels", "warnings"}. The model stays loaded. Raises EcgError."""
     from einthoven.io import read
 
-    predictor = _loaded(model)
+    predictor = loaded(model)
     made = predictor.predict(read(path, fs=fs, unit=unit))
-    return {"file": path, "model": predictor.manifest.name, "labels": dict(made.labels), "warnings": list(made.warnings)}
+    labels = {name: float(f"{value:.6g}") for name, value in made.labels.items()}
+    return {"file": path, "model": predictor.manifest.name, "labels": labels, "warnings": list(made.warnings)}
 
 
 def session(model: bytes | Path, *, threads: int = 1, path: Path | None = None) -> InferenceSession:
@@ -179,9 +180,16 @@ def session(model: bytes | Path, *, threads: int = 1, path: Path | None = None) 
         raise EcgError(f"onnxruntime does not take it: {fault}", path=path, where="model.onnx") from fault
 
 
+def loaded(model: str | None) -> Predictor:
+    """`Predictor.load`, which stays loaded as long as the Bundle is the same."""
+    path = shelf.find(model)
+    inner = path / MANIFEST
+    return _loaded(path, (inner if inner.exists() else path).stat().st_mtime_ns)
+
+
 @lru_cache(maxsize=2)
-def _loaded(model: str | None) -> Predictor:
-    return Predictor.load(model)
+def _loaded(path: Path, changed: int) -> Predictor:
+    return Predictor.load(path)
 
 
 def _windows(record: Record, wanted: SignalInput, preset: Preset) -> tuple[Floats, list[str]]:
