@@ -11,7 +11,7 @@ from data_examples import beat, code15, ptbxl, put
 from einthoven.data import Choice, Index, labels_of, load
 from einthoven.data.datasets.table import recognise
 from einthoven.io import write
-from einthoven.record import STANDARD_LEADS, EcgError, Record
+from einthoven.record import STANDARD_LEADS, EcgError, Patient, Record
 
 
 def ward(folder: Path, labels: str, names: tuple[str, ...] = ("a.hea", "b.hea", "c.hea")) -> Path:
@@ -69,6 +69,20 @@ def test_any_format_in_subfolders(tmp_path: Path) -> None:
     assert {r.split(":")[1] for r in index.column("record")} == {"x/one.dcm", "two.xml", "x/three.edf", "four.csv"}
     assert all(np.abs(index.digital(i)[:, :200].astype(int) - beat(1)).max() <= 1 for i in range(len(index)))
     assert [f["name"] for f in index.about["failed"]] == ["x/../five.npz"], "a path that leaves the folder is no file of it"
+
+
+def test_the_files_own_patient_keeps_ecgs_together_and_is_not_named(tmp_path: Path) -> None:
+    folder = tmp_path / "ward"
+    folder.mkdir()
+    for i, who in enumerate(("Smith-77", "Smith-77", "Jones-3", "ANONYMOUS", None)):
+        record = Record((beat(i) / 1000).astype(np.float32), 500.0, STANDARD_LEADS, patient=Patient(id=who))
+        write(record, folder / f"{i}.dcm")
+    (folder / "labels.csv").write_text("file_name,label\n" + "".join(f"{i}.dcm,{i % 2}\n" for i in range(5)), encoding="utf-8")
+    index = load(folder)
+    patients = index.column("patient")
+    assert patients[0] == patients[1] != patients[2] and patients[3:] == ["ward:3.dcm", "ward:4.dcm"]
+    assert index.column("patient_known").tolist() == [True, True, True, False, False]
+    assert "Smith" not in repr(index.table.to_pylist())
 
 
 def test_icd10_patient_age_sex_fold(tmp_path: Path) -> None:

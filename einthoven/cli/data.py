@@ -35,7 +35,7 @@ def list_(json: AsJson = False) -> None:
 @data.command("index")
 def index(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SRC...", help="Official dataset folders, folders of your own, CSVs of segments.")
+        list[str], typer.Argument(metavar="SRC", help="Official dataset folders, folders of your own, CSVs of segments.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The index: a new folder.", show_default=False)],
     labels: Annotated[

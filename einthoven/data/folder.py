@@ -4,10 +4,11 @@
 
 One file may have several labels: in one cell parted by | or ;, in several columns (label, label2, ...), or in several rows.
 Cells are parted by comma, semicolon or tab. The column `ICD-10` is ExChanGeAI's: its codes become codes of the record
-("icd10:I21.0"). Columns named in `--target` are numbers to predict. A file of the folder without a label, and a label without a
-file, are named and counted. With `--labels` a public set, or an index, gets the user's labels too: then it keeps its patients
-and folds, and records may be called by their names there (PTB-XL's 1, 00001_lr). File names may lack their extension or their
-folder, where that leaves no doubt.
+("icd10:I21.0"). Where no column says who the patient is, the file's own patient id does (as a hash). Columns named in
+`--target` are numbers to predict. A file of the folder without a label, and a label without a file, are named and counted. With
+`--labels` a public set, or an index, gets the user's labels too: then it keeps its patients and folds, and records may be
+called by their names there (PTB-XL's 1, 00001_lr). File names may lack their extension or their folder, where that leaves no
+doubt.
 """
 
 from __future__ import annotations

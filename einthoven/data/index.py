@@ -41,7 +41,7 @@ TARGET = "target:"
 # The columns of the table and their Arrow types; then come float64 columns "target:<name>".
 COLUMNS: Mapping[str, str] = {
     "record": "string",  # unique, "<dataset>:<its name there>"
-    "patient": "string",  # "<dataset>:<patient>"; the record's own name where the dataset does not say
+    "patient": "string",  # "<dataset>:<patient>"; else a hash of the file's patient id, else the record's own name
     "patient_known": "bool",
     "dataset": "string",
     "path": "string",
@@ -375,15 +375,12 @@ def _read(entry: Entry, *, reader: Callable[[Entry, Choice], Record], choice: Ch
     stored, clipped = microvolts(record.signal)
     told = (f"{clipped} samples beyond {LARGEST / 1000:g} mV were clipped",) if clipped else ()
     codes = entry.codes or tuple(f"snomed:{c}" for c in record.codes)
+    patient = entry.patient or _pseudonym(record.patient.id)
     age = entry.age if not math.isnan(entry.age) else record.patient.age
     row = {
         "record": name,
-        "patient": name
-        if entry.patient is None
-        else entry.patient
-        if ":" in entry.patient
-        else f"{entry.dataset}:{entry.patient}",
-        "patient_known": entry.patient is not None,
+        "patient": name if patient is None else patient if ":" in patient else f"{entry.dataset}:{patient}",
+        "patient_known": patient is not None,
         "dataset": entry.dataset,
         "path": entry.path,
         "same_as": entry.same_as,
@@ -406,6 +403,19 @@ def _read(entry: Entry, *, reader: Callable[[Entry, Choice], Record], choice: Ch
         "targets": dict(entry.targets),
     }
     return row, stored.tobytes()
+
+
+_NOBODY = frozenset(
+    ("", "0", "1", "id", "none", "unknown", "anonymous", "anonymized", "anonymised", "anon", "test", "patient", "n/a")
+)
+
+
+def _pseudonym(identity: str | None) -> str | None:
+    """A file's own patient id as a hash: it keeps a person's ECGs together and names nobody. None for a placeholder."""
+    word = (identity or "").strip()
+    if word.lower() in _NOBODY or len(set(word)) < 2:
+        return None
+    return "id-" + hashlib.blake2b(word.encode(), digest_size=8).hexdigest()
 
 
 def _write_table(draft: Path, origins: Sequence[Origin]) -> None:

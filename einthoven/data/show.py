@@ -70,6 +70,9 @@ def _warnings(index: Index, labels: dict[str, dict[str, Any]]) -> list[str]:
     unknown = len(index) - int(np.sum(index.column("patient_known")))
     if unknown:
         out.append(f"the patient of {unknown} records is not known: each counts as a patient of its own")
+    who, most = Counter(index.column("patient")).most_common(1)[0] if len(index) else ("", 0)
+    if most > max(10, len(index) / 5):
+        out.append(f"{most} records are of one patient ({who}): is that so, or does the id stand for everybody?")
     patients = len(set(index.column("patient")))
     together = len(np.unique(groups(index)))
     if together < patients:
