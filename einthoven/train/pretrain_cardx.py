@@ -49,6 +49,7 @@ from torch.utils.data import DataLoader, Dataset
 from einthoven.beats.align import align
 from einthoven.beats.fiducials import Beats
 from einthoven.data.workers import ordered
+from einthoven.io.files import replacing
 from einthoven.models.convert import load, store
 from einthoven.models.signal.cardx import CardX, Heads
 from einthoven.record import EcgError, Record
@@ -629,7 +630,8 @@ def _finish(folder: Path, recipe: PretrainRecipe, source: Source, whole: Whole) 
         "validation": judged[-1]["validation"] if judged else None,
         "note": "Research use only, not a medical device.",
     }
-    (folder / SUMMARY).write_text(json.dumps(about, indent=1), encoding="utf-8")
+    with replacing(folder / SUMMARY) as draft:
+        draft.write_text(json.dumps(about, indent=1), encoding="utf-8")
 
 
 def main() -> None:
