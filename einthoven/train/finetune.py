@@ -440,7 +440,7 @@ def _plain_weights(path: Path, name: str) -> tuple[dict[str, Any], dict[str, tor
         return {}, load_file(path)
     state, model, config = convert.contents(path)
     if model != name:
-        raise EcgError(f"is a {model}, the recipe wants {name}", path=path)
+        raise EcgError(f"holds {model}, the recipe wants {name}", path=path)
     return config, state
 
 
