@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -90,7 +91,7 @@ class Server:
 
 
 @contextmanager
-def served(server: Server) -> Iterator[str]:
+def served(server: Server, certificate: Path | None = None) -> Iterator[str]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             server.answer(self)
@@ -99,10 +100,14 @@ def served(server: Server) -> Iterator[str]:
             pass
 
     listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        listener.socket = context.wrap_socket(listener.socket, server_side=True)
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listener.server_address[1]}"
+        yield f"http{'s' if certificate else ''}://127.0.0.1:{listener.server_address[1]}"
     finally:
         listener.shutdown()
         listener.server_close()
@@ -473,15 +478,48 @@ def test_webdav_password_from_the_keyring(
     assert asked == [("einthoven 127.0.0.1", None)]
 
 
-def test_certificates_are_verified() -> None:
-    # What the client is told; a connection to a server with a wrong certificate fails in httpx itself.
-    pytest.importorskip("webdav4")
-    import ssl
+def self_signed(folder: Path) -> Path:
+    """Key and certificate for 127.0.0.1 that nobody has signed but itself."""
+    import datetime
+    import ipaddress
 
-    for store in (WebDavStore("davs://localhost/m"), HttpStore("https://localhost/m")):
-        context = store.client._transport._pool._ssl_context
-        assert context.verify_mode == ssl.CERT_REQUIRED and context.check_hostname
-        assert not store.client.follow_redirects
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = folder / "server.pem"
+    path.write_bytes(key.private_bytes(*plain) + made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["https", "davs"])
+def test_a_server_with_a_certificate_of_its_own_making_is_not_believed(
+    scheme: str, made: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("webdav4")
+    FolderStore(tmp_path / "www").publish(made)
+    certificate = self_signed(tmp_path)
+    monkeypatch.setenv("EINTHOVEN_WEBDAV_USER", USER)
+    monkeypatch.setenv("EINTHOVEN_WEBDAV_PASSWORD", PASSWORD)
+    server = Server(tmp_path / "www")
+    with served(server, certificate) as address:
+        store = open_store(scheme + address.removeprefix("https"))
+        assert isinstance(store, HttpStore)
+        store.pause_s = 0.001
+        with pytest.raises(EcgError, match="CERTIFICATE_VERIFY_FAILED"):
+            store.list()
+        assert not server.seen  # no request, and no password, went over
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))  # who trusts it says so
+        assert [i.name for i in open_store(store.address).list()] == ["mean-of-leads"]
 
 
 # ---- the Hub ------------------------------------------------------------------------------------------------------------

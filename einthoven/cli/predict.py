@@ -108,7 +108,7 @@ def _into(output: Path, work: Any, paths: list[str], *, jobs: int, resume: bool,
         def on_line(line: batch.Line) -> None:
             bar.advance(task)
             if not line["ok"]:
-                bar.console.print(f"failed: {line['error']}", markup=False, highlight=False)
+                bar.console.print(f"failed: {line['error']}", markup=False, highlight=False, soft_wrap=True)
 
         try:
             if resume and output.exists():
