@@ -349,6 +349,7 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
         axis.grid(axis="x", color="#dddddd", lw=0.6)
         axis.set_axisbelow(True)
         axis.tick_params(labelsize=8)
+        axis.tick_params(axis="y", length=0)
         axis.spines[["top", "right", "left"]].set_visible(False)
     axes[0].set_yticks(at, [f"{n}\n({r['trained %']:.1f} % trained)" for n, r in zip(names, rows, strict=True)], fontsize=8)
     handles = [

@@ -546,12 +546,13 @@ def _draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axis.grid(axis="x", color="#dddddd", lw=0.6)
         axis.set_xlabel("weighted F1", fontsize=8)
         axis.tick_params(labelsize=8)
+        axis.tick_params(axis="y", length=0)
         axis.spines[["top", "right", "left"]].set_visible(False)
     axes[0].set_yticks(range(len(names)), names[::-1], fontsize=8)
     handles = [
         axes[0].plot([], [], "o-", color="#1f5a99", label="ours, head")[0],
         axes[0].plot([], [], "o-", color="#b2452f", label="ours, all layers")[0],
-        axes[0].plot([], [], "D", mfc="none", mec="black", label="the paper (other data where sizes differ)")[0],
+        axes[0].plot([], [], "D", mfc="none", mec="black", label="the paper, on its own data")[0],
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     figure.savefig(path, dpi=120)
