@@ -137,6 +137,20 @@ def test_tables_that_are_none(tmp_path: Path, labels: str, words: str) -> None:
         load(folder, folder / "labels.csv")
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"\0\0\0", b'"never closed', b"\xff\xfe\x00", b"file_name,label\n" + b"\0" * 50, b"a," * 9000]
+)
+def test_broken_tables_are_one_clear_error(tmp_path: Path, content: bytes) -> None:
+    folder = ward(tmp_path / "ward", "")
+    (folder / "labels.csv").write_bytes(content)
+    with pytest.raises(EcgError):
+        load(folder)
+    with pytest.raises(EcgError):
+        load(folder, folder / "labels.csv")
+    with pytest.raises(EcgError):
+        load(folder / "labels.csv", choice=Choice(fs=100.0))
+
+
 def test_labels_beside_or_elsewhere(tmp_path: Path) -> None:
     folder = ward(tmp_path / "ward", "")
     other = tmp_path / "mine.csv"

@@ -79,6 +79,7 @@ def test_select_shares_signals_and_keeps_rows(tmp_path: Path) -> None:
     assert part.column("record") == ["ward:4.hea", "ward:1.hea"] and part.signals is index.signals
     assert np.array_equal(part.digital(0), beat(4)) and np.array_equal(part.digital(1), beat(1))
     assert part.record(1).patient.id == "ward:p1" and part.record(1).source.path == "ward:1.hea"
+    assert index.select(np.array(index.column("record")) == "ward:4.hea").column("record") == ["ward:4.hea"], "a mask will do"
     with pytest.raises(EcgError, match="no column nonsense"):
         index.column("nonsense")
 
@@ -132,6 +133,9 @@ def test_a_damaged_index_is_refused(tmp_path: Path) -> None:
         Index.open(tmp_path / "index")
     with pytest.raises(EcgError, match="no index"):
         Index.open(tmp_path)
+    (tmp_path / "index" / "records.parquet").write_bytes(b"PAR1 and nothing else PAR1")
+    with pytest.raises(EcgError, match="cannot be read"):
+        Index.open(tmp_path / "index")
 
 
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:

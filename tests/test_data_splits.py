@@ -62,6 +62,12 @@ def test_by_patient() -> None:
     assert not np.array_equal(other.train, split.train)
 
 
+def test_few_patients_leave_no_part_empty() -> None:
+    index = index_of(*({} for _ in range(6)))
+    split = by_patient(index)
+    assert (len(split.train), len(split.validation), len(split.test)) == (4, 1, 1)
+
+
 def test_k_folds() -> None:
     index, labels = crowd()
     folds = k_folds(index, 5, labels=labels)

@@ -92,9 +92,12 @@ class Index:
             table = pq.read_table(place / "records.parquet", memory_map=True)
         except (OSError, ValueError) as fault:
             raise EcgError(f"index cannot be read: {fault}", path=place) from None
-        lacking = [name for name in COLUMNS if name not in table.column_names]
-        if lacking:
-            raise EcgError(f"index lacks {', '.join(lacking)}", path=place / "records.parquet")
+        types = {field.name: field.type for field in table.schema}
+        wrong = [name for name, kind in COLUMNS.items() if types.get(name) != _arrow(kind)]
+        if wrong or not isinstance(about, dict):
+            raise EcgError(
+                f"no index: columns {', '.join(wrong)} are missing or of another type", path=place / "records.parquet"
+            )
         size = (place / "signals.i16").stat().st_size // 2
         mapped: NDArray[np.int16] = (
             np.memmap(place / "signals.i16", "<i2", "r", shape=(size,)) if size else np.zeros(0, np.int16)
@@ -130,10 +133,12 @@ class Index:
         return tuple(n.removeprefix(TARGET) for n in self.table.column_names if n.startswith(TARGET))
 
     def select(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Index:
-        """These rows, in this order, over the same signals."""
+        """These rows, in this order (or those where a mask is true), over the same signals."""
         import pyarrow as pa
 
-        return Index(self.table.take(pa.array(np.asarray(rows, np.int64))), self.signals, self.folder, self.about)
+        chosen = np.asarray(rows)
+        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+        return Index(self.table.take(pa.array(chosen)), self.signals, self.folder, self.about)
 
     @cached_property
     def _layout(self) -> tuple[NDArray[np.int64], NDArray[np.int64], list[list[str]], NDArray[np.float64]]:

@@ -51,7 +51,10 @@ def header(path: Path, separators: str = ",;\t") -> tuple[str, ...]:
     except OSError:
         return ()
     mark = max(separators, key=head.count)
-    return tuple(n.strip() for n in next(csv.reader([head], delimiter=mark), []))
+    try:
+        return tuple(n.strip() for n in next(csv.reader([head], delimiter=mark), []))
+    except csv.Error:
+        return ()
 
 
 def number(word: str | None, low: float = -math.inf, high: float = math.inf) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -57,26 +58,25 @@ def entries(path: Path, choice: Choice) -> Listing:
     who = names.index(choice.patient) if choice.patient and headed and choice.patient in names else -1
     if choice.patient and who < 0:
         raise EcgError(f"no column {choice.patient}", path=path)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for i, cells in enumerate(csv.reader(file)):
-            if headed and i == 0:
-                continue
-            name = str(i + 1)  # the line of the file
-            if len(cells) != len(names):
-                yield Fault(f"{path.name} line {name}", f"{len(cells)} cells where the first line has {len(names)}")
-                continue
-            label = cells[column].strip()
-            if label not in ("0", "1", "0.0", "1.0"):
-                yield Fault(f"{path.name} line {name}", f"label {label[:20]!r} is neither 0 nor 1")
-                continue
-            yield Entry(
-                record=name,
-                path=str(path),
-                dataset=path.stem,
-                patient=plain(cells[who]) if who >= 0 else None,
-                part=i - headed,
-                labels=("1",) if float(label) == 1 else (),
-            )
+    for i, cells in enumerate(_lines(str(path))):
+        if headed and i == 0:
+            continue
+        name = str(i + 1)  # the line of the file
+        if len(cells) != len(names):
+            yield Fault(f"{path.name} line {name}", f"{len(cells)} cells where the first line has {len(names)}")
+            continue
+        label = cells[column].strip()
+        if label not in ("0", "1", "0.0", "1.0"):
+            yield Fault(f"{path.name} line {name}", f"label {label[:20]!r} is neither 0 nor 1")
+            continue
+        yield Entry(
+            record=name,
+            path=str(path),
+            dataset=path.stem,
+            patient=plain(cells[who]) if who >= 0 else None,
+            part=i - headed,
+            labels=("1",) if float(label) == 1 else (),
+        )
 
 
 def read(entry: Entry, choice: Choice) -> Record:
@@ -95,6 +95,14 @@ def read(entry: Entry, choice: Choice) -> Record:
     return finished(Record(signal, fs, ("I",), warnings=tuple(told)), entry, "segments")
 
 
+def _lines(path: str) -> Iterator[list[str]]:
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+            yield from csv.reader(file)
+    except (OSError, csv.Error) as fault:
+        raise EcgError(f"not a CSV file: {fault}", path=path) from None
+
+
 @lru_cache(maxsize=2)
 def _table(path: str, patient: str | None) -> NDArray[np.float32]:
     """All segments of the file, (N, T) float32, NaN where a row cannot be read; 65,425 x 600 are 157 MB."""
@@ -105,14 +113,13 @@ def _table(path: str, patient: str | None) -> NDArray[np.float32]:
     headed, column = found
     keep = [i for i, n in enumerate(names) if i != column and n != patient]
     out: list[NDArray[np.float32]] = []
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        for i, cells in enumerate(csv.reader(file)):
-            if headed and i == 0:
-                continue
-            try:
-                out.append(np.array([cells[k] for k in keep], np.float32))
-            except (ValueError, IndexError):
-                out.append(np.full(len(keep), np.nan, np.float32))
+    for i, cells in enumerate(_lines(path)):
+        if headed and i == 0:
+            continue
+        try:
+            out.append(np.array([cells[k] for k in keep], np.float32))
+        except (ValueError, IndexError):
+            out.append(np.full(len(keep), np.nan, np.float32))
     return np.stack(out)
 
 

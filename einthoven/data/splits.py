@@ -113,7 +113,7 @@ def k_folds(
     of, place = _line(index, labels, rows, seed)
     if not 3 <= k <= len(np.unique(place)):
         raise EcgError(f"{k} folds of {len(np.unique(place))} patients: 3 at least, one patient in each")
-    fold = np.minimum((place * k).astype(np.int64), k - 1)
+    fold = (place * k).astype(np.int64)
     return [Split(of[(fold != i) & (fold != (i + 1) % k)], of[fold == (i + 1) % k], of[fold == i]) for i in range(k)]
 
 
@@ -172,7 +172,7 @@ def _line(
         place[inside] = (np.arange(len(inside)) + rng.random()) / len(inside)
     # Ranks instead of places, so that shares of all patients come out exactly.
     order = np.argsort(place, kind="stable")
-    place[order] = np.arange(len(group)) / max(len(group), 1)
+    place[order] = (np.arange(len(group)) + 0.5) / max(len(group), 1)
     return of, place[member]
 
 
