@@ -1,6 +1,6 @@
 """Memory and time of tuning: LoRA and adapters against full fine-tuning, cached head inputs against computing them anew.
 
-    python bench/tuning.py [--batch 16] [--steps 2] [--records 64]
+    python bench/tuning.py [--batch 16] [--steps 2] [--records 32]
 
 Memory: each method trains ECG-FM at its real size (90.4 M parameters, 12 x 2500 samples) for some steps of AdamW in a
 process of its own, same batch, same data, float32, nothing recomputed. Printed is the peak resident memory of that process,
@@ -164,7 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=2, help="of the memory runs; AdamW's moments exist from the second on")
-    parser.add_argument("--records", type=int, default=64, help="of an epoch of the head")
+    parser.add_argument("--records", type=int, default=32, help="of an epoch of the head")
     parser.add_argument("--one", choices=METHODS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:

@@ -15,8 +15,6 @@ B batch, L leads, T samples, K outputs.
 
 from __future__ import annotations
 
-import ast
-import copy
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,30 +25,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from einthoven.exchange.onnx_ops import OPERATORS, STATIC, Value, padded, pads_of, tensor
-from einthoven.models.signal.model import Backbone, SignalModel
+from einthoven.exchange.onnx_file import LARGEST, Legacy, any_length, find_input, find_output, legacy, load, signal_input
+from einthoven.exchange.onnx_graph import Graph, Node, OnnxModel, laid_out, to_json
+from einthoven.exchange.onnx_ops import OPERATORS, STATIC, Value
 from einthoven.record import EcgError
 
-OPSETS = (11, 23)
-LARGEST = 4 << 30  # bytes of a file with what lies beside it
 TOLERANCE = 1e-4  # of the largest output, or of 1 where that is smaller
-LAYOUTS = ("BLT", "BTL", "B1LT", "BL1T")  # how the file wants its input
 _INLINE = 4096  # integers that travel with the graph; longer ones, and floats, with the weights
 _ACTIVATIONS = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
 _LINEAR = ("Conv", "Linear")
-
-
-@dataclass(frozen=True)
-class Legacy:
-    """What ExChanGeAI writes into a file's metadata: `labels` in the order of the outputs, `standardizer` "minMax", "meanStd"
-    or None, `microvolts` whether it wants them, `fs` Hz."""
-
-    labels: tuple[str, ...] = ()
-    standardizer: str | None = None
-    microvolts: bool = False
-    fs: float = 100.0
+_STEPS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "ArgMax", "ArgMin", "Sign", "Floor", "Ceil", "Round")
+_AXES_MOVED = {  # operators whose axes became an input, and the opset it came with
+    "Squeeze": 13, "Unsqueeze": 13, "ReduceSum": 13,
+    **dict.fromkeys(("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin"), 18),
+    **dict.fromkeys(("ReduceProd", "ReduceSumSquare"), 18),
+}  # fmt: skip
+_MODULES = ("Conv", "ConvTranspose", "BatchNormalization", "GRU", "LSTM", "Linear")
+Constants = dict[str, NDArray[Any]]
+State = dict[str, Tensor]  # "module.weight" or the key of a tensor -> value
+Made = tuple[Node, dict[str, NDArray[Any]]]
 
 
 @dataclass(frozen=True)
@@ -85,204 +79,6 @@ class Foreign:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Node:
-    """An operator: names of what goes in ("" for what is left out) and of what comes out; `module` the name of the torch
-    module that does it, where one does."""
-
-    op: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    how: Mapping[str, Any] = field(default_factory=dict)
-    module: str = ""
-
-
-# ---- running ----------------------------------------------------------------------------------------------------------
-
-
-class AnyBatchNorm(_BatchNorm):  # type: ignore[misc]
-    """BatchNorm over axis 1 of any number of axes, as in ONNX."""
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        pass
-
-
-class Recurrent(nn.Module):  # type: ignore[misc]
-    """ONNX's GRU or LSTM: X (T, B, I), initial states -> Y (T, directions, B, H), last states (directions, B, H)."""
-
-    def __init__(self, kind: str, inputs: int, hidden: int, direction: str, bias: bool) -> None:
-        super().__init__()
-        self.backwards, self.directions = direction == "reverse", 2 if direction == "bidirectional" else 1
-        made = {"GRU": nn.GRU, "LSTM": nn.LSTM}[kind]
-        self.rnn = made(inputs, hidden, bias=bias, bidirectional=self.directions == 2)
-
-    def forward(self, x: Tensor, h: Tensor | None, c: Tensor | None = None) -> tuple[Tensor, ...]:
-        start = None
-        if h is not None:
-            start = h if isinstance(self.rnn, nn.GRU) else (h, torch.zeros_like(h) if c is None else c)
-        y, last = self.rnn(x.flip(0) if self.backwards else x, start)
-        y = y.flip(0) if self.backwards else y
-        y = y.reshape(y.shape[0], y.shape[1], self.directions, -1).permute(0, 2, 1, 3)
-        return (y, *(last if isinstance(last, tuple) else (last,)))
-
-
-class Graph(nn.Module):  # type: ignore[misc]
-    """Operators in the order they run. `spec` is plain JSON: inputs, outputs, nodes, tensors (what lies in the state dict:
-    shape, type, and whether it trains), constants (small ones, with their values). Weights are fresh until they are loaded."""
-
-    def __init__(self, spec: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.inputs, self.outputs = tuple(spec["inputs"]), tuple(spec["outputs"])
-        self.nodes = [Node(n["op"], tuple(n["in"]), tuple(n["out"]), _from_json(n["how"]), n["module"]) for n in spec["nodes"]]
-        self.keys: dict[str, str] = {}  # name -> attribute of this module
-        self.known: dict[str, Any] = {}  # name -> host value
-        self.numbers: dict[str, Any] = {}  # name -> constant of floats, as an array
-        for name, words in spec["tensors"].items():
-            key = self.keys[name] = words["key"]
-            kind = getattr(torch, words["type"])
-            if words["train"]:
-                start = torch.ones if words.get("start") == 1 else torch.zeros
-                self.register_parameter(key, nn.Parameter(start(words["shape"], dtype=kind)))
-            else:
-                self.register_buffer(key, torch.zeros(words["shape"], dtype=kind))
-        for i, (name, words) in enumerate(spec["constants"].items()):
-            value = _from_json(words)
-            if value.dtype.kind == "f":
-                self.numbers[name], self.keys[name] = value, f"constant_{i}"
-                self.register_buffer(self.keys[name], torch.from_numpy(value.copy()), persistent=False)
-            else:
-                self.known[name] = value
-        for node in self.nodes:
-            if node.module and not hasattr(self, node.module):
-                self.add_module(node.module, _module(node))
-        last: dict[str, int] = {name: i for i, node in enumerate(self.nodes) for name in node.inputs}
-        self.done = [
-            [name for name in {*node.inputs, *node.outputs} if last.get(name, i) == i and name not in self.outputs]
-            for i, node in enumerate(self.nodes)
-        ]
-
-    def forward(self, *given: Tensor) -> tuple[Value, ...]:
-        values: dict[str, Value] = dict(zip(self.inputs, given, strict=True))
-
-        def value(name: str, static: bool) -> Value:
-            if not name:
-                return None
-            if name in values:
-                return values[name]
-            if name in self.known:
-                return self.known[name]
-            if static and name in self.numbers:
-                return self.numbers[name]
-            return getattr(self, self.keys[name])
-
-        for node, done in zip(self.nodes, self.done, strict=True):
-            x = [value(name, i in STATIC.get(node.op, ())) for i, name in enumerate(node.inputs)]
-            try:
-                out = self._run(node, x)
-            except (RuntimeError, ValueError, TypeError, IndexError, KeyError, ZeroDivisionError) as fault:
-                raise EcgError(f"{node.op}: {fault}", where=node.outputs[0]) from fault
-            for name, made in zip(node.outputs, out if isinstance(out, tuple) else (out,)):
-                values[name] = made
-            for name in done:
-                values.pop(name, None)
-        return tuple(value(name, False) for name in self.outputs)
-
-    def _run(self, node: Node, x: list[Value]) -> Value:
-        if not node.module:
-            return OPERATORS[node.op](node.how, *x)
-        module = self.get_submodule(node.module)
-        if node.op == "Conv" and "around" in node.how:
-            return module(padded(x[0], pads_of(node.how["around"], x[0], node.how["kernel"])))
-        if node.op in ("GRU", "LSTM"):
-            return module(x[0], *x[1:])
-        return module(tensor(x[0]))
-
-
-def _module(node: Node) -> nn.Module:
-    how = node.how
-    if node.op == "Linear":
-        return nn.Linear(how["c"], how["d"], how["bias"])
-    if node.op in ("Conv", "ConvTranspose"):
-        kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d), (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-        made: Any = kinds[node.op == "ConvTranspose"][len(how["kernel"]) - 1]
-        more = {"output_padding": how["more"]} if node.op == "ConvTranspose" else {}
-        return made(
-            how["c"], how["d"], how["kernel"], how["stride"], how["pad"],
-            dilation=how["dilation"], groups=how["groups"], bias=how["bias"], **more,
-        )  # type: ignore[no-any-return]  # fmt: skip
-    if node.op == "BatchNormalization":
-        return AnyBatchNorm(how["c"], eps=how["eps"], momentum=how["momentum"])
-    if node.op == "Dropout":
-        return nn.Dropout(how["p"])
-    return Recurrent(node.op, how["c"], how["d"], how["direction"], how["bias"])
-
-
-class OnnxModel(SignalModel):
-    """A foreign graph. Made by `open_onnx`; `OnnxModel(**model.config)` is the same architecture with fresh weights.
-
-    Args:
-        leads, samples: of the input, samples None where the file takes any number. layout: how the file wants it (LAYOUTS).
-        body, tail: the two halves as plain JSON (Graph). linear: the module of the last linear operator, in `tail`.
-    """
-
-    def __init__(
-        self,
-        *,
-        leads: int,
-        outputs: int,
-        samples: int | None,
-        layout: str,
-        body: dict[str, Any],
-        tail: dict[str, Any],
-        linear: str,
-    ) -> None:
-        super().__init__()
-        words = {"leads": leads, "outputs": outputs, "samples": samples, "layout": layout, "linear": linear}
-        self.config = copy.deepcopy({**words, "body": body, "tail": tail})
-        self.body = Graph(body)
-        self.head = Head(tail)
-
-    def backbone(self, signal: Tensor) -> Backbone:
-        """-> what enters the last linear operator; maps: what leaves the last convolution before it, (B, C, N), if any."""
-        if self.config["samples"] is not None and signal.shape[-1] != self.config["samples"]:
-            raise EcgError(f"this ONNX model takes {self.config['samples']} samples, not {signal.shape[-1]}")
-        head_input, *maps = self.body(laid_out(signal, self.config["layout"]))
-        return Backbone(head_input, tuple(maps), {})
-
-    def embedding(self, head_input: Tensor) -> Tensor:
-        """(B, D): the mean over positions, which stand last before a convolution and in the middle before a Linear."""
-        if head_input.ndim <= 2:
-            return head_input
-        positions_last = not isinstance(self.head.get_submodule(self.config["linear"]), nn.Linear)
-        return head_input.flatten(2).mean(-1) if positions_last else head_input.flatten(1, -2).mean(1)
-
-    def new_head(self, outputs: int) -> None:
-        """The last linear operator anew, and behind it whatever is as wide as the old number of outputs."""
-        tail = _resized(self.config["tail"], self.config["linear"], int(self.config["outputs"]), outputs)
-        head = Head(tail)
-        head.to(next(self.parameters()).device)
-        self.config |= {"tail": tail, "outputs": outputs}
-        self.head = head
-
-
-class Head(Graph):
-    """The last linear operator and what follows: head input -> logits (B, K)."""
-
-    def forward(self, *given: Tensor) -> Tensor:  # type: ignore[override]
-        logits: Tensor = super().forward(*given)[0]
-        return logits
-
-
-def laid_out(signal: Tensor, layout: str) -> Tensor:
-    """(B, L, T) -> as the file wants it."""
-    if layout == "BTL":
-        return signal.transpose(1, 2)
-    return {"BLT": signal, "B1LT": signal.unsqueeze(1), "BL1T": signal.unsqueeze(2)}[layout]
-
-
-# ---- reading the file -------------------------------------------------------------------------------------------------
-
-
 def open_onnx(
     path: str | Path,
     *,
@@ -314,9 +110,9 @@ def _open(path: Path, leads: int, samples: int | None, output: str | None, large
     proto = load(path, largest)
     opset = next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
     nodes, constants, trained = _read(proto, opset)
-    given, layout, length = _input(proto, leads, samples)
+    given, layout, length = find_input(proto, leads, samples)
     shape = (leads, length)
-    target = _output(proto, output)
+    target = find_output(proto, output)
     weights = sum(v.size for name, v in constants.items() if name in trained or v.dtype.kind == "f")
     nodes, constants, trained = _fold(nodes, constants, trained)
     target, activation, nodes = _without_activation(target, nodes)
@@ -327,7 +123,7 @@ def _open(path: Path, leads: int, samples: int | None, output: str | None, large
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(probe):
         raise EcgError(f"its output is {list(np.shape(logits))} for {len(probe)} ECGs, not ({len(probe)}, outputs)")
     body, tail, linear = _cut(lowered, spare, trained, given, target, probe)
-    fixed = None if _open_length(proto, layout) else length
+    fixed = None if any_length(proto, layout) else length
     model = OnnxModel(
         leads=leads, outputs=int(logits.shape[1]), samples=fixed, layout=layout, body=body, tail=tail, linear=linear
     )
@@ -346,141 +142,6 @@ def _open(path: Path, leads: int, samples: int | None, output: str | None, large
         {p.key: p.value for p in proto.metadata_props},
         legacy({p.key: p.value for p in proto.metadata_props}),
     )
-
-
-def load(path: Path, largest: int = LARGEST) -> Any:
-    """The ModelProto with its weights, functions of its own inlined. Nothing outside the file's folder is read.
-
-    Raises EcgError as `open_onnx` does.
-    """
-    try:
-        import onnx
-        from onnx import inliner
-    except ImportError as fault:
-        raise EcgError(f"import needs onnx: pip install 'einthoven[train]' ({fault})") from fault
-    from google.protobuf.message import DecodeError
-
-    if not path.is_file():
-        raise EcgError("no such file")
-    if path.stat().st_size > largest:
-        raise EcgError(f"{path.stat().st_size:,} bytes: more than {largest:,} are not read")
-    try:
-        proto = onnx.load(str(path), load_external_data=False)
-    except (DecodeError, ValueError) as fault:
-        raise EcgError(f"not an ONNX file: {fault}") from fault
-    _outside_weights(proto, path, largest)
-    domains = {o.domain for o in proto.opset_import} | {n.domain for n in proto.graph.node}
-    own = {f.domain for f in proto.functions}
-    strange = sorted(domains - own - {"", "ai.onnx"})
-    if any(n.domain in strange for n in _all_nodes(proto)):
-        raise EcgError(f"operators of the domain {strange[0]} are not ONNX's own")
-    try:
-        onnx.checker.check_model(proto)
-        if proto.functions:
-            proto = inliner.inline_local_functions(proto)
-    except (onnx.checker.ValidationError, RuntimeError, ValueError) as fault:
-        raise EcgError(f"not valid ONNX: {str(fault).splitlines()[0]}") from fault
-    opsets = [o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")]
-    if not opsets or not OPSETS[0] <= opsets[0] <= OPSETS[1]:
-        raise EcgError(f"opset {opsets[0] if opsets else 'unknown'}: {OPSETS[0]} to {OPSETS[1]} are read")
-    return proto
-
-
-def _all_nodes(proto: Any) -> Iterable[Any]:
-    yield from proto.graph.node
-    for function in proto.functions:
-        yield from function.node
-
-
-def _outside_weights(proto: Any, path: Path, largest: int) -> None:
-    """Loads weights that lie beside the file, if they lie in its folder and are not too large."""
-    from onnx import TensorProto, external_data_helper
-
-    folder, total = path.resolve().parent, path.stat().st_size
-    stored = [t for t in external_data_helper._get_all_tensors(proto) if t.data_location == TensorProto.EXTERNAL]
-    for one in stored:
-        where = external_data_helper.ExternalDataInfo(one)
-        target = (folder / where.location).resolve()
-        if Path(where.location).is_absolute() or ".." in Path(where.location).parts or not target.is_relative_to(folder):
-            raise EcgError(f"its weights lie outside its folder: {where.location}")
-        if not target.is_file():
-            raise EcgError(f"its weights are missing: {where.location}")
-        total += int(where.length or target.stat().st_size)
-        if total > largest:
-            raise EcgError(f"more than {largest:,} bytes with the weights beside it are not read")
-    for one in stored:
-        try:
-            external_data_helper.load_external_data_for_tensor(one, str(folder))
-        except (OSError, ValueError) as fault:
-            raise EcgError(f"its weights cannot be read: {fault}") from fault
-        one.data_location = TensorProto.DEFAULT
-        del one.external_data[:]
-
-
-def _dims(info: Any) -> list[int | None]:
-    return [d.dim_value if d.HasField("dim_value") else None for d in info.type.tensor_type.shape.dim]
-
-
-def _signal_input(proto: Any) -> Any:
-    names = {i.name for i in proto.graph.initializer}
-    inputs = [i for i in proto.graph.input if i.name not in names]
-    if len(inputs) != 1:
-        told = ", ".join(f"{i.name} {_dims(i)}" for i in inputs)
-        raise EcgError(f"a model of one signal is read; this one takes {told or 'nothing'}")
-    if inputs[0].type.tensor_type.elem_type != 1:
-        raise EcgError(f"its input {inputs[0].name} is not float32")
-    return inputs[0]
-
-
-def _input(proto: Any, leads: int, samples: int | None) -> tuple[str, str, int]:
-    """-> the input's name, its layout, and the number of samples."""
-    info = _signal_input(proto)
-    dims = _dims(info)
-    at: dict[str, tuple[int, int]] = {"BLT": (1, 2), "BTL": (2, 1)} if len(dims) == 3 else {"B1LT": (2, 3), "BL1T": (1, 3)}
-    fits = [
-        layout
-        for layout, (lead, _) in at.items()
-        if len(dims) in (3, 4) and dims[lead] == leads and (len(dims) == 3 or dims[3 - lead] in (1, None))
-    ]
-    if len(fits) != 1:
-        raise EcgError(f"its input {info.name} is {dims}: where its {leads} leads stand is not clear")
-    if dims[0] is not None:
-        raise EcgError(f"it takes {dims[0]} ECGs at a time, no more and no less: export it with a dynamic batch")
-    length = dims[at[fits[0]][1]]
-    if length is None and samples is None:
-        raise EcgError("it leaves the number of samples open: say with how many to try it (samples)")
-    if length is not None and samples is not None and length != samples:
-        raise EcgError(f"it takes {length} samples, not {samples}")
-    return info.name, fits[0], int(length or samples or 0)
-
-
-def _open_length(proto: Any, layout: str) -> bool:
-    return _dims(_signal_input(proto))[1 if layout == "BTL" else -1] is None
-
-
-def _output(proto: Any, wanted: str | None) -> str:
-    outputs = {o.name: _dims(o) for o in proto.graph.output}
-    if wanted is not None:
-        if wanted not in outputs:
-            raise EcgError(f"it has no output {wanted} (it has: {', '.join(outputs)})")
-        return wanted
-    if "logits" in outputs:
-        return "logits"
-    flat = [name for name, dims in outputs.items() if len(dims) == 2] or list(outputs)
-    if len(flat) != 1:
-        raise EcgError(f"which of its outputs holds the logits is not clear: {', '.join(flat)} (output)")
-    return flat[0]
-
-
-# ---- the graph in one spelling ----------------------------------------------------------------------------------------
-
-Constants = dict[str, NDArray[Any]]
-_AXES_MOVED = {  # operators whose axes became an input, and the opset it came with
-    "Squeeze": 13, "Unsqueeze": 13, "ReduceSum": 13,
-    **dict.fromkeys(("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin"), 18),
-    **dict.fromkeys(("ReduceProd", "ReduceSumSquare"), 18),
-}  # fmt: skip
-_MODULES = ("Conv", "ConvTranspose", "BatchNormalization", "GRU", "LSTM", "Linear")
 
 
 def _read(proto: Any, opset: int) -> tuple[list[Node], Constants, set[str]]:
@@ -508,6 +169,8 @@ def _read(proto: Any, opset: int) -> tuple[list[Node], Constants, set[str]]:
     nodes += [Node("Identity", (alias[name],), (name,)) for name in kept if name in alias]
     for node in nodes:  # numbers that say how, not weights
         trained -= {node.inputs[i] for i in STATIC.get(node.op, ()) if i < len(node.inputs)}
+    steered = {name for node in nodes if node.op not in _STEPS for name in node.inputs}
+    trained &= steered | {o.name for o in proto.graph.output}  # what is only compared with has no gradient
     missing = sorted({n.op for n in nodes} - set(OPERATORS) - set(_MODULES))
     if missing:
         raise EcgError(f"operators that are not supported: {', '.join(missing)}")
@@ -619,11 +282,6 @@ def _without_activation(target: str, nodes: list[Node]) -> tuple[str, str, list[
     return target, activation, nodes
 
 
-# ---- modules ----------------------------------------------------------------------------------------------------------
-
-State = dict[str, Tensor]  # "module.weight" or the key of a tensor -> value
-
-
 def _key(name: str, taken: set[str]) -> str:
     """A name that torch takes for an attribute: "blocks.0.conv.weight" -> "blocks_0_conv"."""
     word = re.sub(r"\W+", "_", re.sub(r"[./](weight|kernel|W)(_\w+)?$", "", name)).strip("_") or "node"
@@ -676,9 +334,6 @@ def _lower(nodes: list[Node], constants: Constants, trained: set[str]) -> tuple[
         state |= {f"{key}.{name}": torch.from_numpy(np.array(value, copy=True)) for name, value in weights.items()}
     spare = {name: constants[name] for node in lowered for name in node.inputs if name in constants}
     return lowered, state, spare
-
-
-Made = tuple[Node, dict[str, NDArray[Any]]]
 
 
 def _conv(node: Node, at: list[NDArray[Any] | None], alone: bool) -> Made:
@@ -785,7 +440,7 @@ def _recurrent(node: Node, at: list[NDArray[Any] | None]) -> Made:
         return np.concatenate([x[i * hidden : (i + 1) * hidden] for i in order])
 
     bias = at[3] if names[3] else None
-    weights = {}
+    weights: dict[str, NDArray[Any]] = {}
     for direction, end in zip(range(int(w.shape[0])), ("", "_reverse")):
         weights |= {f"rnn.weight_ih_l0{end}": gates(w[direction]), f"rnn.weight_hh_l0{end}": gates(r[direction])}
         if bias is not None:
@@ -799,9 +454,6 @@ def _recurrent(node: Node, at: list[NDArray[Any] | None]) -> Made:
     return replace(node, inputs=(names[0], *states), how=how), weights
 
 
-# ---- body and head ----------------------------------------------------------------------------------------------------
-
-
 def _spec(nodes: list[Node], constants: Constants, trained: set[str], inputs: list[str], outputs: list[str]) -> dict[str, Any]:
     """Plain JSON for `Graph`."""
     used = {name for node in nodes for name in node.inputs} | set(outputs)
@@ -812,35 +464,16 @@ def _spec(nodes: list[Node], constants: Constants, trained: set[str], inputs: li
         value = constants[name]
         small = value.size <= (_INLINE if value.dtype.kind in "iub" else 16)
         if small and name not in trained:
-            inline[name] = _to_json(value)
+            inline[name] = to_json(value)
         else:
             kind = {"f": str(value.dtype), "b": "bool"}.get(value.dtype.kind, "int64")
             key = _key(f"{name}_", taken)
             tensors[name] = {"key": key, "shape": list(value.shape), "type": kind, "train": name in trained}
     described = [
-        {"op": n.op, "in": list(n.inputs), "out": list(n.outputs), "how": _to_json(dict(n.how)), "module": n.module}
+        {"op": n.op, "in": list(n.inputs), "out": list(n.outputs), "how": to_json(dict(n.how)), "module": n.module}
         for n in nodes
     ]
     return {"inputs": inputs, "outputs": outputs, "nodes": described, "tensors": tensors, "constants": inline}
-
-
-def _to_json(value: Any) -> Any:
-    """Arrays as {"type", "shape", "values"}, floats as text (JSON has no infinity)."""
-    if isinstance(value, Mapping):
-        return {k: _to_json(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray):
-        kind = {"f": str(value.dtype), "b": "bool"}.get(value.dtype.kind, "int64")
-        values = [repr(float(v)) if value.dtype.kind == "f" else int(v) for v in value.ravel().tolist()]
-        return {"type": kind, "shape": list(value.shape), "values": values}
-    return value
-
-
-def _from_json(value: Any) -> Any:
-    if isinstance(value, Mapping) and set(value) == {"type", "shape", "values"}:
-        kind = np.dtype(value["type"])
-        values = [float(v) for v in value["values"]] if kind.kind == "f" else value["values"]
-        return np.array(values, kind).reshape(value["shape"])
-    return {k: _from_json(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
 def _try(
@@ -930,37 +563,6 @@ def _sizes_of_the_body(
     return [*added, *tail], fixed
 
 
-def _resized(tail: Mapping[str, Any], linear: str, old: int, new: int) -> dict[str, Any]:
-    """The tail for another number of outputs. Raises EcgError where that cannot be done without a guess."""
-    spec: dict[str, Any] = copy.deepcopy(dict(tail))
-    shapes = {
-        name for node in spec["nodes"] if node["op"] in ("Reshape", "Expand") for name in node["in"][1:2]
-    }  # sizes among the constants
-    for node in spec["nodes"]:
-        how = node["how"]
-        if node["module"] == linear:
-            if how["d"] != old or how.get("groups", 1) != 1:
-                raise EcgError(f"its last linear layer has {how['d']} outputs, the model {old}: no new head can be put on")
-            how["d"] = new
-        elif node["op"] == "BatchNormalization" and how["c"] == old:
-            how["c"] = new
-    for name, words in spec["tensors"].items():
-        shape = words["shape"]
-        if shape.count(old) == 1 and all(n in (1, old) for n in shape):
-            words["shape"] = [new if n == old else n for n in shape]
-            factor = any(node["op"] in ("Mul", "Div") and name in node["in"] for node in spec["nodes"])
-            words["start"] = 1 if factor else 0
-    for name in shapes & set(spec["constants"]):
-        values = spec["constants"][name]["values"]
-        spec["constants"][name]["values"] = [new if v == old else v for v in values]
-    head = Head(spec).eval()
-    with torch.no_grad():
-        logits = head(torch.zeros(2, *tail["entry"]))
-    if list(logits.shape) != [2, new]:
-        raise EcgError(f"with {new} outputs its head gives {list(logits.shape)} for two ECGs: no new head can be put on")
-    return spec
-
-
 def _verify(proto: Any, model: OnnxModel, shape: tuple[int, int], logits: str) -> float:
     """The largest difference to onnxruntime on random input, at two sizes of the batch.
 
@@ -968,7 +570,7 @@ def _verify(proto: Any, model: OnnxModel, shape: tuple[int, int], logits: str) -
     """
     import onnxruntime as ort
 
-    given, rng, worst = _signal_input(proto).name, np.random.default_rng(0), 0.0
+    given, rng, worst = signal_input(proto).name, np.random.default_rng(0), 0.0
     try:
         options = ort.SessionOptions()
         options.log_severity_level = 4
@@ -1011,35 +613,3 @@ def _for_inference(proto: Any, logits: str) -> bytes:
     if logits not in {o.name for o in copied.graph.output}:
         copied.graph.output.add().name = logits
     return copied.SerializeToString()  # type: ignore[no-any-return]
-
-
-def legacy(metadata: Mapping[str, str]) -> Legacy | None:
-    """ExChanGeAI's metadata: Python values as text, read as literals and never run.
-
-    Returns: None where there are none.
-    Raises EcgError for values that are not what ExChanGeAI writes.
-    """
-    if "target_keys" not in metadata:
-        return None
-    try:
-        labels = ast.literal_eval(metadata["target_keys"])
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as fault:
-        raise EcgError("its target_keys are no Python list as text", where="target_keys") from fault
-    if isinstance(labels, dict):
-        labels = list(labels.values()) if all(isinstance(k, int) for k in labels) else list(labels)
-    if not isinstance(labels, list | tuple) or not all(isinstance(v, str | int) for v in labels):
-        raise EcgError("its target_keys are no list of names", where="target_keys")
-    standardizer: str | None = metadata.get("standardizer", "None")
-    standardizer = None if standardizer in ("None", "") else standardizer
-    if standardizer not in (None, "minMax", "meanStd"):
-        raise EcgError(f"no standardizer {standardizer} is known", where="standardizer")
-    scale = metadata.get("scale", "milliVolt")
-    if scale not in ("milliVolt", "mikroVolt", "microVolt"):
-        raise EcgError(f"no scale {scale} is known", where="scale")
-    try:
-        fs = float(metadata.get("sampling_rate", "100"))
-    except ValueError as fault:
-        raise EcgError("its sampling_rate is no number", where="sampling_rate") from fault
-    if not 0 < fs < 1e5:
-        raise EcgError(f"a sampling_rate of {fs:g} Hz cannot be", where="sampling_rate")
-    return Legacy(tuple(map(str, labels)), standardizer, scale != "milliVolt", fs)

@@ -529,7 +529,6 @@ OPERATORS: Mapping[str, Callable[..., Value]] = {
     "ConstantOfShape": _constant_of_shape,
     "Cos": _unary(torch.cos),
     "CumSum": _cumsum,
-    "DequantizeLinear": lambda a, x, s, z=None: (tensor(x).float() - (0 if z is None else tensor(z).float())) * tensor(s),
     "Div": elementwise(_divide, _host_divide),
     "Dropout": _dropout,
     "Einsum": _einsum,
