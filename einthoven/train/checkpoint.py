@@ -11,6 +11,7 @@ import os
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError  # what torch says of a file with more than tensors in it; nothing is unpickled here
 from typing import Any
 
 import torch
@@ -112,7 +113,7 @@ def read(path: Path) -> dict[str, Any]:
     """Tensors and plain values, nothing that could run. Raises EcgError."""
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as fault:
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as fault:
         raise EcgError(f"no checkpoint: {fault}", path=path) from fault
     return state
 
