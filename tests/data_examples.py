@@ -1,8 +1,9 @@
-"""A tiny tree of every dataset in its official layout, with planted truth. A reader that has none here fails the contract test.
+"""A tiny tree of every dataset in its official layout, with planted truth. A reader without one fails the contract test.
 
-Facts of the layouts: PTB-XL, LUDB and the Challenge as their official files are (checked against the real ones where they are at hand);
-MIMIC-IV-ECG after https://mimic.mit.edu/docs/iv/modules/ecg and its ICD-10 file after MIMIC-IV-ECG-Ext-ICD 1.0.1; CODE-15% after
-https://zenodo.org/records/4916206; SPH after its paper (Sci Data 2022, 9:272) and torch_ecg's reader. Of Yang et al. no layout is public.
+Facts of the layouts: PTB-XL, LUDB and the Challenge as their official files are (checked against the real ones where these are at
+hand); MIMIC-IV-ECG after https://mimic.mit.edu/docs/iv/modules/ecg, its ICD-10 file after MIMIC-IV-ECG-Ext-ICD 1.0.1; CODE-15% after
+https://zenodo.org/records/4916206; SPH after its paper (Sci Data 2022, 9:272) and torch_ecg's reader. Of Yang et al. no layout is
+public.
 """
 
 from __future__ import annotations
@@ -96,8 +97,27 @@ def ptbxl(folder: Path) -> Example:
     return Example(
         folder,
         (
-            Planted("ptbxl:1", "ptbxl:15709", signals[0], 100.0, age=56, sex="female", fold=3, codes=("scp:NORM", "scp:SR"), text="report 1"),
-            Planted("ptbxl:2", "ptbxl:13243", signals[1], 100.0, age=90, sex="male", fold=9, codes=("scp:IMI", "scp:LAFB", "scp:AFIB")),
+            Planted(
+                "ptbxl:1",
+                "ptbxl:15709",
+                signals[0],
+                100.0,
+                age=56,
+                sex="female",
+                fold=3,
+                codes=("scp:NORM", "scp:SR"),
+                text="report 1",
+            ),
+            Planted(
+                "ptbxl:2",
+                "ptbxl:13243",
+                signals[1],
+                100.0,
+                age=90,
+                sex="male",
+                fold=9,
+                codes=("scp:IMI", "scp:LAFB", "scp:AFIB"),
+            ),
             Planted("ptbxl:3", "ptbxl:15709", signals[2], 100.0, sex="female", fold=10, codes=("scp:LAO/LAE", "scp:PRC(S)")),
         ),
     )
@@ -127,7 +147,15 @@ def challenge(folder: Path) -> Example:
     table(folder / "PTBXL" / "ptbxl_database.csv", [{"ecg_id": 2, "patient_id": 13243.0, "scp_codes": "{}"}])
 
     def planted(name: str, k: int, codes: str, sex: str, age: float | None, **more: str) -> Planted:
-        return Planted(name, more.get("patient", name), signals[k], age=age, sex=sex, codes=tuple(f"snomed:{c}" for c in codes.split(",")), same_as=more.get("same_as"))
+        return Planted(
+            name,
+            more.get("patient", name),
+            signals[k],
+            age=age,
+            sex=sex,
+            codes=tuple(f"snomed:{c}" for c in codes.split(",")),
+            same_as=more.get("same_as"),
+        )
 
     return Example(
         folder / "training",
@@ -155,11 +183,28 @@ def mimic(folder: Path) -> Example:
     for (subject, study), signal, report, diagnosis in zip(ids, signals, reports, diagnoses, strict=True):
         path = f"files/p{subject[:4]}/p{subject}/s{study}/{study}"
         put(folder / f"{path}.hea", signal, leads=MIMIC_LEADS)
-        rows.append({"subject_id": subject, "study_id": study, "file_name": study, "ecg_time": "2180-07-23 08:44:00", "path": path})
+        rows.append(
+            {"subject_id": subject, "study_id": study, "file_name": study, "ecg_time": "2180-07-23 08:44:00", "path": path}
+        )
         cells = {f"report_{i}": report[i] if i < len(report) else "" for i in range(18)}
-        words.append({"subject_id": subject, "study_id": study, "cart_id": 6848296, "ecg_time": "", **cells, "rr_interval": 659})
-        stays.append({"file_name": path, "study_id": study, "subject_id": subject, "all_diag_hosp": "[]", "all_diag_all": diagnosis, "gender": "F", "age": 52.0, "strat_fold": 17})
-    rows.append({"subject_id": "1", "study_id": "2", "file_name": "2", "ecg_time": "", "path": "files/p1/p1/s2/2"})  # never downloaded
+        words.append(
+            {"subject_id": subject, "study_id": study, "cart_id": 6848296, "ecg_time": "", **cells, "rr_interval": 659}
+        )
+        stays.append(
+            {
+                "file_name": path,
+                "study_id": study,
+                "subject_id": subject,
+                "all_diag_hosp": "[]",
+                "all_diag_all": diagnosis,
+                "gender": "F",
+                "age": 52.0,
+                "strat_fold": 17,
+            }
+        )
+    rows.append(
+        {"subject_id": "1", "study_id": "2", "file_name": "2", "ecg_time": "", "path": "files/p1/p1/s2/2"}
+    )  # never downloaded
     table(folder / "record_list.csv", rows)
     table(folder / "machine_measurements.csv", words)
     table(folder / "records_w_diag_icd10.csv", stays)
@@ -169,7 +214,16 @@ def mimic(folder: Path) -> Example:
         ("statement:normal_ecg", "icd10:I4510"),
     )
     planted = (
-        Planted(f"mimic:{study}", f"mimic:{subject}", signal, age=52, sex="female", fold=17, codes=c, text="\n".join(w for w in report if w))
+        Planted(
+            f"mimic:{study}",
+            f"mimic:{subject}",
+            signal,
+            age=52,
+            sex="female",
+            fold=17,
+            codes=c,
+            text="\n".join(w for w in report if w),
+        )
         for (subject, study), signal, c, report in zip(ids, signals, codes, reports, strict=True)
     )
     return Example(folder, tuple(planted), failed=("mimic:2",))
@@ -187,22 +241,31 @@ def code15(folder: Path) -> Example:
     with h5py.File(folder / "exams_part0.hdf5", "w") as file:
         file["exam_id"] = np.array([72, 71, 0])  # the real parts end with a row that is nobody's
         file["tracings"] = padded
-    columns = {"nn_predicted_age": 40.1, "death": "", "timey": ""}
-    off = {"1dAVb": False, "RBBB": False, "LBBB": False, "SB": False, "ST": False, "AF": False}
-    table(
-        folder / "exams.csv",
-        [
-            {"exam_id": 71, "age": 38, "is_male": True, **columns, **off, "RBBB": True, "AF": True, "patient_id": 5, "normal_ecg": False, "trace_file": "exams_part0.hdf5"},
-            {"exam_id": 72, "age": 61, "is_male": False, **columns, **off, "patient_id": 6, "normal_ecg": True, "trace_file": "exams_part0.hdf5"},
-            {"exam_id": 73, "age": 61, "is_male": False, **columns, **off, "patient_id": 6, "normal_ecg": True, "trace_file": "exams_part1.hdf5"},
-            {"exam_id": 74, "age": 61, "is_male": False, **columns, **off, "patient_id": 6, "normal_ecg": True, "trace_file": "exams_part0.hdf5"},
-        ],
-    )  # fmt: skip
+    classes = dict.fromkeys(("1dAVb", "RBBB", "LBBB", "SB", "ST", "AF"), False)
+    other = {"nn_predicted_age": 40.1, **classes, "death": "", "timey": ""}
+
+    def exam(name: int, part: int, **more: object) -> dict[str, object]:
+        about = {"exam_id": name, "age": 61, "is_male": False, **other, "patient_id": 6, "normal_ecg": True}
+        return {**about, "trace_file": f"exams_part{part}.hdf5", **more}
+
+    first = exam(71, 0, age=38, is_male=True, RBBB=True, AF=True, patient_id=5, normal_ecg=False)
+    table(folder / "exams.csv", [first, exam(72, 0), exam(73, 1), exam(74, 0)])
     return Example(
         folder,
         (
-            Planted("code15:71", "code15:5", signals[0], 400.0, age=38, sex="male", codes=("snomed:59118001", "snomed:164889003"), labels=("RBBB", "AF")),
-            Planted("code15:72", "code15:6", signals[1], 400.0, age=61, sex="female", codes=("statement:normal_ecg",), labels=()),
+            Planted(
+                "code15:71",
+                "code15:5",
+                signals[0],
+                400.0,
+                age=38,
+                sex="male",
+                codes=("snomed:59118001", "snomed:164889003"),
+                labels=("RBBB", "AF"),
+            ),
+            Planted(
+                "code15:72", "code15:6", signals[1], 400.0, age=61, sex="female", codes=("statement:normal_ecg",), labels=()
+            ),
         ),
         failed=("code15:74",),
         absent=("exams_part1.hdf5",),
@@ -217,14 +280,13 @@ def sph(folder: Path) -> Example:
     for name, signal in zip(("A00001", "A00002"), signals, strict=True):
         with h5py.File(folder / "records" / f"{name}.h5", "w") as file:
             file["ecg"] = (signal / 1000).astype(np.float32)
-    table(
-        folder / "metadata.csv",
-        [
-            {"ECG_ID": "A00001", "AHA_Code": "22;60+310", "Patient_ID": "S00001", "Age": 55, "Sex": "M", "N": 500, "Date": "2020-03-04"},
-            {"ECG_ID": "A00002", "AHA_Code": "1", "Patient_ID": "S00002", "Age": 32, "Sex": "F", "N": 500, "Date": "2019-09-03"},
-            {"ECG_ID": "A00003", "AHA_Code": "1", "Patient_ID": "S00002", "Age": 32, "Sex": "F", "N": 500, "Date": "2019-09-03"},
-        ],
+    names = ("ECG_ID", "AHA_Code", "Patient_ID", "Age", "Sex", "N", "Date")
+    cells = (
+        ("A00001", "22;60+310", "S00001", 55, "M", 500, "2020-03-04"),
+        ("A00002", "1", "S00002", 32, "F", 500, "2019-09-03"),
+        ("A00003", "1", "S00002", 32, "F", 500, "2019-09-03"),
     )
+    table(folder / "metadata.csv", [dict(zip(names, row, strict=True)) for row in cells])
     return Example(
         folder,
         (
@@ -240,8 +302,14 @@ def ludb(folder: Path) -> Example:
     put(folder / "data" / "1.hea", signal)
     empty = ("Extrasystolies", "Cardiac pacing", "Non-specific repolarization abnormalities", "Other states")
     row: dict[str, object] = {"ID": 1, "Sex": "F\n", "Age": "51\n", "Rhythms": "Sinus bradycardia"}
-    row |= {"Electric axis of the heart": "Electric axis of the heart: left axis deviation", "Conduction abnormalities": "Iii degree av-block"}
-    row |= {"Hypertrophies": "Left atrial hypertrophy\nLeft ventricular hypertrophy", "Ischemia": "Scar formation: inferior wall\nStemi: septal"}
+    row |= {
+        "Electric axis of the heart": "Electric axis of the heart: left axis deviation",
+        "Conduction abnormalities": "Iii degree av-block",
+    }
+    row |= {
+        "Hypertrophies": "Left atrial hypertrophy\nLeft ventricular hypertrophy",
+        "Ischemia": "Scar formation: inferior wall\nStemi: septal",
+    }
     table(folder / "ludb.csv", [row | dict.fromkeys(empty, "")])
     codes = ("statement:sinus_bradycardia", "statement:axis_left", "statement:complete_av_block")
     codes += ("statement:lae", "statement:lvh", "scp:IMI", "snomed:57054005")
@@ -253,7 +321,10 @@ def yang(folder: Path) -> Example:
     for name, signal in zip(("0001", "0002"), signals, strict=True):
         put(folder / "ecg" / f"{name}.hea", signal)
     off = dict.fromkeys(("HEH", "IAVB", "IRBBB", "CRBBB", "LAFB"), 0)
-    table(folder / "label.csv", [{"name": "0001", **off, "HEH": 1, "IRBBB": 1}, {"name": "0002", **off, "LAFB": 1}, {"name": "0003", **off}])
+    table(
+        folder / "label.csv",
+        [{"name": "0001", **off, "HEH": 1, "IRBBB": 1}, {"name": "0002", **off, "LAFB": 1}, {"name": "0003", **off}],
+    )
     return Example(
         folder,
         (
