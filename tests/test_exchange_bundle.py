@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
 import zipfile
@@ -343,3 +344,20 @@ def test_what_is_no_bundle_is_said_to_be_none(content: bytes, tmp_path: Path) ->
         Bundle.open(tmp_path / "x.zip")
     with pytest.raises(EcgError, match="no such Bundle"):
         Bundle.open(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_whatever_is_done_to_a_zip_it_opens_or_is_refused(pack: bool, tmp_path: Path) -> None:
+    good = write_bundle(tmp_path / "b.zip", manifest(), {"model.onnx": b"network" * 20, "card.md": "# Karte\n"})
+    zipped = rezipped(good.path, tmp_path / "p.zip", lambda z: None, pack=pack)
+    data, rng = zipped.read_bytes(), random.Random(11)
+    for _ in range(400):
+        bad = bytearray(data)
+        for _ in range(rng.choice((1, 1, 2, 8))):
+            bad[rng.randrange(len(bad))] = rng.randrange(256)
+        (tmp_path / "c.zip").write_bytes(bad[: rng.randrange(len(bad))] if rng.random() < 0.2 else bad)
+        try:
+            found = Bundle.open(tmp_path / "c.zip")
+        except EcgError:
+            continue
+        assert found.manifest.files == good.manifest.files  # what it holds is what was written

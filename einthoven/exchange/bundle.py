@@ -19,6 +19,7 @@ import secrets
 import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -162,7 +163,7 @@ class _Files:
             else:
                 with self.archive.open(name) as stream:
                     yield stream
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as fault:
+        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, zlib.error) as fault:
             raise EcgError(f"cannot be read: {fault}", path=self.path, where=name) from None
 
 
@@ -208,6 +209,8 @@ def _listed_zip(archive: zipfile.ZipFile, path: Path) -> dict[str, int]:
             raise EcgError("is a symbolic link: a Bundle holds files alone", path=path, where=name)
         if info.flag_bits & 1:
             raise EcgError("is encrypted", path=path, where=name)
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise EcgError("is packed in a way that is not read (stored or deflated alone)", path=path, where=name)
         if name in sizes:
             raise EcgError("is in the ZIP twice", path=path, where=name)
         sizes[name] = info.file_size
