@@ -16,7 +16,7 @@ pytest.importorskip("accelerate")
 
 from einthoven.beats.align import align  # noqa: E402
 from einthoven.io import write  # noqa: E402
-from einthoven.models.convert import load  # noqa: E402
+from einthoven.models.convert import contents, load, pretrained  # noqa: E402
 from einthoven.models.table import build  # noqa: E402
 from einthoven.record import EcgError  # noqa: E402
 from einthoven.signal.presets import prepared  # noqa: E402
@@ -307,6 +307,10 @@ def test_on_synth_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(words)
     weights = pretrain(PretrainRecipe.read(tmp_path / "r.yaml"), tmp_path / "run")
     assert weights.is_file() and all(math.isfinite(row["loss"]) for row in rows(tmp_path / "run") if "loss" in row)
+    kept, (state, name, _) = pretrained(weights, outputs=3).state_dict(), contents(weights)
+    assert name == "cardx" and all(torch.equal(kept[k], v) for k, v in state.items() if k in kept and "head" not in k)
+    with pytest.raises(EcgError, match="leads of a cardx"):
+        pretrained(weights, leads=("II",))
 
 
 def test_the_command(tmp_path: Path) -> None:

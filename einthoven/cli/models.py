@@ -237,6 +237,9 @@ def convert(
         bool, typer.Option("--objective", help="Keep what only pre-training needs, to go on with it.")
     ] = False,
     heads: Annotated[int | None, typer.Option("--heads", help="Attention heads, where the checkpoint does not say.")] = None,
+    leads: Annotated[
+        str | None, typer.Option("--leads", help="Keep only these of the twelve (II, or I,II,V2), for reduced-lead ECGs.")
+    ] = None,
 ) -> None:
     """Convert a published checkpoint (ECG-FM, ECGFounder) to safetensors that `einthoven finetune --weights` takes."""
     with faults():
@@ -248,7 +251,8 @@ def convert(
             raise EcgError("convert needs torch: pip install 'einthoven[train]'", path=checkpoint) from None
         from einthoven.models.convert import convert as converted
 
-        tell(converted(checkpoint, output, objective=objective, heads=heads).text())
+        chosen = tuple(name.strip() for name in leads.split(",")) if leads else None
+        tell(converted(checkpoint, output, objective=objective, heads=heads, leads=chosen).text())
     typer.echo(output)
 
 

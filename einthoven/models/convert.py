@@ -136,7 +136,12 @@ def pretrained(path: str | Path, *, leads: Sequence[str] | None = None, **option
     `leads`: only these of the twelve, as in `convert`. Raises EcgError where the file is none of ours.
     """
     state, name, config = contents(path)
-    _narrow(state, config, leads, next(layout for layout in _LAYOUTS if layout.model == name))
+    if leads is not None:
+        layout = next((layout for layout in _LAYOUTS if layout.model == name), None)
+        if layout is None:
+            able = ", ".join(known.model for known in _LAYOUTS)
+            raise EcgError(f"leads of a {name} cannot be chosen, only of {able}", path=path)
+        _narrow(state, config, leads, layout)
     model = build(name, **{**config, **options})
     _put(state, model, path)
     return model
