@@ -1,9 +1,9 @@
 """A tiny tree of every dataset in its official layout, with planted truth. A reader without one fails the contract test.
 
-Facts of the layouts: PTB-XL, LUDB and the Challenge as their official files are (checked against the real ones where these are at
-hand); MIMIC-IV-ECG after https://mimic.mit.edu/docs/iv/modules/ecg, its ICD-10 file after MIMIC-IV-ECG-Ext-ICD 1.0.1; CODE-15% after
-https://zenodo.org/records/4916206; SPH after its paper (Sci Data 2022, 9:272) and torch_ecg's reader. Of Yang et al. no layout is
-public.
+Facts of the layouts: PTB-XL, LUDB and the Challenge as their official files are (checked against the real ones where these
+are at hand); MIMIC-IV-ECG after https://mimic.mit.edu/docs/iv/modules/ecg, its ICD-10 file after MIMIC-IV-ECG-Ext-ICD 1.0.1;
+CODE-15% after https://zenodo.org/records/4916206; SPH after its paper (Sci Data 2022, 9:272) and torch_ecg's reader. Of Yang
+et al. no layout is public.
 """
 
 from __future__ import annotations

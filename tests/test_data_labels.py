@@ -11,7 +11,7 @@ import pytest
 
 from einthoven.data import Index, Labels, icd, labels_of, snomed
 from einthoven.data.index import COLUMNS
-from einthoven.data.labels import AHA, DIAGNOSTIC, FORM, RHYTHM, SUPERCLASSES, classes, exchangeai, meanings, translate
+from einthoven.data.labels import AHA, DIAGNOSTIC, FORM, RHYTHM, SUPERCLASSES, classes, exchangeai, meanings, placed, translate
 from einthoven.record import EcgError
 from einthoven.statements import BY_SCP, STATEMENTS
 
@@ -124,6 +124,15 @@ def test_every_code_of_the_maps_has_a_place() -> None:
                 statement = STATEMENTS[BY_SCP[scp]]
                 assert (statement.superclass, statement.subclass) == (superclass, subclass)
     assert all(meanings(f"snomed:{code}") for code in snomed.SAME.values())
+
+
+def test_codes_that_mean_nothing_are_shown() -> None:
+    from einthoven.data.show import summary
+
+    index = index_of({"codes": ["scp:IMI", "scp:NEW"]}, {"codes": ["snomed:53741008", "icd10:R41.82", "snomed:6374002"]})
+    assert not placed("scp:NEW") and placed("snomed:6374002") and placed("icd10:I44.7")
+    (told,) = (w for w in summary(index)["warnings"] if "codes mean nothing" in w)
+    assert told.startswith("2 codes") and "scp:NEW (1)" in told and "snomed:53741008 (1)" in told
 
 
 def test_icd10() -> None:

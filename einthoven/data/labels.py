@@ -331,6 +331,16 @@ def meanings(code: str) -> tuple[str, ...]:
     return ()
 
 
+def placed(code: str) -> bool:
+    """Whether a code means something at any level here."""
+    kind, _, word = code.partition(":")
+    return (
+        bool(meanings(code))
+        or (kind == "snomed" and word in snomed.PLACES)
+        or (kind == "icd10" and icd.place(word) is not None)
+    )
+
+
 def _by_snomed() -> dict[str, tuple[str, ...]]:
     out: dict[str, tuple[str, ...]] = {}
     for statement in STATEMENTS.values():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from einthoven.data.index import Index
-from einthoven.data.labels import labels_of
+from einthoven.data.labels import labels_of, placed
 from einthoven.data.splits import groups
 from einthoven.record import EcgError
 
@@ -76,12 +76,17 @@ def _warnings(index: Index, labels: dict[str, dict[str, Any]]) -> list[str]:
     patients = len(set(index.column("patient")))
     together = len(np.unique(groups(index)))
     if together < patients:
-        out.append(f"{patients - together} patients share a signal or a copy with another: splits keep them together")
+        out.append(f"patients who share a signal or a copy with another: {patients - together} (splits keep them together)")
     clipped = int(np.sum(np.asarray(index.column("clipped")) > 0))
     if clipped:
         out.append(f"{clipped} records were clipped at 32.767 mV: their unit or gain is probably wrong")
     if len(set(np.asarray(index.column("fs")).tolist())) > 1:
         out.append("records have different sampling rates: take a preset that resamples")
+    codes = Counter(c for row in index.column("codes") for c in row if not c.startswith("icd10:"))
+    strange = [(c, n) for c, n in codes.most_common() if not placed(c)]
+    if strange:
+        shown = ", ".join(f"{c} ({n})" for c, n in strange[:8]) + (", ..." if len(strange) > 8 else "")
+        out.append(f"{len(strange)} codes mean nothing at any level here: {shown}")
     failed = sum(f["count"] for f in index.about.get("failed", []))
     if failed:
         out.append(f"{failed} records could not be read or did not fit; `failed` in index.json names them")
