@@ -1,4 +1,4 @@
-"""The experiments of the papers run from end to end at the size of tests, and say on what; tasks and test sets on planted codes."""
+"""The papers' experiments run from end to end at the size of tests; tasks, test sets and tables on planted truth."""
 
 from __future__ import annotations
 
@@ -170,16 +170,21 @@ def test_folds_move_down_where_the_last_is_missing(made: Path, tmp_path: Path) -
 
 
 def test_a_test_set_that_was_trained_on_is_left_out(made: Path) -> None:
-    index, told = Index.open(made), []
+    index = Index.open(made)
+    told: list[str] = []
     rows = apart(index, index.select(np.arange(100)), told.append)
     assert len(rows) == 60 and (rows >= 100).all() and "100 of 160" in told[0]
 
 
 def test_a_run_goes_on_and_refuses_other_settings(tmp_path: Path) -> None:
     calls = []
+
+    def work() -> dict[str, int]:
+        calls.append(1)
+        return {"x": 1}
+
     for _ in range(2):
-        kept = Kept(tmp_path, {"seed": 0})
-        assert kept.get("a", lambda: calls.append(1) or {"x": 1}) == {"x": 1}
+        assert Kept(tmp_path, {"seed": 0}).get("a", work) == {"x": 1}
     assert len(calls) == 1
     (tmp_path / "trials.jsonl").write_text(
         (tmp_path / "trials.jsonl").read_text() + '{"trial": "b", "resu'

@@ -237,14 +237,16 @@ COLUMNS = (
 
 
 def _recipe(settings: Settings, size: Size, epochs: int, method: str, rate: float, **more: Any) -> Recipe:
-    return Recipe(
-        data=settings.data or "", model="ecg-fm", options=size.options, method=method, optimizer="adam",  # type: ignore[arg-type]
-        learning_rate=rate, schedule="constant", weight_decay=0.0, epochs=epochs, patience=0, batch=size.batch,
-        device=settings.device, seed=settings.seed, **more,
-    )  # fmt: skip
+    words = {
+        "data": settings.data or "", "model": "ecg-fm", "options": dict(size.options), "method": method, "optimizer": "adam",
+        "learning_rate": rate, "schedule": "constant", "weight_decay": 0.0, "epochs": epochs, "patience": 0,
+        "batch": size.batch, "device": settings.device, "seed": settings.seed,
+    }  # fmt: skip
+    return Recipe.from_dict(words | more)
 
 
-_PRESET = Preset("segments", ("II",), FS, SAMPLES, (Step("z_score", {"over": "lead", "eps": 1e-6}),))
+_STEP = Step("z_score", {"over": "lead", "eps": 1e-6})
+_PRESET = Preset("segments", (_STEP,), leads=("II",), fs=FS, length=SAMPLES, unit="z")
 
 
 def _arm(

@@ -375,11 +375,13 @@ def _learnable(index: Index, labels: Labels, folds: Folds, task: Task, log: Log)
 
 
 def _recipe(way: Way, settings: Settings, size: Size, weights: Path | str | None) -> Recipe:
-    return Recipe(
-        data=settings.data or "", model=way.model, options=_options(way.model, size), weights=str(weights) if weights else None,
-        method=way.method, optimizer="adamw", learning_rate=size.rate, schedule="exponential", gamma=0.9, epochs=size.epochs,
-        patience=10, batch=size.batch, class_weights="exchangeai", device=settings.device, seed=settings.seed,
-    )  # type: ignore[arg-type]  # fmt: skip
+    words = {
+        "data": settings.data or "", "model": way.model, "options": _options(way.model, size), "method": way.method,
+        "weights": str(weights) if weights else None, "optimizer": "adamw", "learning_rate": size.rate,
+        "schedule": "exponential", "gamma": 0.9, "epochs": size.epochs, "patience": 10, "batch": size.batch, "class_weights": "exchangeai",
+        "device": settings.device, "seed": settings.seed,
+    }  # fmt: skip
+    return Recipe.from_dict(words)
 
 
 def _options(model: str, size: Size) -> dict[str, Any]:

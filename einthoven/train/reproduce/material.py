@@ -98,7 +98,8 @@ def folds_of(index: Index) -> Folds:
     words = f"folds {first[0]}-{first[-1]} to train from scratch and to pre-train, {tune} to fine-tune, {test} to test"
     if (tune, test) != (9, 10):
         words += f"; the paper: 1-8, 9, 10 (fold 10 is not here, so each part moves down by {10 - test})"
-    return Folds(*(np.flatnonzero(np.isin(folds, part)).astype(np.int64) for part in (first, [tune], [test])), words)
+    scratch, tuned, tested = (np.flatnonzero(np.isin(folds, part)).astype(np.int64) for part in (first, [tune], [test]))
+    return Folds(scratch, tuned, tested, words)
 
 
 def arrays(

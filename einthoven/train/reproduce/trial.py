@@ -90,7 +90,7 @@ def run(recipe: Recipe, data: Prepared, tests: Mapping[str, Rows], work: Path, l
             kept.write_text(json.dumps(rate), encoding="utf-8")
     done = fit(
         net, examples, data.train, data.validation, objective, recipe, accelerator, work,
-        rate=rate, after_first_backward=lambda bare: tune.check_gradients(bare) and None,
+        rate=rate, after_first_backward=_check,
     )  # fmt: skip
     bare = accelerator.unwrap_model(net)
     logits = {name: predict(bare, examples, rows, accelerator, 2 * recipe.batch) for name, rows in tests.items() if len(rows)}
@@ -100,6 +100,11 @@ def run(recipe: Recipe, data: Prepared, tests: Mapping[str, Rows], work: Path, l
         logits, held, trainable.parameters, trainable.trainable, memory, done.seconds, len(done.history), done.best_epoch +
         1, rate
     )  # fmt: skip
+
+
+def _check(net: nn.Module) -> None:
+    """Raises EcgError where a part that should train has no gradient."""
+    tune.check_gradients(net)
 
 
 def pretrained(recipe: Recipe, data: Prepared, path: Path, work: Path, log: Callable[[str], None]) -> float:
@@ -147,4 +152,4 @@ def step_memory(net: nn.Module, x: Tensor, y: Tensor, objective: Objective) -> i
     net.load_state_dict(before)  # running statistics of batch norms have seen a batch that is none of training's
     net.train(mode)
     size = [(p.numel() * p.element_size(), p.requires_grad) for p in net.parameters()]
-    return held + sum(n for n, _ in size) + 3 * sum(n for n, trains in size if trains)
+    return int(held + sum(n for n, _ in size) + 3 * sum(n for n, trains in size if trains))
