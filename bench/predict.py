@@ -7,7 +7,8 @@ parameters, 12 x 1000), and the same with all measured features as a second inpu
 
     warm     reading, preparation, network, calibration of one 500 Hz file, one thread: median and 95th percentile of the wall
              clock, and CPU time, which other work on the machine does not touch
-    batch    `einthoven predict FOLDER -o out.jsonl` as a whole, start of the processes included, and without their start
+    batch    `einthoven predict FOLDER -o out.jsonl` as a whole, start of the processes included, and without the command's own
+             start; CPU time of all processes
 
 The machine's load stands beside each figure: with other work on the cores the wall clock says little.
 """
@@ -126,15 +127,16 @@ def warm(bundle: Bundle, files: list[str]) -> None:
 def batch(bundle: Bundle, files: list[str], jobs: int, folder: Path) -> None:
     out = folder / f"{bundle.manifest.name}.jsonl"
     command = [sys.executable, "-m", "einthoven", "predict", *files, "-m", str(bundle.path), "-o", str(out), "-j", str(jobs)]
-    start = time.perf_counter()
+    start, before = time.perf_counter(), os.times()
     done = subprocess.run(command, capture_output=True, text=True)
-    took = time.perf_counter() - start
+    took, after = time.perf_counter() - start, os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
     if done.returncode:
         raise SystemExit(done.stderr)
-    told = done.stderr.strip().splitlines()[-1].rpartition("; ")[2]
+    told = done.stderr.strip().splitlines()[-1].rpartition(", ")[2]
     print(
         f"  batch   {len(files) / took:6.1f} records/s as a whole command, {told} without its start   {jobs} processes   "
-        f"load {os.getloadavg()[0]:.1f}"
+        f"CPU {1000 * cpu / len(files):.1f} ms/record with all starts   load {os.getloadavg()[0]:.1f}"
     )
 
 
