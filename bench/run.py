@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 LINE = re.compile(r"(\S.*?) {2,}(einthoven .*?\S/\S+) {2,}(\S.*?/\S+) +ratio +([\d.,]+)")
-SPEED = ("read", "delineate", "render")
+SPEED = ("read", "delineate", "render", "tuning")
 
 
 def main() -> int:

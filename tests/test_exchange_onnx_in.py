@@ -16,10 +16,13 @@ onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from torch import nn  # noqa: E402
 
-from einthoven.exchange.onnx_file import Legacy, legacy  # noqa: E402
+from einthoven.exchange.onnx_file import Legacy, legacy, preset_of  # noqa: E402
 from einthoven.exchange.onnx_in import OnnxModel, open_onnx  # noqa: E402
 from einthoven.exchange.onnx_out import export  # noqa: E402
-from einthoven.record import EcgError  # noqa: E402
+from einthoven.record import STANDARD_LEADS, EcgError  # noqa: E402
+from einthoven.signal.presets import Preset  # noqa: E402
+from einthoven.signal.presets import apply as prepare  # noqa: E402
+from einthoven.synth import simulate  # noqa: E402
 from einthoven.tune import Tuning, apply, check_gradients, merge  # noqa: E402
 
 torch.set_num_threads(1)
@@ -601,6 +604,12 @@ def test_metadata_of_exchangeai(tmp_path: Path) -> None:
     words = {"target_keys": "['NORM', 'MI', 'STTC']", "standardizer": "minMax", "scale": "mikroVolt", "sampling_rate": "500"}
     foreign = open_onnx(graph_file(tmp_path / "m.onnx", LINEAR, WEIGHTS, ["logits"], metadata=words))
     assert foreign.legacy == Legacy(("NORM", "MI", "STTC"), "minMax", True, 500.0)
+    record = simulate(seed=1).record
+    preset = preset_of(Legacy(("a",), None, True, 100.0), STANDARD_LEADS, 1000)
+    assert Preset.from_dict(preset.to_dict()) == preset
+    np.testing.assert_allclose(prepare(preset, record), 1000 * prepare("exchangeai", record), rtol=1e-5, atol=1e-3)
+    preset = preset_of(Legacy(("a",), "minMax", True, 100.0), STANDARD_LEADS, 1000)
+    np.testing.assert_allclose(prepare(preset, record), prepare("exchangeai-minmax", record), atol=1e-5)
     assert legacy({}) is None and legacy({"target_keys": "('a',)"}) == Legacy(("a",))
     ran = tmp_path / "ran"
     hostile = f"__import__('pathlib').Path({str(ran)!r}).touch()"

@@ -7,12 +7,13 @@ ExChanGeAI writes into the metadata is Python as text, and is read as literals.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from einthoven.record import EcgError
+from einthoven.signal.presets import Preset, Step
 
 OPSETS = (11, 23)
 LARGEST = 4 << 30  # bytes of a file with what lies beside it
@@ -184,3 +185,27 @@ def legacy(metadata: Mapping[str, str]) -> Legacy | None:
     if not 0 < fs < 1e5:
         raise EcgError(f"a sampling_rate of {fs:g} Hz cannot be", where="sampling_rate")
     return Legacy(tuple(map(str, labels)), standardizer, scale != "milliVolt", fs)
+
+
+def preset_of(words: Legacy, leads: Sequence[str], samples: int) -> Preset:
+    """The preprocessing that ExChanGeAI runs before a model with such metadata.
+
+    Args:
+        leads: in the order of the model's rows (ExChanGeAI: I, II, III, aVR, aVL, aVF, V1-V6). samples: T that the model takes.
+    """
+    steps = [
+        Step("resample_fourier", {"to": words.fs}),
+        Step("clip_quantiles", {"q": 0.01, "reach": 1.5}),
+        Step("median_baseline", {"window_s": 2.0}),
+        Step("fit", {"length": samples, "fill": 0.0}),
+    ]
+    if words.microvolts:
+        steps.append(Step("standardize", {"mean": 0.0, "std": 0.001}))  # mV -> microvolt
+    if words.standardizer == "minMax":
+        steps.append(Step("min_max", {"low": -1.0, "high": 1.0, "eps": 0.0}))
+    if words.standardizer == "meanStd":
+        steps.append(Step("z_score", {"over": "record", "eps": 0.0}))
+    unit = {"minMax": "1", "meanStd": "z"}.get(words.standardizer or "", "uV" if words.microvolts else "mV")
+    return Preset(
+        "exchangeai-metadata", tuple(steps), tuple(leads), words.fs, samples, unit, "ExChanGeAI, from the file's metadata"
+    )

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from einthoven.record import EcgError
+from einthoven.tune.tuning import Tuning
 
 
 class Adapter(nn.Module):  # type: ignore[misc]
     """(B, ..., D) or, with `channels`, (B, D, T) -> the same."""
 
-    def __init__(self, width: int, bottleneck: int, channels: bool, device: torch.device) -> None:
+    def __init__(self, width: int, bottleneck: int, channels: bool, dropout: float, device: torch.device) -> None:
         super().__init__()
         self.down: nn.Module
         self.up: nn.Module
@@ -32,11 +33,13 @@ class Adapter(nn.Module):  # type: ignore[misc]
         else:
             self.down = nn.Linear(width, bottleneck, device=device)
             self.up = nn.Linear(bottleneck, width, device=device)
+        self.dropout = nn.Dropout(dropout)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.up(nn.functional.gelu(self.down(x.to(self.down.weight.dtype)))).to(x.dtype)
+        inside = nn.functional.gelu(self.down(x.to(self.down.weight.dtype)))
+        return x + self.up(self.dropout(inside)).to(x.dtype)
 
 
 def through_adapter(module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
@@ -45,7 +48,7 @@ def through_adapter(module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
     return adapted
 
 
-def add_adapters(model: nn.Module, head: nn.Module, places: str, bottleneck: int, probe: Tensor) -> list[str]:
+def add_adapters(model: nn.Module, head: nn.Module, places: str, tuning: Tuning, probe: Tensor) -> list[str]:
     """Puts an adapter behind every module that `places` matches. -> their names.
 
     Args:
@@ -58,7 +61,7 @@ def add_adapters(model: nn.Module, head: nn.Module, places: str, bottleneck: int
     device = next(model.parameters()).device
     for name, (width, channels) in widths(model, chosen, probe).items():
         module = chosen[name]
-        module.adapter = Adapter(width, bottleneck, channels, device)
+        module.adapter = Adapter(width, tuning.bottleneck, channels, tuning.dropout, device)
         if not isinstance(module, nn.Sequential):  # a Sequential runs its children, the new one last
             module.register_forward_hook(through_adapter)
     return list(chosen)

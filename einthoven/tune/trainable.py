@@ -118,7 +118,7 @@ def _add_adapters(model: SignalModel, tuning: Tuning, row: Model | None) -> None
     first = next(p for p in model.parameters() if p.is_floating_point())
     samples = int(model.config.get("samples") or row.tiny_samples)
     probe = torch.zeros(2, int(model.config["leads"]), samples, device=first.device, dtype=first.dtype)
-    if not add_adapters(model, model.head, "|".join(f"(?:{p})" for p in places), tuning.bottleneck, probe):
+    if not add_adapters(model, model.head, "|".join(f"(?:{p})" for p in places), tuning, probe):
         raise EcgError(f"adapters have no place: no module is named {' or '.join(places)}")
 
 

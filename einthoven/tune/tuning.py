@@ -23,7 +23,7 @@ class Tuning:
     - `lora`: a low-rank update of frozen weights, W + s B A with A (rank, in) and B (out, rank), B = 0 at the start, on the
       modules whose whole name `targets` matches (default: the model's row in models/table.py). s = alpha / rank, or
       alpha / sqrt(rank) with `rslora`. A fused qkv Linear is one Linear: its q, k and v share one A.
-      `dropout` acts on what enters A. Hu et al. 2021; rsLoRA: Kalajdzievski 2023.
+      `dropout` acts on what enters A (in adapters: on what enters up). Hu et al. 2021; rsLoRA: Kalajdzievski 2023.
     - `adapter`: x + up(GELU(down(x))) of width `bottleneck`, up = 0 at the start. `pfeiffer`: one behind every block (in a
       transformer, behind the feed-forward part before its residual; Pfeiffer 2021); `houlsby`: another behind attention
       (Houlsby 2019). A model without attention gets the same from both.
