@@ -378,8 +378,8 @@ def _recipe(way: Way, settings: Settings, size: Size, weights: Path | str | None
     words = {
         "data": settings.data or "", "model": way.model, "options": _options(way.model, size), "method": way.method,
         "weights": str(weights) if weights else None, "optimizer": "adamw", "learning_rate": size.rate,
-        "schedule": "exponential", "gamma": 0.9, "epochs": size.epochs, "patience": 10, "batch": size.batch, "class_weights": "exchangeai",
-        "device": settings.device, "seed": settings.seed,
+        "schedule": "exponential", "gamma": 0.9, "epochs": size.epochs, "patience": 10, "batch": size.batch,
+        "class_weights": "exchangeai", "device": settings.device, "seed": settings.seed,
     }  # fmt: skip
     return Recipe.from_dict(words)
 
