@@ -143,3 +143,8 @@ def test_the_first_release_of_the_challenge_is_measured_in_the_millivolts_that_w
     assert georgia.resolution_uv == pytest.approx([1.0] * 12)
     levels = {int(v) for v in np.round(georgia.lead("V2") * 1000)}
     assert len(levels) > 50 and levels <= {int(4.88 * k) for k in range(-2000, 2000)}
+    # PTB-XL's records in it: 200/mV over the integers for which PTB-XL itself says 1000.
+    own = read(shared_data / "ptbxl" / "records500" / "00000" / "00001_hr.hea")
+    theirs = read(shared_data / "challenge" / "HR" / "HR00001.hea")
+    assert np.abs(theirs.signal - 5 * own.signal).max() < 1e-5
+    assert np.abs(theirs.ecg().signal - own.pick(theirs.leads).signal).max() < 1e-6

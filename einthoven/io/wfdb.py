@@ -152,6 +152,9 @@ def read(file: File, options: Options) -> Record:
 # Gains of the first release of the PhysioNet Challenge 2020, in units per mV, over integers that are microvolts: the second
 # release says 1000. Georgia's integers are multiples of MUSE's 4.88 uV, cut to whole microvolts; PTB's are its samples / 2.
 _MICROVOLTS_ALL_THE_SAME = (4880.0, 2_000_000.0)
+# ... and of PTB-XL's records (HR00001 is ecg_id 1) in that release: PTB-XL's own headers say 1000 over the same integers. The
+# name belongs to it, because 200/mV is a gain that others have with right.
+_PTBXL_GAIN, _PTBXL_NAME = 200.0, re.compile(r"HR\d{5}")
 
 
 def _erratum(header: _Header) -> tuple[dict[str, object], tuple[str, ...]]:
@@ -161,7 +164,8 @@ def _erratum(header: _Header) -> tuple[dict[str, object], tuple[str, ...]]:
     if layout is None or not header.files[0].endswith(".mat") or set(layout.offsets) != {24}:
         return {}, ()
     gain = float(layout.gains[0])
-    if gain not in _MICROVOLTS_ALL_THE_SAME or (layout.gains != gain).any() or (layout.baselines != 0).any():
+    ptbxl = gain == _PTBXL_GAIN and _PTBXL_NAME.fullmatch(header.name)
+    if not (ptbxl or gain in _MICROVOLTS_ALL_THE_SAME) or (layout.gains != gain).any() or (layout.baselines != 0).any():
         return {}, ()
     words = (
         f"gain {gain:.0f}/mV is a known fault of the Challenge's first release: measured as 1000/mV, as its second release says"

@@ -15,14 +15,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from einthoven.data.entry import Choice, Dataset, Entry, Fault, Listing, read_file
 from einthoven.data.rows import number, plain, rows, sex
-from einthoven.record import Record
 
 _NAME = re.compile(r"(A|Q|I|S|HR|E|JS)(\d{4,5})")
 _SETS = {"A": "cpsc2018", "Q": "cpsc2018-extra", "I": "incart", "S": "ptb", "HR": "challenge-ptbxl", "E": "georgia"}
@@ -74,19 +70,6 @@ def entries(path: Path, choice: Choice) -> Listing:
         yield Fault(str(path), "headers whose names are none of the Challenge's", strange, serious=False)
 
 
-def read(entry: Entry, choice: Choice) -> Record:
-    """The record as it was meant: PTB-XL's samples are microvolts, whatever gain the header states.
-
-    The first release says 200/mV over the integers of PTB-XL, whose own headers say 1000/mV; the second release mended it.
-    """
-    record = read_file(entry, choice)
-    steps = record.resolution_uv
-    if entry.dataset == "challenge-ptbxl" and steps and all(abs(s - 5.0) < 1e-9 for s in steps):
-        told = "gain 200/mV over PTB-XL's microvolts is a fault of the Challenge's first release: taken as 1000/mV"
-        record = replace(record, signal=record.signal * np.float32(0.2), resolution_uv=(1.0,) * len(steps)).warn(told)
-    return record
-
-
 def set_of(prefix: str, index: int) -> str:
     """The set a record is from, by its name."""
     if prefix == "JS":
@@ -127,7 +110,7 @@ CHALLENGE = Dataset(
     "PhysioNet/CinC Challenge 2020 and 2021",
     matches,
     entries,
-    read,
+    read_file,
     licence="CC BY 4.0",
     citation="Reyna et al., Will two do? Varying dimensions in electrocardiography: the PhysioNet/CinC Challenge 2021; "
     "Perez Alday et al., Physiol Meas 2020, 41:124003",
