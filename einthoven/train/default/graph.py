@@ -6,7 +6,7 @@ Trees are `TreeEnsembleRegressor` of ai.onnx.ml, which every ONNX runtime has; t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from einthoven.train.default.trees import Trees
 OPSET, ML_OPSET = 18, 3
 
 
-def build(members: Mapping[str, Arrays], superclasses: int) -> onnx.ModelProto:
-    """The graph of fitted members, by their names; checked by onnx."""
+def build(members: Mapping[str, Arrays], superclasses: int, kept: Iterable[int] | None = None) -> onnx.ModelProto:
+    """The graph of fitted members, by their names, telling the labels `kept` (None: all); checked by onnx."""
     labels = len(members["boosted"]["base"])
     model = _networks(members)
     graph = model.graph
@@ -43,6 +43,7 @@ def build(members: Mapping[str, Arrays], superclasses: int) -> onnx.ModelProto:
         "never": np.float32(NEVER),
         "always": np.float32(1 - NEVER),
         "one": np.float32(1),
+        "kept": np.arange(labels) if kept is None else np.array(list(kept), np.int64),
     }
     graph.initializer.extend(numpy_helper.from_array(np.asarray(v), f"blend.{k}") for k, v in constants.items())
 
@@ -64,7 +65,8 @@ def build(members: Mapping[str, Arrays], superclasses: int) -> onnx.ModelProto:
     put("MatMul", "blend.forest blend.place", "blend.placed")
     put("Add", "blend.placed blend.boosted", "blend.trees")
     put("Add", "blend.trees network", "blend.sum")
-    put("Mul", "blend.sum blend.share", "logits")
+    put("Mul", "blend.sum blend.share", "blend.all")
+    put("Gather", "blend.all blend.kept", "logits", axis=1)
     for old in [o for o in model.opset_import if o.domain == "ai.onnx.ml"]:
         model.opset_import.remove(old)
     model.opset_import.append(helper.make_opsetid("ai.onnx.ml", ML_OPSET))

@@ -78,6 +78,7 @@ class Recipe:
     test_folds: tuple[int, ...] = (9,)
     parts: int = 4
     min_positives: int = 20
+    least_auroc: float = 0.7
     seed: int = 0
     views: tuple[View, ...] = (View(),)
     forget_patient: float = 0.5

@@ -7,7 +7,7 @@ import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -80,6 +80,13 @@ def run(recipe_path: Path, data: Path, out: Path, *, test: bool, looks: int, job
         area = auroc(own[:, :S], value[:, :S]).mean()
         print(f"out of fold, {name}: macro AUROC {area:.4f}")
     union = blend(held, S)
+    areas = auroc(own, union)
+    print(f"out of fold, all together: macro AUROC {areas[:S].mean():.4f}")
+    kept = np.array([k for k, area in enumerate(areas) if k < S or area >= recipe.least_auroc])
+    if dropped := [name for k, name in enumerate(material.names) if k not in kept]:
+        print(f"not told, below {recipe.least_auroc}: {', '.join(dropped)}")
+    own, union = own[:, kept], union[:, kept]
+    material = replace(material, truth=material.truth[:, kept], names=tuple(material.names[k] for k in kept))
     found = calibration.fit("platt", own, union)
     probability = cross_calibrated(own, union, part)
     told = judged(own, probability, material.patients[train], material.names)
@@ -87,7 +94,7 @@ def run(recipe_path: Path, data: Path, out: Path, *, test: bool, looks: int, job
     np.savez(out / "out-of-fold.npz", rows=train, truth=own, logits=union, probability=probability, part=part, **held)  # type: ignore[arg-type]
     if test:
         members = {name: fitted[-1, name] for name in names(recipe)}
-        finish(index, material, members, found, told, probability, recipe, out, looks)
+        finish(index, material, members, kept, found, told, probability, recipe, out, looks)
 
 
 def gather(index: Index, recipe: Recipe, out: Path, jobs: int) -> Material:
@@ -131,8 +138,10 @@ def _fitted(
     jobs: int,
 ) -> dict[tuple[int, str], Arrays]:
     """Every (part left out, member) of `tasks`; -1 leaves none out. What is in `out` already is read from there."""
-    key = json.dumps([asdict(recipe), VERSION, material.names])
-    digest = hashlib.sha256(key.encode() + material.truth.tobytes() + material.views.tobytes()).hexdigest()[:16]
+    words = {k: v for k, v in asdict(recipe).items() if k not in ("name", "test_folds", "least_auroc")}  # change no member
+    key = json.dumps([words, VERSION, material.names])
+    seen = material.truth[train].tobytes() + material.views[:, train].tobytes()
+    digest = hashlib.sha256(key.encode() + seen).hexdigest()[:16]
     folder = out / f"members-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "material.npz", views=material.views[:, train], truth=material.truth[train], part=part)
@@ -190,6 +199,7 @@ def finish(
     index: Index,
     material: Material,
     members: Mapping[str, Arrays],
+    kept: NDArray[np.intp],
     calibrated: Calibration,
     validation: tuple[Evaluation, Evaluation],
     probability: NDArray[np.float64],
@@ -204,10 +214,10 @@ def finish(
     from einthoven.exchange.predict import Predictor
     from einthoven.train.default.graph import build
 
-    model = build(members, S)
+    model = build(members, S, kept)
     train, test = material.rows(recipe.train_folds), material.rows(recipe.test_folds)
     features = material.views[0, test]
-    ours = blend({name: logits(name, member, features) for name, member in members.items()}, S)
+    ours = blend({name: logits(name, member, features) for name, member in members.items()}, S)[:, kept]
     shown = _onnx_logits(model.SerializeToString(), features)
     if (gap := float(np.abs(ours - shown).max())) > 1e-3:
         raise EcgError(f"ONNX differs from the members by {gap:g}")
