@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from einthoven.record import Patient, Record
-from einthoven.represent.features import BEAT, BEAT_FS, BEAT_LEADS, BEAT_SAMPLES, BEFORE_S, FIGURES, NAMES, features
+from einthoven.record import EcgError, Patient, Record
+from einthoven.represent.features import BEAT, BEAT_FS, BEAT_LEADS, BEAT_SAMPLES, BEFORE_S, FIGURES, NAMES, doubts, features
 from einthoven.synth import simulate
 
 AT = {name: i for i, name in enumerate(NAMES)}
@@ -74,3 +74,12 @@ def test_what_is_not_there_is_not_a_number(record: Record) -> None:
     assert limbs[AT["III.r_mv"]] == limbs[AT["III.r_mv"]]
     flat = features(Record(np.zeros((12, 1000), np.float32), 100.0, record.leads))
     assert flat.shape == (len(NAMES),) and np.isnan(flat[AT["rate_bpm"]]) and flat[AT["n_beats_in_10_s"]] == 0
+
+
+def test_who_sees_no_beat_does_not_answer(record: Record, vector: np.ndarray) -> None:
+    assert doubts(vector) == []
+    with pytest.raises(EcgError, match="no beats"):
+        doubts(features(Record(np.zeros((12, 1000), np.float32), 100.0, record.leads)))
+    lost = record.signal.copy()
+    lost[record.leads.index("V3")] = np.nan
+    assert "V3" in doubts(features(replace(record, signal=lost)))[0]

@@ -106,10 +106,14 @@ class Predictor:
             made[self.manifest.signal.name], warnings = _windows(record, self.manifest.signal, self._preset)
             windows = len(made[self.manifest.signal.name])
         if self.manifest.features is not None and self._columns is not None:
-            from einthoven.represent.features import features
+            from einthoven.represent.features import doubts, features
 
-            measured = np.asarray(features(record), np.float32)[self._columns]
-            made[self.manifest.features.name] = np.repeat(measured[None], windows, axis=0)
+            measured = features(record)
+            try:
+                warnings = [*warnings, *doubts(measured)]
+            except EcgError as fault:
+                raise EcgError(fault.what, path=record.source.path) from None
+            made[self.manifest.features.name] = np.repeat(measured[self._columns][None], windows, axis=0)
         return made, warnings
 
     def run(self, inputs: Mapping[str, Floats]) -> tuple[Floats, Floats]:

@@ -25,7 +25,7 @@ from einthoven.beats.fiducials import P_OFF, P_ON, QRS_OFF, QRS_ON, R_PEAK, T_OF
 from einthoven.beats.measurements import LeadMeasurements, Measurements
 from einthoven.findings import RULES
 from einthoven.findings.finding import Finding
-from einthoven.record import STANDARD_LEADS, Record, derive_limb_leads
+from einthoven.record import STANDARD_LEADS, EcgError, Record, derive_limb_leads
 from einthoven.signal.quality import Quality
 
 if TYPE_CHECKING:
@@ -95,6 +95,20 @@ def features(record: Record) -> Vector:
     median = median_beats(record, beats)
     measurements = measure(record, beats, median)
     return vector(record, beats, median, measurements, quality, find(record, beats, measurements, quality))
+
+
+def doubts(measured: Vector) -> list[str]:
+    """What must be said of a model's answer that rests on these features (F,): leads that it could not see.
+
+    Raises:
+        EcgError: no beat was found. A model would answer with what is usual, and that is "normal".
+    """
+    if not measured[NAMES.index("n_beats_in_10_s")] > 0:
+        raise EcgError("no beats were found, so nothing could be measured that the model could judge")
+    lost = [lead for lead in STANDARD_LEADS if np.isnan(measured[NAMES.index(f"{lead}.r_mv")])]
+    if len(lost) == len(STANDARD_LEADS):
+        raise EcgError("no lead could be measured, so there is nothing that the model could judge")
+    return [f"not measured: {', '.join(lost)}; the model takes what is usual there, trust it less"] if lost else []
 
 
 def vector(
