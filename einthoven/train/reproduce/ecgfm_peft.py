@@ -107,7 +107,7 @@ _TINY = dict(MODELS["ecg-fm"].tiny)
 REDUCED = {"width": 96, "depth": 4, "heads": 4, "hidden": 384, "channels": 64, "kernel": 32, "groups": 4}
 _SIZES = (
     Size("smoke", "the model of the tests, 96 segments, 2 epochs: shows that all of it runs", 2, 16, _TINY, 96, 40, 1),
-    Size("short", "ECG-FM reduced to 4 layers of width 96, batch 32, 20 epochs", 20, 32, REDUCED, None, 240, 20),
+    Size("short", "ECG-FM reduced to 4 layers of width 96, batch 32, 8 epochs", 8, 32, REDUCED, None, 240, 8),
     Size("paper", "ECG-FM at its own size, batch 128, 50 epochs, as in the paper", 50, 128, {}, None, 2400, 50),
 )
 SIZES: Mapping[str, Size] = MappingProxyType({size.name: size for size in _SIZES})
