@@ -135,7 +135,13 @@ def test_a_single_class_is_the_only_superclass(tmp_path: Path) -> None:
 
 
 def test_hospital_codes_are_mapped_as_the_paper_maps_them(tmp_path: Path) -> None:
-    codes = [("icd10:I44.7",), ("icd10:I45.1",), ("icd10:I21.0",), ("icd10:I11.9",), ("icd10:I10",)]
+    codes: list[tuple[str, ...]] = [
+        ("icd10:I44.7", "statement:CRBBB"),
+        ("icd10:I45.1",),
+        ("icd10:I21.0",),
+        ("icd10:I11.9",),
+        ("icd10:I10",),
+    ]
     index = planted(tmp_path / "i", [*codes, ("icd10:I447", "icd10:I451")])
     blocks = exchangeai.test_set("x", index, np.arange(6), exchangeai.TASKS["blocks"])
     assert blocks is not None and blocks.names == ("LBBB", "RBBB")

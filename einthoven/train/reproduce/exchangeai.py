@@ -222,10 +222,11 @@ def labels_for(index: Index, task: Task) -> Labels:
 
 
 def labels_by_icd(index: Index, task: Task) -> Labels | None:
-    """The same from ICD-10 codes, where a set has no others; None where it has."""
+    """The same from ICD-10 codes, where a set has no codes of readers (MIMIC-IV-ECG: the machine's words do not count, as in
+    the paper); None where it has."""
     codes: list[list[str]] = index.column("codes")
     kinds = {code.partition(":")[0] for row in codes for code in row}
-    if kinds != {"icd10"}:
+    if "icd10" not in kinds or kinds & {"scp", "snomed", "aha"}:
         return None
     names = tuple(task.icd)
     matrix = np.zeros((len(codes), len(names)), np.float32)
