@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data import Index, Labels, by_patient, labels_of
+from einthoven.data.labels import exchangeai as table3
 from einthoven.evaluate import Figure, evaluate, robustness
 from einthoven.evaluate.calibration import activate
 from einthoven.models.table import by_name
@@ -43,34 +44,24 @@ SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 
 @dataclass(frozen=True)
 class Task:
-    """`icd` the codes that mean a class where a test set has hospital diagnoses alone (table 3), and `merged` which classes
-    are one class there (table S5: ICD-10 knows no incomplete block)."""
+    """`table3` the task's name in data/labels.py, for sets with hospital diagnoses alone; `merged` which classes are one there
+    (table S5: ICD-10 knows no incomplete block)."""
 
     name: str
     title: str
     level: str
     names: tuple[str, ...]
-    icd: Mapping[str, tuple[str, ...]]
+    table3: str
     merged: Mapping[str, str] = field(default_factory=dict)
 
 
-TASKS: Mapping[str, Task] = MappingProxyType(
-    {
-        t.name: t
-        for t in (
-            Task(
-                "superclasses", "Superclasses", "superclass", ("MI", "CD", "STTC", "HYP"),
-                {"HYP": ("I11", "I517"), "MI": ("I21", "I22"), "CD": ("I44",)},
-            ),
-            Task("infarcts", "Myocardial infarcts", "subclass", ("AMI", "IMI"), {"AMI": ("I210",), "IMI": ("I211",)}),
-            Task(
-                "blocks", "Bundle branch blocks", "subclass", ("CLBBB", "CRBBB", "IRBBB"),
-                {"LBBB": ("I447",), "RBBB": ("I451",)},
-                {"CLBBB": "LBBB", "CRBBB": "RBBB", "IRBBB": "RBBB"},
-            ),
-        )
-    }
-)  # fmt: skip
+_ONE_BLOCK = {"CLBBB": "LBBB", "CRBBB": "RBBB", "IRBBB": "RBBB"}
+_TASKS = (
+    Task("superclasses", "Superclasses", "superclass", ("MI", "CD", "STTC", "HYP"), "superclass"),
+    Task("infarcts", "Myocardial infarcts", "subclass", ("AMI", "IMI"), "infarct"),
+    Task("blocks", "Bundle branch blocks", "subclass", ("CLBBB", "CRBBB", "IRBBB"), "bundle", _ONE_BLOCK),
+)
+TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in _TASKS})
 
 # The paper's figures: (weighted F1, macro F1) by (task, dataset), a column a model in this order. Tables 1, S2, S3, S4.
 _PRINTED = ("xception-time baseline", "xception-time", "inception-time", "cardx", "se-resnet", "ecg-fm")
@@ -228,14 +219,10 @@ def labels_by_icd(index: Index, task: Task) -> Labels | None:
     kinds = {code.partition(":")[0] for row in codes for code in row}
     if "icd10" not in kinds or kinds & {"scp", "snomed", "aha"}:
         return None
-    names = tuple(task.icd)
-    matrix = np.zeros((len(codes), len(names)), np.float32)
-    for i, row in enumerate(codes):
-        plain = [code.partition(":")[2].replace(".", "").upper() for code in row]
-        for k, name in enumerate(names):
-            matrix[i, k] = any(code.startswith(task.icd[name]) for code in plain)
-    matrix[matrix.sum(1) != 1] = np.nan
-    return Labels(names, matrix, "single")
+    found = table3(index, task.table3)
+    matrix = found.matrix.copy()
+    matrix[[not any(code.startswith("icd10:") for code in row) for row in codes]] = np.nan
+    return Labels(found.names, matrix, "single")
 
 
 @dataclass(frozen=True)
@@ -257,14 +244,9 @@ def test_set(name: str, index: Index, rows: Rows, task: Task, most: int | None =
     """None where no record of it has a class of the task; at most so many records."""
     by_icd = labels_by_icd(index, task)
     if by_icd is not None:
-        names = by_icd.names
-        of = {n: names.index(task.merged.get(n, n)) if task.merged.get(n, n) in names else None for n in task.names}
         # Classes that hospital codes have no word for stay: a model that says them is wrong (the paper's rule, section 4.6).
-        extra = tuple(n for n in task.names if of[n] is None)
-        matrix = np.concatenate([by_icd.matrix, np.zeros((len(index), len(extra)), np.float32)], 1)
-        matrix[np.isnan(by_icd.matrix).any(1)] = np.nan
-        names += extra
-        at = [names.index(task.merged.get(n, n)) for n in task.names]
+        names, matrix = by_icd.names, by_icd.matrix
+        at = [names.index(task.merged.get(name, name)) for name in task.names]
     else:
         try:
             found = labels_for(index, task)
