@@ -127,6 +127,12 @@ def test_a_rare_label_is_left_as_it_is() -> None:
         np.testing.assert_allclose(found.apply(z)[:, 1], expit(z[:, 1]))
 
 
+def test_a_calibration_of_other_labels_is_refused() -> None:
+    truth, z = honest(200, 2)
+    with pytest.raises(EcgError, match="of 2 labels, but 3 logits"):
+        fit("platt", truth, z).apply(np.zeros((4, 3)))
+
+
 @pytest.mark.parametrize(
     "bad",
     [

@@ -132,8 +132,11 @@ class Calibration:
     unfitted: tuple[int, ...] = ()
 
     def apply(self, logits: ArrayLike) -> Floats:
-        """(N, K) or (K,) logits -> probabilities of the same shape."""
+        """(N, K) or (K,) logits -> probabilities of the same shape. Raises EcgError where it was fitted for another K."""
         z = np.asarray(logits, np.float64)
+        fitted = len(next(iter(self.parameters.values()))) if self.kind in ("platt", "isotonic") else z.shape[-1]
+        if fitted != z.shape[-1]:
+            raise EcgError(f"calibration of {fitted} labels, but {z.shape[-1]} logits")
         if self.kind == "none" or self.task == "regression":
             return activate(z, self.task)
         if self.kind == "temperature":
