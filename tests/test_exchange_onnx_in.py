@@ -89,7 +89,7 @@ class Transformer(nn.Module):
 class Gru(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.rnn = nn.GRU(12, 6, num_layers=2, bidirectional=True, batch_first=True)
+        self.rnn = nn.GRU(12, 6, bidirectional=True, batch_first=True)
         self.head = nn.Linear(12, 4)
 
     def forward(self, x: Any) -> Any:
@@ -426,6 +426,16 @@ OPERATIONS: dict[str, tuple[list[Any], dict[str, Any], int]] = {
          n("GRU", "t w r b", "y", hidden_size=3, direction="reverse", linear_before_reset=1),
          n("Transpose", "y", perm=[2, 0, 1, 3])],
         {"w": weight(1, 9, 12), "r": weight(1, 9, 3), "b": weight(1, 18)},
+        13,
+    ),
+    "one convolution in two places": (
+        [n("Conv", f"{S} w b", "a", pads=[1, 1]), n("Conv", "a w b", pads=[1, 1])],
+        {"w": weight(12, 12, 3), "b": weight(12)}, 13,
+    ),
+    "weight norm": (
+        [n("ReduceL2", "v", "l", axes=[1, 2]), n("Div", "v l", "u"), n("Mul", "u g", "k"),
+         n("Conv", f"{S} k v2", pads=[1, 2])],
+        {"v": weight(4, 12, 3), "g": weight(4, 1, 1), "v2": weight(4)},
         13,
     ),
     "a weight in two places": ([n("MatMul", f"{S} w", "a"), n("MatMul", "a w")], {"w": weight(16, 16)}, 13),

@@ -113,7 +113,6 @@ def _open(path: Path, leads: int, samples: int | None, output: str | None, large
     given, layout, length = find_input(proto, leads, samples)
     shape = (leads, length)
     target = find_output(proto, output)
-    weights = sum(v.size for name, v in constants.items() if name in trained or v.dtype.kind == "f")
     nodes, constants, trained = _fold(nodes, constants, trained)
     target, activation, nodes = _without_activation(target, nodes)
     nodes = _needed(nodes, [target])
@@ -130,6 +129,7 @@ def _open(path: Path, leads: int, samples: int | None, output: str | None, large
     _load(model.body, state, spare)
     _load(model.head, state, spare)
     model.eval()
+    trainable = sum(p.numel() for p in model.parameters())
     difference = _verify(proto, model, shape, target)
     return Foreign(
         model,
@@ -137,8 +137,8 @@ def _open(path: Path, leads: int, samples: int | None, output: str | None, large
         activation,
         linear,
         difference,
-        sum(p.numel() for p in model.parameters()),
-        weights,
+        trainable,
+        trainable + sum(b.numel() for b in model.buffers() if b.is_floating_point()),
         {p.key: p.value for p in proto.metadata_props},
         legacy({p.key: p.value for p in proto.metadata_props}),
     )
@@ -301,6 +301,7 @@ def _lower(nodes: list[Node], constants: Constants, trained: set[str]) -> tuple[
     lowered: list[Node] = []
     followers = {name: node for node in nodes for name in node.inputs}
     merged: set[int] = set()
+    shared: dict[Any, str] = {}
     for node in nodes:
         if id(node) in merged:
             continue
@@ -308,8 +309,12 @@ def _lower(nodes: list[Node], constants: Constants, trained: set[str]) -> tuple[
         at = [constants.get(name) if name else None for name in node.inputs]
         made: tuple[Node, dict[str, NDArray[Any]]] | None = None
         key_from = node.inputs[1] if len(node.inputs) > 1 and node.inputs[1] else node.outputs[0]
-        if node.op in ("Conv", "ConvTranspose") and at[1] is not None:
-            made = _conv(node, at, alone)
+        if (
+            node.op in ("Conv", "ConvTranspose")
+            and at[1] is not None
+            and all(v is not None for v, name in zip(at[2:], node.inputs[2:]) if name)
+        ):
+            made = _conv(node, at)
         elif node.op == "MatMul" and alone and len(at) == 2 and at[1] is not None and at[1].ndim == 2 and at[0] is None:
             node, bias, add = _with_bias(node, at[1].shape[1], followers, uses, constants, trained)
             merged |= {id(add)} if add is not None else set()
@@ -329,18 +334,25 @@ def _lower(nodes: list[Node], constants: Constants, trained: set[str]) -> tuple[
             lowered.append(node)
             continue
         changed, weights = made
+        # The same convolution in two places is one module; equal biases that an exporter has made one are not.
+        same = (node.op, node.inputs[1:], repr(changed.how)) if node.op in ("Conv", "ConvTranspose") else None
+        if same in shared:
+            lowered.append(replace(changed, module=shared[same]))
+            continue
+        if same is not None and any(weight == node.inputs[1] for _, (weight, *_), _ in shared):
+            raise EcgError("a weight of two different convolutions is not supported", where=node.outputs[0])
         key = _key(key_from, taken)
+        if same is not None:
+            shared[same] = key
         lowered.append(replace(changed, module=key))
         state |= {f"{key}.{name}": torch.from_numpy(np.array(value, copy=True)) for name, value in weights.items()}
     spare = {name: constants[name] for node in lowered for name in node.inputs if name in constants}
     return lowered, state, spare
 
 
-def _conv(node: Node, at: list[NDArray[Any] | None], alone: bool) -> Made:
+def _conv(node: Node, at: list[NDArray[Any] | None]) -> Made:
     weight, bias = at[1], at[2] if len(at) > 2 else None
     assert weight is not None
-    if not alone:
-        raise EcgError("a convolution's weight that is used twice is not supported", where=node.outputs[0])
     a, transposed = node.how, node.op == "ConvTranspose"
     kernel, groups = [int(k) for k in weight.shape[2:]], int(a.get("group", 1))
     n = len(kernel)
@@ -505,7 +517,7 @@ def _cut(
 
     Raises EcgError where there is none, or where what follows it needs more of the body than what enters it.
     """
-    last = next((i for i in reversed(range(len(nodes))) if nodes[i].op in _LINEAR), None)
+    last = next((i for i in reversed(range(len(nodes))) if nodes[i].op in _LINEAR and nodes[i].module), None)
     if last is None:
         raise EcgError("it has no linear layer or convolution that could be a head")
     linear = nodes[last]
@@ -522,7 +534,7 @@ def _cut(
     foreign = sorted({name for node in tail for name in node.inputs if name in made_ahead and name != entry})
     tail, constants_of_tail = _sizes_of_the_body(ahead, tail, constants, trained, given, entry, foreign, x)
     body = _needed(ahead, [entry])
-    maps = [node.outputs[0] for node in body if node.op == "Conv" and len(node.how["kernel"]) == 1][-1:]
+    maps = [node.outputs[0] for node in body if node.op == "Conv" and node.module and len(node.how["kernel"]) == 1][-1:]
     if maps and maps[0] == entry:
         maps = []
     first = _spec(body, constants, trained, [given], [entry, *maps])

@@ -474,6 +474,16 @@ def _pool(kind: str) -> Callable[..., Tensor]:
     return operator
 
 
+def _conv(a: Attributes, x: Value, weight: Value, bias: Value = None) -> Tensor:
+    """One whose weight is computed (weight norm); any other is a module."""
+    x, weight = tensors((x, weight))
+    n = weight.ndim - 2
+    conv = (F.conv1d, F.conv2d, F.conv3d)[n - 1]
+    x = padded(x, pads_of(a, x, weight.shape[2:]))
+    stride, dilation = a.get("strides") or [1] * n, a.get("dilations") or [1] * n
+    return conv(x, weight, None if bias is None else tensor(bias, x), stride, 0, dilation, int(a.get("group", 1)))
+
+
 def _global(how: Callable[[Tensor, list[int]], Tensor]) -> Callable[..., Tensor]:
     return lambda a, x: how(tensor(x), list(range(2, x.ndim)))
 
@@ -526,6 +536,7 @@ OPERATORS: Mapping[str, Callable[..., Value]] = {
     "Celu": lambda a, x: F.celu(tensor(x), a.get("alpha", 1.0)),
     "Clip": _clip,
     "Concat": _concat,
+    "Conv": _conv,
     "ConstantOfShape": _constant_of_shape,
     "Cos": _unary(torch.cos),
     "CumSum": _cumsum,
