@@ -114,7 +114,7 @@ def confusions(truth: Floats, present: NDArray[np.bool_], names: Sequence[str]) 
     """One 2 x 2 table a label, for labels that may stand together. truth (N, K) with NaN unknown, present (N, K)."""
     with plt.rc_context({**_STYLE, "axes.grid": False}):
         k = min(len(names), 24)
-        columns = min(k, 4)
+        columns = min(k, 4 if k % 4 == 0 or k > 10 else 5)
         rows = math.ceil(k / columns)
         figure, grid = plt.subplots(rows, columns, figsize=(2.5 * columns + 0.4, 2.45 * rows + 0.3), squeeze=False)
         for n, ax in enumerate(grid.flat):

@@ -42,7 +42,7 @@ from einthoven.exchange.onnx_out import export
 from einthoven.exchange.predict import Predictor
 from einthoven.io.files import replacing
 from einthoven.models.signal.model import SignalModel
-from einthoven.models.table import MODELS, Model, build, by_name
+from einthoven.models.table import Model, build, by_name
 from einthoven.record import EcgError
 from einthoven.represent.signals import inputs
 from einthoven.signal.presets import Preset, Step
@@ -153,7 +153,7 @@ def finetune(recipe: Recipe, out: str | os.PathLike[str], *, fresh: bool = False
         data = prepare(recipe, work, log)
     model, row = new_model(recipe, data)
     tuning = tuning_of(recipe)
-    trainable = tune.apply(model, tuning, row)
+    trainable = tune.apply(model, tuning, None if row is FOREIGN else row)
     log(f"\n{model_words(recipe)}\n{trainable.text()}\n")
 
     net, examples = trained_part(model, data, recipe, work, accelerator, log)
@@ -224,8 +224,7 @@ def prepare(recipe: Recipe, work: Path, log: Callable[[str], None]) -> Prepared:
     split, how = split_of(index, known, recipe)
     check_leaks(index, split)
     rows = np.sort(np.concatenate([split.train, split.validation, split.test]))
-    row = by_name(recipe.model.replace("_", "-"))
-    preset = preset_of(recipe, row)
+    preset = preset_of(recipe, row_of(recipe))
     faults: dict[int, str] = {}
     x = inputs(index, preset, rows, work / "inputs", jobs=recipe.jobs or os.cpu_count() or 1, failed=faults)
     names = index.column("record")
@@ -307,13 +306,13 @@ def split_of(index: Index, known: Labels, recipe: Recipe) -> tuple[Split, str]:
     else:
         sizes = (1 - recipe.validation - recipe.test, recipe.validation, recipe.test)
         split = by_patient(index, sizes, labels=known, rows=known.known, seed=recipe.seed)
-        how = f"by patient, at random, stratified by label (seed {recipe.seed}): {', '.join(f'{s:.0%}' for s in sizes)}"
+        how = f"by patient, at random, stratified by label (seed {recipe.seed}): {', '.join(f'{100 * s:.0f} %' for s in sizes)}"
         if not any(index.column("patient_known")):
             how += "; the data does not say whose ECG is whose, so each record counts as a patient"
     train, validation, test = (np.intersect1d(p, known.known) for p in (split.train, split.validation, split.test))
     if recipe.fraction < 1:
         train = fraction(index, train, recipe.fraction, labels=known, seed=recipe.seed)
-        how += f"; {recipe.fraction:.0%} of the training patients"
+        how += f"; {100 * recipe.fraction:g} % of the training patients"
     return Split(train, validation, test), how
 
 
@@ -343,7 +342,7 @@ def _check_classes(known: Labels, truth: F32, train: Rows, validation: Rows, tes
 def preset_of(recipe: Recipe, row: Model) -> Preset:
     """The preprocessing: the recipe's or the model's own, with the normalisation that was asked for in place of its own.
     "global" ends in millivolts here; its z-score follows when the training patients' moments are known."""
-    preset = preset_by_name(recipe.preset or row.preset)
+    preset = preset_by_name(recipe.preset) if recipe.preset else _preset_of_file(recipe) or preset_by_name(row.preset)
     if recipe.normalise == "preset":
         return preset
     steps = tuple(s for s in preset.steps if s.name not in ("z_score", "standardize", "min_max"))
@@ -352,6 +351,25 @@ def preset_of(recipe: Recipe, row: Model) -> Preset:
     if recipe.normalise in ("lead", "record"):
         steps = (*steps, Step("z_score", {"over": recipe.normalise, "eps": 1e-5}))
     return replace(preset, name=f"{preset.name}-{recipe.normalise}", steps=steps, unit=unit, notes="")
+
+
+def _preset_of_file(recipe: Recipe) -> Preset | None:
+    """How a foreign ONNX file, or the Bundle that is started from, wants its input. Raises EcgError for a file that does not say."""
+    if not recipe.weights or recipe.weights.endswith(".safetensors"):
+        return None
+    if not recipe.weights.endswith(".onnx"):
+        signal = Bundle.open(recipe.weights).manifest.signal
+        return signal.as_preset() if signal else None
+    from einthoven.exchange.onnx_file import legacy
+    from einthoven.exchange.onnx_file import load as read_onnx
+
+    told = legacy(read_onnx(Path(recipe.weights)))
+    if told is None or told.microvolts or told.fs != 100:
+        raise EcgError("does not say how its input is prepared: name a preset (--set preset=...)", path=recipe.weights)
+    base = preset_by_name("exchangeai-minmax" if told.standardizer == "minMax" else "exchangeai")
+    if told.standardizer == "meanStd":
+        return replace(base, steps=(*base.steps, Step("z_score", {"over": "record", "eps": 1e-5})), unit="z")
+    return base
 
 
 def _moments(x: F32, rows: Rows) -> tuple[float, float]:
@@ -375,11 +393,13 @@ def _standard(truth: F32) -> tuple[F32, F32]:
 
 def new_model(recipe: Recipe, data: Prepared) -> tuple[SignalModel, Model]:
     """The recipe's model with a new head, and fresh weights or those that it starts from; with its row of the table."""
-    name = recipe.model.replace("_", "-")
-    row = by_name(name)
+    row = row_of(recipe)
+    name = row.name
     torch.manual_seed(recipe.seed)
     outputs = len(data.labels.names)
     leads, samples = data.examples.x.shape[1:]
+    if row is FOREIGN:
+        return _foreign(recipe, leads, samples, outputs), row
     options: dict[str, Any] = {"leads": leads, "outputs": outputs, **recipe.options}
     if "samples" in arguments(row):
         options.setdefault("samples", samples)
@@ -399,6 +419,33 @@ def new_model(recipe: Recipe, data: Prepared) -> tuple[SignalModel, Model]:
     torch.manual_seed(recipe.seed)
     model.new_head(outputs)
     return model, row
+
+
+FOREIGN = Model("onnx", "", "exchangeai", "a foreign ONNX file", 0)  # no row of the table: its architecture is in the file
+
+
+def row_of(recipe: Recipe) -> Model:
+    """The model's row of the table; FOREIGN where `weights` is an ONNX file, or a Bundle that was made of one."""
+    name = recipe.model.replace("_", "-")
+    return FOREIGN if name == FOREIGN.name or Path(recipe.weights or "").suffix == ".onnx" else by_name(name)
+
+
+def _foreign(recipe: Recipe, leads: int, samples: int, outputs: int) -> SignalModel:
+    """The model in a foreign ONNX file, proven against onnxruntime, or in a Bundle that was made of one; with a new head."""
+    from einthoven.exchange.onnx_graph import OnnxModel
+    from einthoven.exchange.onnx_in import open_onnx
+
+    if not recipe.weights:
+        raise EcgError("model onnx needs the file: --weights model.onnx")
+    if Path(recipe.weights).suffix == ".onnx":
+        model: SignalModel = open_onnx(recipe.weights, leads=leads, samples=samples).model
+    else:
+        config, state = _weights(recipe, FOREIGN.name)
+        model = OnnxModel(**config)
+        model.load_state_dict(state)
+    torch.manual_seed(recipe.seed)
+    model.new_head(outputs)
+    return model
 
 
 def arguments(row: Model) -> set[str]:
@@ -654,7 +701,7 @@ def finish(
         fold_into_head(model, data.offset, data.scale)
     model.requires_grad_(True).eval()
     described = describe(model, trainable, data, judged, tuning, recipe, out)
-    html = to_html(described, data, judged, done, trainable, recipe, pictures)
+    html = to_html(described, data, judged, done, trainable, recipe, found.rate, pictures)
     with replacing(out / "report.html") as draft:
         draft.write_text(html, encoding="utf-8")
     log("writing the Bundle, and proving that onnxruntime computes the same")
@@ -757,7 +804,7 @@ def describe(
     ]
     preset = data.preset.to_dict()
     return manifest(
-        name=recipe.name or _plain(f"{recipe.model.replace('_', '-')}-{out.resolve().name}"),
+        name=recipe.name or _plain(f"{row_of(recipe).name}-{out.resolve().name}"),
         summary=f"{model_words(recipe)}, for {', '.join(names[:8])}{' and more' if len(names) > 8 else ''}",
         created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         task=task,
@@ -797,14 +844,14 @@ def describe(
             }
         ],
         architecture={
-            "model": recipe.model.replace("_", "-"),
+            "model": row_of(recipe).name,
             "config": dict(model.config),
             "tuning": tuning.to_dict(),
             "parameters": sum(p.numel() for p in model.parameters()),
             "base": Path(recipe.weights).name if recipe.weights else "fresh weights",
         },
         licence=recipe.licence,
-        citation=MODELS[recipe.model.replace("_", "-")].citation,
+        citation=row_of(recipe).citation,
     )
 
 
@@ -872,13 +919,13 @@ def model_words(recipe: Recipe) -> str:
         "adapter": f"bottleneck adapters ({recipe.kind or 'pfeiffer'})",
     }[recipe.method]
     start = f"from {Path(recipe.weights).name}" if recipe.weights else "from fresh weights"
-    return f"{recipe.model.replace('_', '-')}, {what}, {start}"
+    return f"{row_of(recipe).name}, {what}, {start}"
 
 
 def _data_words(data: Prepared) -> str:
     """How many records and patients in each part, and how often each label."""
     people = data.patients
-    lines = [f"split {data.split}"]
+    lines = [f"split: {data.split}"]
     for name, rows in (("training", data.train), ("validation", data.validation), ("test", data.test)):
         lines.append(f"{name:<10}  {len(rows):>7,} records  {len({people[i] for i in rows}):>7,} patients")
     for k, label in enumerate(data.labels.names):

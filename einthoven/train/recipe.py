@@ -36,9 +36,9 @@ class Recipe:
     fraction: float = 1.0  # of the training patients, nested: the 10 % are among the 25 %
 
     # The model, and what it sees
-    model: str = "inception-time"  # a row of `einthoven models list`
+    model: str = "inception-time"  # a row of `einthoven models list`, or onnx
     options: Mapping[str, Any] = field(default_factory=dict)  # arguments of the model's constructor
-    weights: str | None = None  # a Bundle, or a .safetensors of the same architecture, to start from
+    weights: str | None = None  # to start from: a Bundle or .safetensors of this model, or any .onnx
     preset: str | None = None  # preprocessing; None: the one that the model was designed for
     normalise: Literal["preset", "none", "lead", "record", "global"] = "preset"  # z-score; global: of the training patients
 

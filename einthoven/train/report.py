@@ -86,8 +86,11 @@ section,figure{background:var(--card);border:1px solid var(--line);border-radius
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:5px 12px 5px 0;vertical-align:top;border-bottom:1px solid var(--line)}
 tr:last-child>*{border-bottom:0}thead th{color:var(--soft);font-weight:600;font-size:.85rem;vertical-align:bottom}
-tbody th{font-weight:550}td.n,th.n{text-align:right;white-space:nowrap}td small{color:var(--soft);display:block;font-size:.8rem}
+tbody th{font-weight:550}td.n,th.n{text-align:right;white-space:nowrap}
+td small,th small{font-weight:400;color:var(--soft);display:block;font-size:.8rem}
 .scroll{overflow-x:auto}
+.scroll table{font-size:.93rem}.scroll th,.scroll td{padding-right:9px}
+figure.small img{width:470px}
 figure{padding:14px}figure img{display:block;max-width:100%;height:auto;margin:0 auto;background:#fff;border-radius:4px}
 figcaption{color:var(--soft);font-size:.88rem;padding-top:8px}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(380px,1fr));gap:14px;align-items:start}
@@ -102,7 +105,7 @@ main{max-width:none;padding:0}section,figure{break-inside:avoid}}
 
 
 def to_html(
-    described: Manifest, data: Prepared, judged: Judged, done: Progress, trainable: Trainable, recipe: Recipe,
+    described: Manifest, data: Prepared, judged: Judged, done: Progress, trainable: Trainable, recipe: Recipe, rate: float,
     pictures: Mapping[str, bytes],
 ) -> str:  # fmt: skip
     """The run as one self-contained page."""
@@ -114,14 +117,14 @@ def to_html(
         _verdict(found, data),
         _not_for(data, described),
         _warnings([*cautions(found), *data.warnings, *found.warnings]),
-        _labels(found, data, judged),
+        _labels(found, described, judged),
         f'<div class="pair">{_figure(head, pictures)}{_figure("calibration.png", pictures)}</div>'
-        if "calibration.png" in pictures
-        else _figure(head, pictures),
+        if found.task == "single"
+        else _figure(head, pictures) + _figure("calibration.png", pictures),
         _figure("roc_pr.png", pictures),
         _overall(found),
         _whom(data),
-        _how(data, done, trainable, recipe, described),
+        _how(data, done, trainable, recipe, rate, described),
         _figure("curves.png", pictures),
         _figure("finder.png", pictures),
         "<section><details><summary>The recipe, which <code>einthoven finetune</code> repeats</summary>"
@@ -208,6 +211,11 @@ def cautions(found: Evaluation) -> list[str]:
     r2 = found.overall.get("mean_r2")
     if r2 is not None and not r2.low > 0:
         told.append("The interval of R² reaches 0: nothing shows that it does better than always answering the mean.")
+    ece = found.overall.get("mean_ece")
+    if ece is not None and not ece.low <= ece.value <= ece.high:
+        told.append(
+            "The interval of the calibration error lies above its value: in a small sample, resampling adds error of its own."
+        )
     if found.patients < 100:
         told.append(f"Only {found.patients} test patients: another {found.patients} would give other figures.")
     return told
@@ -217,8 +225,9 @@ def _warnings(words: Sequence[str]) -> str:
     return f'<section class="warn"><h2>To beware of</h2><ul>{_items(dict.fromkeys(words))}</ul></section>' if words else ""
 
 
-def _labels(found: Evaluation, data: Prepared, judged: Judged) -> str:
+def _labels(found: Evaluation, described: Manifest, judged: Judged) -> str:
     """A row a label."""
+    texts = {label.name: label.text for label in described.labels if label.text != label.name}
     shown = [n for n in OF_LABEL[found.task] if any(n in f for f in found.labels.values())]
     regression = found.task == "regression"
     heads = "".join(f'<th class="n">{HEADS[n]}</th>' for n in shown)
@@ -232,7 +241,8 @@ def _labels(found: Evaluation, data: Prepared, judged: Judged) -> str:
         )
         many = found.records - found.unknown.get(name, 0) if regression else found.positives.get(name, 0)
         at = f'<td class="n">{judged.thresholds[k]:.2f}</td>' if found.task == "multilabel" else ""
-        rows.append(f'<tr><th>{escape(name)}</th><td class="n">{many:,}</td>{at}{cells}</tr>')
+        words = f"<small>{escape(texts[name])}</small>" if texts.get(name) else ""
+        rows.append(f'<tr><th>{escape(name)}{words}</th><td class="n">{many:,}</td>{at}{cells}</tr>')
     heads = ('<th class="n">Threshold</th>' if found.task == "multilabel" else "") + heads
     counted = "Records" if regression else "With the label"
     rule = f"<p class=soft>Sensitivity, specificity, precision and F1 are those of {escape(_decision(judged))}.</p>"
@@ -278,14 +288,14 @@ def _whom(data: Prepared) -> str:
             if data.labels.task == "regression":
                 counts.append(f"{known.mean():.4g} ± {known.std():.3g}" if len(known) else "–")
             else:
-                counts.append(f"{int(known.sum()):,} ({known.mean():.0%})" if len(known) else "–")
+                counts.append(f"{int(known.sum()):,} ({100 * known.mean():.0f} %)" if len(known) else "–")
         heads.append(f"<th class=n>{title}</th>")
         columns.append(
             [
                 f"{len(rows):,}",
                 f"{len({people[i] for i in rows}):,}",
                 "{:.0f} ({:.0f} to {:.0f})".format(*np.quantile(ages, [0.5, 0.05, 0.95])) if len(ages) else "not known",
-                f"{sum(s == 'female' for s in told) / len(told):.0%}" if told else "not known",
+                f"{100 * sum(s == 'female' for s in told) / len(told):.0f} %" if told else "not known",
                 *counts,
             ]
         )
@@ -297,22 +307,21 @@ def _whom(data: Prepared) -> str:
     failed = f"<p class=soft>{len(data.failed)} records could not be used; log.txt names them.</p>" if data.failed else ""
     return (
         f"<section><h2>Whom it was trained and tested on</h2><table><thead><tr><th></th>{''.join(heads)}</tr></thead>"
-        f"<tbody>{rows_}</tbody></table><p class=soft>Split {escape(data.split)}. "
+        f"<tbody>{rows_}</tbody></table><p class=soft>Split: {escape(data.split)}. "
         f"No patient is in two parts (checked).</p>{failed}</section>"
     )
 
 
-def _how(data: Prepared, done: Progress, trainable: Trainable, recipe: Recipe, described: Manifest) -> str:
-    rate = done.history[0]["learning_rate"] if done.history else 0.0
+def _how(data: Prepared, done: Progress, trainable: Trainable, recipe: Recipe, rate: float, described: Manifest) -> str:
     chosen = "given" if recipe.learning_rate is not None else "by the finder, on training records"
     best = done.history[done.best_epoch]
     leads, samples = data.examples.x.shape[1:]
     facts = {
         "Model": f"{described.summary.partition(', for ')[0]} ({described.citation})",
-        "Trained parameters": f"{trainable.trainable:,} of {trainable.parameters:,} ({trainable.share:.1%})",
+        "Trained parameters": f"{trainable.trainable:,} of {trainable.parameters:,} ({100 * trainable.share:.2f} %)",
         "Input": f"{leads} leads, {samples} samples by preset {data.preset.name} ({data.preset.unit})",
         "Epochs": f"{len(done.history)} run, number {done.best_epoch + 1} kept (validation loss {best['validation_loss']:.4f})",
-        "Learning rate": f"{rate:.2g} at first ({chosen}), {recipe.schedule}, {recipe.optimizer}, batch {recipe.batch}",
+        "Learning rate": f"{rate:.2g} at the most ({chosen}), {recipe.schedule}, {recipe.optimizer}, batch {recipe.batch}",
         "Calibration": f"{recipe.calibration}, fitted on the validation patients"
         if data.labels.task != "regression"
         else "none",
@@ -342,7 +351,8 @@ def _value(figure: Figure) -> str:
 def _interval(figure: Figure) -> str:
     if np.isnan(figure.value):
         return ""
-    return " to ".join("?" if np.isnan(v) else _number(v) for v in (figure.low, figure.high))
+    low, high = ("?" if np.isnan(v) else _number(v) for v in (figure.low, figure.high))
+    return f"{low} to {high}" if figure.low < 0 else f"{low}–{high}"
 
 
 def _number(value: float) -> str:
