@@ -116,8 +116,13 @@ def _add_adapters(model: SignalModel, tuning: Tuning, row: Model | None) -> None
     if tuning.kind == "pfeiffer":
         places = [row.blocks]
     first = next(p for p in model.parameters() if p.is_floating_point())
-    samples = int(model.config.get("samples") or row.tiny_samples)
-    probe = torch.zeros(2, int(model.config["leads"]), samples, device=first.device, dtype=first.dtype)
+    config = model.config
+    if getattr(row, "kind", "signal") == "image":
+        size = config["size"]
+        shape = (config["channels"], *((size, size) if isinstance(size, int) else size))
+    else:
+        shape = (config["leads"], config.get("samples") or row.tiny_samples)
+    probe = torch.zeros(2, *shape, device=first.device, dtype=first.dtype)
     if not add_adapters(model, model.head, "|".join(f"(?:{p})" for p in places), tuning, probe):
         raise EcgError(f"adapters have no place: no module is named {' or '.join(places)}")
 
