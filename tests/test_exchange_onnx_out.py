@@ -26,6 +26,7 @@ from einthoven.record import EcgError  # noqa: E402
 from einthoven.signal.presets import by_name  # noqa: E402
 
 torch.set_num_threads(1)
+SIGNAL = [name for name, row in MODELS.items() if row.kind == "signal"]  # images: test_models_image.py
 
 
 def lively(model: nn.Module) -> nn.Module:
@@ -38,7 +39,7 @@ def lively(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SIGNAL)
 def test_onnx_is_torch(name: str, tmp_path: Path) -> None:
     row = MODELS[name]
     model = lively(build(name, leads=12, outputs=3, **row.tiny))

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from einthoven.record import EcgError
 
 if TYPE_CHECKING:
-    from einthoven.models.signal.model import SignalModel
+    from einthoven.models.network import Network
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,10 @@ class Model:
     `citation` the paper or code that it follows; `parameters` how many it has at 12 leads and 5 outputs, as tested;
     `tiny` keyword arguments that make it small enough for tests (and the samples to feed it); `adaptable` the modules,
     as a regular expression over their names, that LoRA adapts by default; `blocks` the modules, likewise, behind each of
-    which a bottleneck adapter goes (Pfeiffer; Houlsby adds `attention`, where the model has any).
+    which a bottleneck adapter goes (Pfeiffer; Houlsby adds `attention`, where the model has any); `kind` what it sees: a signal
+    (B, L, T), then `preset` is of signal/presets.py, or an image (B, 3, H, W), then `preset` is an image form of
+    represent/images.py and `tiny_samples` the side of the tiny model's image; `defaults` constructor's arguments of this row,
+    where they are not the class's own (a size of several).
     """
 
     name: str
@@ -38,7 +41,21 @@ class Model:
     adaptable: str = ".*"
     blocks: str = ""
     attention: str = ""
+    kind: Literal["signal", "image"] = "signal"
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
+
+_TRANSFORMER: Mapping[str, Any] = {
+    "kind": "image",
+    "preset": "heartbeit",
+    "tiny": {"size": 32, "patch": 8, "width": 16, "depth": 2, "heads": 2},
+    "tiny_samples": 32,
+    "adaptable": r"layers\.\d+\.(attention\.(qkv|out)|mlp\.[02])",
+    "blocks": r"layers\.\d+\.mlp",
+    "attention": r"layers\.\d+\.attention",
+}
+_VIT = "Dosovitskiy et al., ICLR 2021; tiny and small after Touvron et al., ICML 2021"
+_BEIT = "Bao et al., ICLR 2022; HeartBEiT (Vaid et al., npj Digit Med 2023) is the base size, pre-trained on ECGs"
 
 _ROWS: tuple[Model, ...] = (
     Model(
@@ -135,6 +152,40 @@ _ROWS: tuple[Model, ...] = (
         adaptable=r"stages\.\d+\.\d+\.(enter|leave)",
         blocks=r"stages\.\d+\.\d+",
     ),
+    Model(
+        "vit-tiny",
+        "image.vit:ViT",
+        citation=_VIT,
+        parameters=5_525_381,
+        defaults={"width": 192, "depth": 12, "heads": 3},
+        **_TRANSFORMER,
+    ),
+    Model(
+        "vit-small",
+        "image.vit:ViT",
+        citation=_VIT,
+        parameters=21_667_589,
+        defaults={"width": 384, "depth": 12, "heads": 6},
+        **_TRANSFORMER,
+    ),
+    Model("vit-base", "image.vit:ViT", citation=_VIT, parameters=85_802_501, **_TRANSFORMER),
+    Model(
+        "beit-tiny",
+        "image.beit:BEiT",
+        citation=_BEIT,
+        parameters=5_516_213,
+        defaults={"width": 192, "depth": 12, "heads": 3},
+        **_TRANSFORMER,
+    ),
+    Model(
+        "beit-small",
+        "image.beit:BEiT",
+        citation=_BEIT,
+        parameters=21_649_253,
+        defaults={"width": 384, "depth": 12, "heads": 6},
+        **_TRANSFORMER,
+    ),
+    Model("beit-base", "image.beit:BEiT", citation=_BEIT, parameters=85_765_829, **_TRANSFORMER),
 )
 
 MODELS: Mapping[str, Model] = MappingProxyType({model.name: model for model in _ROWS})
@@ -148,8 +199,9 @@ def by_name(name: str) -> Model:
     return MODELS[name]
 
 
-def build(name: str, **options: Any) -> SignalModel:
-    """A model with fresh weights. `options` are its constructor's (`leads`, `outputs`, `samples`, ...).
+def build(name: str, **options: Any) -> Network:
+    """A model with fresh weights. `options` are its constructor's (`leads`, `outputs`, `samples`, ...; of an image model
+    `channels`, `outputs`, `size`, ...) and stand above the row's own.
 
     Raises EcgError for a name or an option that does not exist, and where torch is not installed.
     """
@@ -160,7 +212,7 @@ def build(name: str, **options: Any) -> SignalModel:
     except ImportError as fault:
         raise EcgError(f"model {name} needs torch: pip install 'einthoven[train]' ({fault})") from fault
     try:
-        model: SignalModel = made(**options)
+        model: Network = made(**{**row.defaults, **options})
     except TypeError as fault:
         raise EcgError(f"model {name}: {fault}") from fault
     return model
