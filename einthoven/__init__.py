@@ -6,6 +6,7 @@
     beats = ecg.delineate(record)        # Beats
     figures = ecg.measure(record)        # Measurements
     image, page = ecg.render(record)     # uint8 (H, W, 3), Page
+    found = ecg.digitize("photo.jpg")    # Digitised: found.record, found.page
     report = ecg.interpret(record)       # Report; ecg.save(report, "report.html")
 
 What a name needs is imported when it is first used, so that `import einthoven` costs nothing.
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from einthoven.findings import Evidence, Finding
     from einthoven.interpretation import Report, interpret
     from einthoven.io import read, read_all, write
+    from einthoven.paper.digitise import Digitised, digitize
     from einthoven.paper.page import Page
     from einthoven.paper.render import render
     from einthoven.record import Device, EcgError, Patient, Record
@@ -37,6 +39,7 @@ __version__ = "0.1.0"
 _FRONT = {
     "Beats": "beats.fiducials",
     "Device": "record",
+    "Digitised": "paper.digitise",
     "EcgError": "record",
     "Evidence": "findings",
     "Finding": "findings",
@@ -47,6 +50,7 @@ _FRONT = {
     "Report": "interpretation",
     "assess": "signal.quality",
     "delineate": "beats.delineate",
+    "digitize": "paper.digitise",
     "interpret": "interpretation",
     "measure": "beats.measure",
     "read": "io",
@@ -60,6 +64,7 @@ _FRONT = {
 __all__ = [
     "Beats",
     "Device",
+    "Digitised",
     "EcgError",
     "Evidence",
     "Finding",
@@ -70,6 +75,7 @@ __all__ = [
     "Report",
     "assess",
     "delineate",
+    "digitize",
     "interpret",
     "measure",
     "read",

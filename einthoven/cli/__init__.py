@@ -5,7 +5,9 @@ rest done), 2 wrong use.
 """
 
 from einthoven.cli import data as data  # imported so that its commands are on the app
+from einthoven.cli import digitise as digitise
 from einthoven.cli import ecg as ecg
+from einthoven.cli import explain as explain
 from einthoven.cli import finetune as finetune
 from einthoven.cli import get as get
 from einthoven.cli import models as models

@@ -1,0 +1,32 @@
+"""What was read, drawn over the print: for eyes, which are the last judge."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.paper.digitise.digitised import Digitised
+
+# Neighbouring strips differ; none is black, like ink, or pink, like paper. RGB.
+_COLOURS = ((0, 90, 255), (230, 60, 0), (0, 150, 60), (170, 0, 200), (0, 150, 190), (190, 120, 0))
+
+
+def overlay(found: Digitised) -> NDArray[np.uint8]:
+    """The rectified sheet, paled, with each strip's trace, name and confidence over it: (H, W, 3) uint8 RGB."""
+    import cv2
+
+    image = (255 - (255 - found.image.astype(np.uint16)) * 6 // 10).astype(np.uint8)
+    scale = found.page.px_per_mm
+    thick = max(round(scale / 8), 1)
+    for k, trace in enumerate(found.traces):
+        colour = _COLOURS[k % len(_COLOURS)]
+        good = np.isfinite(trace.y)
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], good, [False]]).astype(np.int8))).reshape(-1, 2)
+        for a, b in edges:
+            at = np.stack([trace.x[a:b] * scale - 0.5, trace.y[a:b] * scale - 0.5], axis=1)
+            cv2.polylines(image, [np.round(at * 16).astype(np.int32)], False, colour, thick, cv2.LINE_AA, 4)
+        strip = trace.strip
+        words = f"{strip.label} {found.confidence.get(strip.lead, 0.0):.2f}"
+        at_px = (round((strip.x + 1) * scale), round(max(strip.box.top + 4, 4) * scale))
+        cv2.putText(image, words, at_px, cv2.FONT_HERSHEY_SIMPLEX, scale / 16, colour, thick, cv2.LINE_AA)
+    return image
