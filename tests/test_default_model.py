@@ -123,6 +123,34 @@ def test_the_graph_is_its_members() -> None:
     assert all(np.array_equal(again[key], members["network1"][key]) for key in again)
 
 
+def test_planted_conditions_count_as_readers_file_them() -> None:
+    from einthoven.statements import SUPERCLASSES
+    from einthoven.train.default.simulated import superclasses
+
+    def told(*labels: str) -> set[str]:
+        return {name for name, one in zip(SUPERCLASSES, superclasses(labels), strict=True) if one == 1}
+
+    assert told("sinus_tachycardia") == told("sinus_rhythm", "swap_ra_la") == {"NORM"}
+    assert told("atrial_fibrillation") == set()
+    assert told("sinus_rhythm", "old_mi_inferior") == {"MI"} and told("sinus_rhythm", "digitalis") == {"STTC"}
+    assert told("sinus_rhythm", "lbbb") == {"CD"} and told("atrial_fibrillation", "lvh") == {"HYP"}
+    assert np.isnan(superclasses(("ventricular_pacing",))).all()
+
+
+def test_networks_begin_with_simulations() -> None:
+    torch = pytest.importorskip("torch")
+    from einthoven.train.default.network import train
+    from einthoven.train.default.recipe import Network
+
+    torch.set_num_threads(1)
+    views, truth = material()
+    how = Network(epochs=3, batch=32, first_epochs=3)
+    first = (views[0, :64], np.where(np.arange(64)[:, None] % 2, truth[:64, :2], np.nan))
+    plain, warm, again = (train(views, truth, 2, how, 0, start) for start in (None, first, first))
+    assert not torch.equal(plain.head.weight, warm.head.weight) and torch.equal(warm.head.weight, again.head.weight)
+    assert torch.equal(plain.ranks.start, warm.ranks.start)  # ranks are those of real ECGs
+
+
 def test_parts_are_whole_folds() -> None:
     from einthoven.train.default.members import grouped
 

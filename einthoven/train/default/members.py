@@ -28,16 +28,25 @@ def names(recipe: Recipe) -> tuple[str, ...]:
     return ("extra_trees", "boosted", *(f"network{i}" for i in range(recipe.network.seeds)))
 
 
-def fit(name: str, views: Floats, truth: Floats, superclasses: int, recipe: Recipe) -> Arrays:
+def fit(
+    name: str,
+    views: Floats,
+    truth: Floats,
+    superclasses: int,
+    recipe: Recipe,
+    first: tuple[Floats, Floats] | None = None,
+) -> Arrays:
     """One member from the features of N records in V views (V, N, F) and truth (N, K), NaN where unknown.
 
-    Everything that it needs to be applied is among its arrays: the stand-ins for unknown figures, the quantiles of its ranks.
+    `first`: simulated ECGs that networks begin with (simulated.py). Everything that a member needs to be applied is among its
+    arrays: the stand-ins for unknown figures, the quantiles of its ranks.
     """
     views = forgetful(views, recipe.forget_patient, recipe.seed)
     if name.startswith("network"):
         from einthoven.train.default.network import train
 
-        net = train(views, truth, superclasses, recipe.network, recipe.seed * 100 + int(name.removeprefix("network")))
+        seed = recipe.seed * 100 + int(name.removeprefix("network"))
+        net = train(views, truth, superclasses, recipe.network, seed, first)
         return {key: value.numpy() for key, value in net.state_dict().items()}
     fill = medians(views)[:A]
     x = views[..., :A].reshape(-1, A)

@@ -10,6 +10,7 @@ beat, K labels, W width, Q knots.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -136,18 +137,32 @@ def knots(views: Floats) -> Floats:
     return out
 
 
-def train(views: Floats, truth: Floats, superclasses: int, how: Network, seed: int) -> BeatFigures:
+def train(
+    views: Floats, truth: Floats, superclasses: int, how: Network, seed: int, first: tuple[Floats, Floats] | None = None
+) -> BeatFigures:
     """Trains one network.
 
     Args:
         views: (V, N, F) the features of N records in V views; which view a record shows is drawn anew every epoch.
         truth: (N, K), NaN where unknown; the first `superclasses` columns count fully.
+        first: features (M, F) and superclasses (M, S) of simulated ECGs to begin with.
     Returns:
         the network with averaged weights, in evaluation mode.
     """
     torch.manual_seed(seed)
-    draw, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     net = BeatFigures(truth.shape[1], knots(views))
+    if first is not None and how.first_epochs:
+        known = np.full((len(first[0]), truth.shape[1]), np.nan, np.float32)
+        known[:, :superclasses] = first[1]
+        net = _trained(net, first[0][None], known, superclasses, replace(how, epochs=how.first_epochs), seed + 50)
+    return _trained(net, views, truth, superclasses, how, seed)
+
+
+def _trained(net: BeatFigures, views: Floats, truth: Floats, superclasses: int, how: Network, seed: int) -> BeatFigures:
+    """`net` trained on; what is returned is the average of its weights."""
+    torch.manual_seed(seed)
+    draw, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+    net.eval()
     with torch.inference_mode():
         parts = [net.split(torch.tensor(view)) for view in views]
     figures, beats = (torch.stack([p[i] for p in parts]).clone() for i in (0, 1))  # (V, N, A), (V, N, 8, T)
@@ -205,9 +220,11 @@ def _shaken(beat: Tensor, draw: torch.Generator) -> Tensor:
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def _follow(average: nn.Module, net: nn.Module, keep: float) -> None:
-    """average <- keep * average + (1 - keep) * net; counters and tables are copied."""
+    """average <- keep * average + (1 - keep) * net; counters are copied, the tables of ranks left alone."""
     state: dict[str, Any] = net.state_dict()
     for name, kept in average.state_dict().items():
+        if name.startswith("ranks."):
+            continue
         if kept.dtype.is_floating_point:
             kept.mul_(keep).add_(state[name], alpha=1 - keep)
         else:

@@ -55,7 +55,8 @@ class Boosting:
 class Network:
     """A perceptron on the figures and a convolutional network on the median beat, one head; the mean over `seeds` counts.
 
-    `helpers`: weight in the loss of every label that is not a superclass.
+    `helpers`: weight in the loss of every label that is not a superclass. Each network begins with `first_epochs` on the
+    superclasses of `simulations` ECGs of einthoven.synth.
     """
 
     seeds: int = 3
@@ -65,6 +66,8 @@ class Network:
     decay: float = 0.05
     mixup: float = 0.2
     helpers: float = 0.3
+    simulations: int = 0
+    first_epochs: int = 15
 
     __pydantic_config__ = _STRICT
 

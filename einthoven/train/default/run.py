@@ -32,6 +32,7 @@ from einthoven.represent.features import NAMES, VERSION
 from einthoven.statements import SUPERCLASSES
 from einthoven.train.default.members import Arrays, Floats, blend, fit, grouped, logits, names
 from einthoven.train.default.recipe import Recipe, load_recipe
+from einthoven.train.default.simulated import simulated
 from einthoven.train.default.views import measured
 
 if TYPE_CHECKING:
@@ -144,7 +145,11 @@ def _fitted(
     digest = hashlib.sha256(key.encode() + seen).hexdigest()[:16]
     folder = out / f"members-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "material.npz", views=material.views[:, train], truth=material.truth[train], part=part)
+    first: dict[str, Floats] = {}
+    if recipe.network.simulations:
+        found = simulated(recipe.network.simulations, out, seed=recipe.seed, jobs=jobs)
+        first = {"simulated": found[0], "planted": found[1]}
+    np.savez(folder / "material.npz", views=material.views[:, train], truth=material.truth[train], part=part, **first)  # type: ignore[arg-type]
     paths = {task: folder / f"{task[1]}-{'all' if task[0] < 0 else task[0]}.npz" for task in tasks}
     todo = [task for task in tasks if not paths[task].exists()]
     start = time.perf_counter()
@@ -161,7 +166,8 @@ def _fit(task: tuple[int, str, Path], *, folder: Path, recipe: Recipe) -> str:
     torch.set_num_threads(1)
     with np.load(folder / "material.npz", allow_pickle=False) as all_of_it:
         rows = all_of_it["part"] != without
-        member = fit(name, all_of_it["views"][:, rows], all_of_it["truth"][rows], S, recipe)
+        first = (all_of_it["simulated"], all_of_it["planted"]) if "planted" in all_of_it else None
+        member = fit(name, all_of_it["views"][:, rows], all_of_it["truth"][rows], S, recipe, first)
     with replacing(path) as draft, draft.open("wb") as file:
         np.savez(file, **member)  # type: ignore[arg-type]
     return f"{name} {'on all' if without < 0 else f'without part {without}'}"
@@ -363,7 +369,12 @@ def _manifest(
                     "folds": list(recipe.train_folds),
                     "licence": "CC BY 4.0",
                     "citation": PTBXL_CITATION,
-                }
+                },
+                *(
+                    [{"name": "einthoven.synth", "role": "pre-training", "records": recipe.network.simulations}]
+                    if recipe.network.simulations
+                    else []
+                ),
             ],
             "recipe": asdict(recipe),
             "command": command,
