@@ -21,7 +21,7 @@ from einthoven.cli import app  # noqa: E402
 from einthoven.exchange.bundle import Bundle  # noqa: E402
 from einthoven.exchange.predict import Predictor  # noqa: E402
 from einthoven.io import read, write  # noqa: E402
-from einthoven.models.table import build  # noqa: E402
+from einthoven.models.table import MODELS, build  # noqa: E402
 from einthoven.record import EcgError  # noqa: E402
 from einthoven.signal.presets import apply  # noqa: E402
 from einthoven.synth import simulate  # noqa: E402
@@ -474,6 +474,45 @@ def test_it_starts_from_given_weights_with_a_new_head(index: Path, tmp_path: Pat
     assert state["head.weight"].shape[0] == 2 and tune.apply(model, tune.Tuning("head"), row).trainable == 2 * 17
     with pytest.raises(EcgError, match="no weights of"):
         new_model(recipe.with_(options={"width": 8}), prepare(recipe, tmp_path / "work", silent))
+
+
+@pytest.mark.parametrize("name", [n for n, row in MODELS.items() if getattr(row, "kind", "signal") == "signal"])
+@pytest.mark.parametrize("method", ["full", "head", "lora", "adapter"])
+def test_every_model_takes_a_step_in_every_way(name: str, method: str, tmp_path: Path) -> None:
+    row = MODELS[name]
+    torch.manual_seed(0)
+    model = build(name, leads=12, outputs=2, **row.tiny)
+    tune.apply(model, tune.Tuning(method, rank=2, bottleneck=4), row)
+    held = {n: p.detach().clone() for n, p in model.named_parameters() if not p.requires_grad}
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((12, 12, row.tiny_samples)).astype(np.float32)
+    y = np.eye(2, dtype=np.float32)[rng.integers(0, 2, 12)]
+    checked: list[object] = []
+    done = fit(
+        model, Examples(x, y), np.arange(8), np.arange(8, 12), Objective("single", ones(2)), Recipe(batch=8, epochs=1),
+        Accelerator(cpu=True), tmp_path, rate=1e-3, after_first_backward=lambda net: checked.append(tune.check_gradients(net)),
+    )  # fmt: skip
+    assert len(checked) == 1 and np.isfinite(done.best)
+    assert all(torch.equal(p, held[n]) for n, p in model.named_parameters() if n in held)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_foreign_onnx_file_is_fine_tuned(index: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs = nn.Sequential(nn.Conv1d(12, 4, 9, 4), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 7))
+    path = tmp_path / "theirs.onnx"
+    torch.onnx.export(theirs, (torch.zeros(2, 12, 1000),), path, dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "n"}})
+    recipe = Recipe.from_dict(
+        {**SMALL, "data": str(index), "weights": str(path), "options": {}, "epochs": 1, "learning_rate": 1e-3}
+    )
+    with pytest.raises(EcgError, match="does not say how its input is prepared"):
+        finetune(recipe, tmp_path / "run", quiet=True)
+    bundle = Bundle.open(finetune(recipe.with_(preset="exchangeai"), tmp_path / "run", fresh=True, quiet=True))
+    assert bundle.manifest.architecture.model == "onnx" and len(bundle.manifest.labels) == 2
+    # And what came of it can be trained on.
+    more = recipe.with_(model="onnx", weights=str(bundle.path), method="head")
+    model, _ = new_model(more, prepare(more, tmp_path / "work", silent))
+    assert model.config["outputs"] == 2
 
 
 def test_wrong_use_says_so(tmp_path: Path) -> None:

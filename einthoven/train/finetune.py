@@ -354,7 +354,7 @@ def preset_of(recipe: Recipe, row: Model) -> Preset:
 
 
 def _preset_of_file(recipe: Recipe) -> Preset | None:
-    """How a foreign ONNX file, or the Bundle that is started from, wants its input. Raises EcgError for a file that does not say."""
+    """How the ONNX file or the Bundle that is started from wants its input. Raises EcgError for a file that does not say."""
     if not recipe.weights or recipe.weights.endswith(".safetensors"):
         return None
     if not recipe.weights.endswith(".onnx"):
@@ -363,7 +363,7 @@ def _preset_of_file(recipe: Recipe) -> Preset | None:
     from einthoven.exchange.onnx_file import legacy
     from einthoven.exchange.onnx_file import load as read_onnx
 
-    told = legacy(read_onnx(Path(recipe.weights)))
+    told = legacy({p.key: p.value for p in read_onnx(Path(recipe.weights)).metadata_props})
     if told is None or told.microvolts or told.fs != 100:
         raise EcgError("does not say how its input is prepared: name a preset (--set preset=...)", path=recipe.weights)
     base = preset_by_name("exchangeai-minmax" if told.standardizer == "minMax" else "exchangeai")
@@ -404,9 +404,9 @@ def new_model(recipe: Recipe, data: Prepared) -> tuple[SignalModel, Model]:
     if "samples" in arguments(row):
         options.setdefault("samples", samples)
     if not recipe.weights:
-        return build(name, **options), row
+        return cast(SignalModel, build(name, **options)), row
     config, state = _weights(recipe, name)
-    model = build(name, **{**options, **config, "outputs": outputs})
+    model = cast(SignalModel, build(name, **{**options, **config, "outputs": outputs}))
     fresh = model.state_dict()
     head = {k for k in state if k.startswith("head.") and (k not in fresh or fresh[k].shape != state[k].shape)}
     taken = {k: v for k, v in state.items() if k not in head}
@@ -427,7 +427,12 @@ FOREIGN = Model("onnx", "", "exchangeai", "a foreign ONNX file", 0)  # no row of
 def row_of(recipe: Recipe) -> Model:
     """The model's row of the table; FOREIGN where `weights` is an ONNX file, or a Bundle that was made of one."""
     name = recipe.model.replace("_", "-")
-    return FOREIGN if name == FOREIGN.name or Path(recipe.weights or "").suffix == ".onnx" else by_name(name)
+    if name == FOREIGN.name or Path(recipe.weights or "").suffix == ".onnx":
+        return FOREIGN
+    row = by_name(name)
+    if getattr(row, "kind", "signal") != "signal":
+        raise EcgError(f"{name} sees images of paper: finetune takes models of signals")
+    return row
 
 
 def _foreign(recipe: Recipe, leads: int, samples: int, outputs: int) -> SignalModel:
