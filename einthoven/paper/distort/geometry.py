@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from einthoven.paper.distort.marks import worn
 from einthoven.paper.distort.scene import Rng, Scene
 from einthoven.paper.distort.warp import Bend
 from einthoven.paper.page import Box
@@ -82,6 +83,7 @@ def folds(scene: Scene, rng: Rng, strength: float) -> None:
         angle = (0.0 if upright else math.pi / 2) + rng.normal(0, 0.01)
         height = strength * rng.uniform(1.5, 4.5) * rng.choice([-1.0, 1.0])
         scene.bends.append(Bend("fold", angle, at, height, rng.uniform(15, 45), rng.uniform(0.5, 1.2)))
+        worn(scene, at, angle, rng)
 
 
 def wrinkles(scene: Scene, rng: Rng, strength: float) -> None:
@@ -110,6 +112,13 @@ def crop(scene: Scene, rng: Rng, strength: float) -> None:
     room = (1 / lost - 1) / 2
     shift = columns * room * rng.uniform(-1, 1), rows * room * rng.uniform(-1, 1)
     scene.frame(scene.shape, (1 / lost, 1 / lost), shift)
+
+
+def bezel(scene: Scene, rng: Rng, strength: float) -> None:
+    """What is not the sheet is black: the frame of a screen, or the lid of a scanner that stood open."""
+    if strength > 0:
+        dark = float(rng.uniform(6, 40))
+        scene.desk, scene.desk_texture = (dark, dark, dark), 0.0
 
 
 def camera(scene: Scene, rng: Rng, strength: float) -> None:

@@ -44,7 +44,7 @@ def distort(
         raise EcgError(f"fit must be pad or stretch, not {fit!r}")
     seeds = [seed] if isinstance(seed, (int, np.integer)) else list(seed)
 
-    scene = Scene.of(image, page)
+    scene = Scene.of(image.copy(), page)  # marks are made on a sheet of its own
     taken: list[tuple[str, float]] = []
     stage = Stage.PAPER
     for step in steps:
