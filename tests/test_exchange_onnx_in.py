@@ -14,11 +14,16 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from safetensors.torch import load as safetensors_load  # noqa: E402
 from torch import nn  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
 
+from einthoven.cli import app  # noqa: E402
+from einthoven.exchange.bundle import Bundle  # noqa: E402
 from einthoven.exchange.onnx_file import Legacy, legacy, preset_of  # noqa: E402
 from einthoven.exchange.onnx_in import OnnxModel, open_onnx  # noqa: E402
 from einthoven.exchange.onnx_out import export  # noqa: E402
+from einthoven.exchange.predict import Predictor  # noqa: E402
 from einthoven.record import STANDARD_LEADS, EcgError  # noqa: E402
 from einthoven.signal.presets import Preset  # noqa: E402
 from einthoven.signal.presets import apply as prepare  # noqa: E402
@@ -633,3 +638,37 @@ def test_metadata_of_exchangeai(tmp_path: Path) -> None:
         with pytest.raises(EcgError):
             legacy({"target_keys": "['a']"} | {key: value})
     assert not ran.exists()
+
+
+def test_import_makes_a_bundle_that_predicts_without_torch_and_trains_again(tmp_path: Path) -> None:
+    words = {"target_keys": "['NORM', 'MI', 'STTC']", "standardizer": "None", "sampling_rate": "100"}
+    path = graph_file(tmp_path / "m.onnx", LINEAR, WEIGHTS, ["logits"], ("b", 12, 1000), metadata=words)
+    runner = CliRunner()
+    done = runner.invoke(app, ["models", "import", str(path), "--json"])
+    assert done.exit_code == 0 and json.loads(done.stdout)["labels"] == ["NORM", "MI", "STTC"]
+    done = runner.invoke(app, ["models", "import", str(path), "-o", str(tmp_path / "mine")])
+    assert done.exit_code == 0, done.output
+    bundle = Bundle.open(tmp_path / "mine")
+    record = simulate(seed=3).record
+    x = prepare("exchangeai", record)[None]
+    want = (x.mean(-1) @ WEIGHTS["w"].T + WEIGHTS["b"])[0]
+    want = np.exp(want) / np.exp(want).sum()
+    said = Predictor(bundle).predict(record).labels
+    np.testing.assert_allclose([said[name] for name in ("NORM", "MI", "STTC")], want, atol=1e-5)
+    assert bundle.manifest.architecture.model == "onnx"
+    model = OnnxModel(**bundle.manifest.architecture.config)
+    model.load_state_dict(safetensors_load(bundle.read("weights.safetensors")))
+    np.testing.assert_allclose(model(torch.from_numpy(x)).logits.softmax(1).detach()[0], want, atol=1e-5)
+    plain = graph_file(tmp_path / "p.onnx", LINEAR, WEIGHTS, ["logits"], ("b", 12, 1000))
+    for more, fault in (
+        ([], "outputs"), (["--labels", "a,b,c"], "task"), (["--labels", "a,b,c", "--task", "multilabel"], "preset"),
+        (["--labels", "a,b,c", "--task", "multilabel", "--preset", "ecg-fm"], "samples"),
+    ):  # fmt: skip
+        done = runner.invoke(app, ["models", "import", str(plain), "-o", str(tmp_path / "other"), *more])
+        assert done.exit_code == 1 and fault in done.stderr
+    done = runner.invoke(
+        app,
+        ["models", "import", str(plain), "-o", str(tmp_path / "x.zip"), "--labels", "a,b,c", "--task", "multilabel"]
+        + ["--preset", "cardx"],
+    )
+    assert done.exit_code == 0, done.output

@@ -9,6 +9,7 @@ from einthoven.cli import digitise as digitise
 from einthoven.cli import ecg as ecg
 from einthoven.cli import explain as explain
 from einthoven.cli import finetune as finetune
+from einthoven.cli import foreign as foreign
 from einthoven.cli import get as get
 from einthoven.cli import models as models
 from einthoven.cli import predict as predict

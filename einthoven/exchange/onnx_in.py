@@ -67,6 +67,13 @@ class Foreign:
     def share(self) -> float:
         return self.trainable / self.weights
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values: all but the graph."""
+        config = {key: value for key, value in self.model.config.items() if key not in ("body", "tail")}
+        words = {"opset": self.opset, "activation": self.activation, "head": self.head, "difference": self.difference}
+        counts = {"trainable": self.trainable, "weights": self.weights}
+        return config | words | counts | {"labels": list(self.legacy.labels) if self.legacy else []}
+
     def text(self) -> str:
         config = self.model.config
         return "\n".join(
