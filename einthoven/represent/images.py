@@ -1,0 +1,338 @@
+"""Records as images that a model sees: the plot of HeartBEiT, or a page of ECG paper at any size; of a whole Index, in shards.
+
+    picture, page = draw("heartbeit", record)                (H, W) uint8 grey or (H, W, 3) RGB, and where each trace lies on it
+    seen = images(index, "heartbeit", folder="work/images")  (N, H, W) or (N, H, W, 3) uint8, drawn once, read from disk
+    batch = scaled(form, seen[[3, 1, 4]])                    (B, 3, H, W) float32 as the model wants it
+
+An ImageForm says how, as a Preset does of a signal: a model must see in use what it saw in training, so a Bundle carries it
+(`to_dict`, `from_dict`). Gain and speed are fixed in every form: no picture is stretched to its own extremes, so that a
+millivolt is the same number of pixels in all of them.
+
+HeartBEiT (Vaid et al., npj Digit Med 2023) plots I, II and V1 to V6 of 5 s, band-pass and median filtered (signal/presets.py),
+to an image of 224 x 224, not cropped, not flipped. How the leads stand in it is not told: here one below the other, 28 pixels
+each, 44.8 pixels a second; what leaves its row runs on over the neighbour's, as on a recorder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.data.index import Index, millivolts
+from einthoven.data.workers import ordered
+from einthoven.io.files import replacing
+from einthoven.paper.page import MM_PER_INCH, Box, Page, Strip
+from einthoven.paper.render import draw as draw_page
+from einthoven.paper.render import prepare
+from einthoven.record import EcgError, Record, Source
+from einthoven.signal.presets import Preset, by_name, prepared
+
+Bytes = NDArray[np.uint8]
+_Task = tuple[str, NDArray[np.int16], float, tuple[str, ...]]  # record, signal, fs, leads
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation, which convnets trained on it expect
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # BEiT's and ViT's
+SHARD = 512  # images a file
+
+
+@dataclass(frozen=True)
+class ImageForm:
+    """How a record becomes an image.
+
+    kind "plot" (leads in `columns`, rows filled from the top, no paper) or "page" (render's sheet in `layout`, without words).
+    `size` (height, width) in pixels. `preset` prepares the signal; `seconds` of it are shown. speed and gain: of a page in
+    mm/s and mm/mV, of a plot in pixels a second and a millivolt at 224 pixels (larger plots are the same, enlarged). `width` of
+    a page's sheet in mm: a sheet of that width fills the image. `line` the trace's thickness in pixels, of a plot at 224.
+    `colour` False: one grey channel is kept, which the model sees three times. mean, std: of each channel, for 0 to 1.
+    """
+
+    name: str
+    kind: Literal["plot", "page"] = "plot"
+    size: tuple[int, int] = (224, 224)
+    preset: str = "heartbeit"
+    seconds: float = 5.0
+    columns: int = 1
+    layout: str = "3x4+1"
+    speed: float = 44.8
+    gain: float = 10.0
+    width: float = 279.4
+    line: float = 1.0
+    palette: str = "plain"
+    colour: bool = False
+    mean: tuple[float, float, float] = HALF[0]
+    std: tuple[float, float, float] = HALF[1]
+    citation: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a manifest; `preset` written out."""
+        words = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {**words, "preset": by_name(self.preset).to_dict()}
+
+    @staticmethod
+    def from_dict(words: Mapping[str, Any]) -> ImageForm:
+        """What `to_dict` wrote. Raises EcgError for an unknown name, and where the signal's preset has changed since."""
+        given = dict(words)
+        preset = given.get("preset")
+        if isinstance(preset, Mapping):
+            told = Preset.from_dict(preset)
+            own = by_name(told.name)
+            if (told.steps, told.leads, told.fs, told.length) != (own.steps, own.leads, own.fs, own.length):
+                raise EcgError(f"the signal's preset {told.name} is not what it was when this image form was written")
+            given["preset"] = told.name
+        try:
+            plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+            form = ImageForm(**plain)
+        except TypeError as fault:
+            raise EcgError(f"not an image form: {fault}") from fault
+        form.check()
+        return form
+
+    def check(self) -> None:
+        """Raises EcgError for figures that make no image."""
+        if self.kind not in ("plot", "page") or len(self.size) != 2 or min(self.size) < 8 or max(self.size) > 8192:
+            raise EcgError(f"image form {self.name}: a plot or page of 8 to 8192 pixels a side, not {self.kind} {self.size}")
+        figures = (self.seconds, self.speed, self.gain, self.width, self.line, float(self.columns), *self.std)
+        if not all(np.isfinite(f) and f > 0 for f in figures):
+            raise EcgError(f"image form {self.name}: seconds, speed, gain, width, line, columns and std are positive")
+
+    def at(self, size: int | Sequence[int]) -> ImageForm:
+        """The same at another size in pixels, named after it ("heartbeit-448")."""
+        both = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+        if both == self.size:
+            return self
+        base = self.name.partition("-")[0]
+        return replace(self, name=f"{base}-{both[0]}" if both[0] == both[1] else f"{base}-{both[0]}x{both[1]}", size=both)
+
+
+_HEARTBEIT = "Vaid et al., HeartBEiT, npj Digital Medicine 2023;6:108: Methods, Preprocessing"
+
+FORMS: Mapping[str, ImageForm] = MappingProxyType(
+    {
+        form.name: form
+        for form in (
+            ImageForm("heartbeit", citation=_HEARTBEIT),
+            ImageForm("heartbeit-columns", columns=2, speed=22.4, citation=_HEARTBEIT),
+            ImageForm("page", "page", (448, 448), "none", 10.0, speed=25.0, palette="pink", colour=True),
+        )
+    }
+)
+
+
+def by_form(name: str) -> ImageForm:
+    """The form of this name; "heartbeit-448" and "page-448x896" are the forms before the dash at that size (height x width).
+
+    Raises EcgError, which lists them, where there is none.
+    """
+    if name in FORMS:
+        return FORMS[name]
+    base, _, size = name.rpartition("-")
+    numbers = size.split("x")
+    if base in FORMS and 1 <= len(numbers) <= 2 and all(n.isascii() and n.isdigit() for n in numbers):
+        form = FORMS[base].at((int(numbers[0]), int(numbers[-1])))
+        form.check()
+        return form
+    raise EcgError(f"no image form {name} (there are: {', '.join(FORMS)}, and each at another size: heartbeit-448)")
+
+
+def draw(form: ImageForm | str, record: Record) -> tuple[Bytes, Page]:
+    """A record as the form wants it: (H, W) grey or, with `colour`, (H, W, 3) RGB uint8, and the Page that maps (lead, s, mV)
+    to its pixels. Raises EcgError where the preset cannot prepare the record, or has no lead to show."""
+    form = by_form(form) if isinstance(form, str) else form
+    seen = prepared(form.preset, record)
+    if form.kind == "plot":
+        page = plot_page(form, seen)
+    else:
+        scale = form.size[1] / form.width  # pixels to the millimetre
+        sheet = (form.width, form.size[0] / scale)
+        page = prepare(
+            seen,
+            layout=form.layout,
+            speed=form.speed,
+            gain=form.gain,
+            dpi=scale * MM_PER_INCH,
+            size=sheet,
+            header=False,
+        )
+    image = draw_page(seen, page, palette=form.palette)
+    if form.colour:
+        return image.rgb(), page
+    grey = np.round(image.colours @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)  # ITU-R BT.601
+    return grey[image.index], page
+
+
+def plot_page(form: ImageForm, record: Record) -> Page:
+    """The sheet of a plot: its leads in columns, each with as much room as any other, nothing else. A millimetre of this sheet
+    is a line's width / 0.32, so that the trace, drawn as on paper, is `form.line` pixels thick at 224."""
+    height, width = form.size
+    scale = form.line / 0.32 * min(height, width) / 224  # pixels to the millimetre
+    columns = form.columns
+    rows = -(-len(record.leads) // columns)
+    wide, high = width / scale / columns, height / scale / rows
+    shown = min(form.seconds, record.duration)
+    at_224 = 224 / min(height, width) * scale  # pixels of 224 to the millimetre
+    strips = []
+    for k, lead in enumerate(record.leads):
+        left, top = (k // rows) * wide, (k % rows) * high
+        box = Box(left, top, left + wide, top + high)
+        strips.append(Strip(lead, 0.0, shown, left, top + high / 2, box))
+    return Page(
+        speed=form.speed / at_224,
+        gain=form.gain / at_224,
+        dpi=scale * MM_PER_INCH,
+        size=(width / scale, height / scale),
+        layout=f"{rows}x{columns}",
+        grid=Box(0.0, 0.0, width / scale, height / scale),
+        strips=tuple(strips),
+    )
+
+
+def scaled(form: ImageForm, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(B, H, W) or (B, H, W, 3) uint8 -> (B, 3, H, W) float32, less the mean and by the deviation of each channel."""
+    x = pictures[..., None] if pictures.ndim == 3 else pictures
+    mean, std = (np.array(v, np.float32) for v in (form.mean, form.std))
+    y = (x.astype(np.float32) / np.float32(255) - mean) / std
+    return np.ascontiguousarray(y.transpose(0, 3, 1, 2))
+
+
+# ---- of a whole Index ---------------------------------------------------------------------------------------------------
+
+
+class Images:
+    """(N, H, W) or (N, H, W, 3) uint8 in shards on disk: as an array, by one number, a slice or an array of numbers."""
+
+    def __init__(self, shards: Sequence[Path], count: int, form: ImageForm) -> None:
+        self.shards, self.count, self.form = list(shards), count, form
+        self._open: dict[int, Bytes] = {}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.count, *self.form.size, *((3,) if self.form.colour else ()))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, rows: Any) -> Any:
+        if isinstance(rows, (int, np.integer)):
+            row = int(rows) + (self.count if rows < 0 else 0)
+            if not 0 <= row < self.count:
+                raise IndexError(f"image {rows} of {self.count}")
+            return self._shard(row // SHARD)[row % SHARD]
+        if isinstance(rows, slice):
+            chosen = np.arange(self.count)[rows]
+        else:
+            chosen = np.asarray(rows)
+            chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        out = np.empty((len(chosen), *self.shape[1:]), np.uint8)
+        for i, row in enumerate(chosen):
+            out[i] = self[int(row)]
+        return out
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": {}}  # a worker opens its own
+
+    def _shard(self, number: int) -> Bytes:
+        if number not in self._open:
+            self._open[number] = np.load(self.shards[number], mmap_mode="r", allow_pickle=False)
+        return self._open[number]
+
+
+def images(
+    index: Index,
+    form: ImageForm | str,
+    rows: Sequence[int] | NDArray[np.integer[Any]] | None = None,
+    folder: str | os.PathLike[str] = "images",
+    *,
+    jobs: int = 1,
+    failed: dict[int, str] | None = None,
+) -> Images:
+    """The chosen rows drawn as the form wants it, in their order, in shards below `folder`.
+
+    A shard is there whole or not at all: a call that is cut off goes on where it was, and one with the same records and form
+    draws nothing. `jobs` processes (0: every core). `failed` takes up row -> why not; such images are white. Without it they
+    are an error.
+
+    Raises:
+        EcgError: the form does not exist, or records cannot be drawn: they are named.
+    """
+    form = by_form(form) if isinstance(form, str) else form
+    form.check()
+    chosen = np.arange(len(index)) if rows is None else np.asarray(rows, np.int64)
+    if not len(chosen):
+        raise EcgError("there are no records to draw", path=index.folder)
+    place = Path(folder) / f"{form.name}-{fingerprint(index, form, chosen)}"
+    place.mkdir(parents=True, exist_ok=True)
+    count = -(-len(chosen) // SHARD)
+    shards = [place / f"{i:06d}.npy" for i in range(count)]
+    notes = [place / f"{i:06d}.json" for i in range(count)]
+    todo = [i for i in range(count) if not (shards[i].is_file() and notes[i].is_file())]
+    drawn = ordered(
+        partial(_drawn, form=form),
+        (task for i in todo for task in _tasks(index, chosen[i * SHARD : (i + 1) * SHARD])),
+        jobs=jobs,
+        killed=_killed,
+    )
+    for i in todo:
+        size = len(chosen[i * SHARD : (i + 1) * SHARD])
+        shard = np.full((size, *form.size, *((3,) if form.colour else ())), 255, np.uint8)
+        faults: dict[int, str] = {}
+        for j in range(size):
+            result = next(drawn)
+            if isinstance(result, str):
+                faults[j] = result
+            else:
+                shard[j] = result
+        with replacing(shards[i]) as draft, draft.open("wb") as file:
+            np.save(file, shard, allow_pickle=False)
+        with replacing(notes[i]) as draft:  # written last: without it the shard is not whole
+            draft.write_text(json.dumps({"form": form.to_dict(), "failed": faults}), encoding="utf-8")
+    told = {
+        int(chosen[i * SHARD + int(j)]): why
+        for i, note in enumerate(notes)
+        for j, why in json.loads(note.read_text(encoding="utf-8"))["failed"].items()
+    }
+    if told and failed is None:
+        some = "; ".join(list(told.values())[:5]) + (f"; and {len(told) - 5} more" if len(told) > 5 else "")
+        raise EcgError(f"{len(told)} of {len(chosen)} records cannot be drawn as {form.name}: {some}", path=index.folder)
+    if failed is not None:
+        failed.update(told)
+    return Images(shards, len(chosen), form)
+
+
+def fingerprint(index: Index, form: ImageForm, rows: NDArray[np.int64]) -> str:
+    """A hash of all that the images depend on: the form, the signals, their rates and leads, and their order."""
+    digest = hashlib.blake2b(digest_size=12)
+    words = {k: v for k, v in form.to_dict().items() if k not in ("citation", "mean", "std", "name")}
+    digest.update(json.dumps([1, SHARD, words], sort_keys=True).encode())
+    part = index.select(rows)
+    columns = (part.column(n) for n in ("record", "hash", "fs", "samples", "leads"))
+    for record, signal, fs, samples, leads in zip(*columns, strict=True):
+        digest.update(f"{signal or record} {fs:g} {samples} {','.join(leads)}\n".encode())
+    return digest.hexdigest()
+
+
+def _tasks(index: Index, rows: NDArray[np.int64]) -> Iterator[_Task]:
+    names, fs, leads = index.column("record"), index.column("fs"), index.column("leads")
+    for i in rows.tolist():
+        yield names[i], np.array(index.digital(i)), float(fs[i]), tuple(leads[i])
+
+
+def _drawn(task: _Task, *, form: ImageForm) -> Bytes | str:
+    name, stored, fs, leads = task
+    try:
+        return draw(form, Record(millivolts(stored), fs, leads, source=Source(name, "index")))[0]
+    except EcgError as fault:
+        return str(fault if fault.path else fault.at(name))
+
+
+def _killed(task: _Task) -> str:
+    return f"{task[0]}: its process was killed while it was drawn (out of memory?)"
