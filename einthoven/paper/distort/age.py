@@ -1,4 +1,4 @@
-"""What years and desks do to paper: yellowing, foxing, stains. They dim the light that comes back from each place of the sheet."""
+"""What years and desks do to paper: yellowing, foxing, stains. They take from the light that the sheet gives back."""
 
 from __future__ import annotations
 
