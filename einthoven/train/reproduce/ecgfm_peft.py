@@ -208,7 +208,7 @@ def reproduce(settings: Settings, out: Path, *, fresh: bool = False, log: Log = 
     ]  # fmt: skip
     patients = "by patient" if any(index.column("patient_known")) else "by segment, since nobody says whose they are"
     about = {
-        "data": f"{settings.data or 'simulated ECGs (einthoven.synth): nothing here is about patients'}",
+        "data": Path(settings.data).name if settings.data else "simulated ECGs: nothing here is about patients",
         "segments": f"{words}; {len(rows)} segments, {int(known.matrix[:, 1].sum())} with label 1",
         "split": f"{len(train)} / {len(validation)} / {len(test)} (70 / 15 / 15 %), {patients}",
         "size": f"{size.name}: {size.words}" + (f"; {settings.epochs} epochs" if settings.epochs else ""),
@@ -232,7 +232,7 @@ FIGURES = ("accuracy", "precision", "recall", "F1")
 COLUMNS = (
     *("method", "epochs", "rate"),
     *(f"{who}{name}" for name in FIGURES for who in ("", "paper ")),
-    *("trained %", "paper trained %", "trained parameters", "memory MB", "s an epoch"),
+    *("trained %", "paper trained %", "trained parameters", "memory MB", "s an epoch", "CPU s an epoch"),
 )
 
 
@@ -271,6 +271,7 @@ def _arm(
     row |= {
         "trained %": 100 * made.trained / made.parameters, "paper trained %": printed[4], "trained parameters": made.trained,
         "memory MB": made.memory / 2**20, "s an epoch": made.seconds / max(made.epochs, 1),
+        "CPU s an epoch": made.cpu / max(made.epochs, 1),
     }  # fmt: skip
     log(f"{arm.name}: accuracy {ours[0]}, F1 {ours[3]}, {row['trained %']:.2f} % trained, {made.seconds:.0f} s")
     return row
@@ -344,16 +345,16 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
                 axis.plot(row[f"paper {name}"], y, "D", mfc="none", mec="black", ms=6)
         axis.set_xlim(0, 1)
         axis.set_title(f"{name}, test", fontsize=9)
-    for axis, name in zip(axes[2:], ("memory MB", "s an epoch"), strict=True):
+    for axis, name in zip(axes[2:], ("memory MB", "CPU s an epoch"), strict=True):
         axis.barh(at, [r[name] for r in rows], height=0.5, color="#8aa9cc")
-        axis.set_title(name.replace("MB", "of a step, MB").replace("s an", "seconds an"), fontsize=9)
+        axis.set_title(name.replace("MB", "of a step, MB").replace(" s an", " seconds an"), fontsize=9)
     for axis in axes:
         axis.grid(axis="x", color="#dddddd", lw=0.6)
         axis.set_axisbelow(True)
         axis.tick_params(labelsize=8)
         axis.tick_params(axis="y", length=0)
         axis.spines[["top", "right", "left"]].set_visible(False)
-    axes[0].set_yticks(at, [f"{n}\n({r['trained %']:.1f} % trained)" for n, r in zip(names, rows, strict=True)], fontsize=8)
+    axes[0].set_yticks(at, [f"{n}\n({r['trained %']:.3g} % trained)" for n, r in zip(names, rows, strict=True)], fontsize=8)
     handles = [
         axes[0].plot([], [], "o-", color="#1f5a99", label="ours, 95 % interval")[0],
         axes[0].plot([], [], "D", mfc="none", mec="black", label="the paper, on its own data")[0],

@@ -39,6 +39,7 @@ Rows = NDArray[np.int64]
 Log = Callable[[str], None]
 
 MODELS = ("xception-time", "inception-time", "cardx", "se-resnet", "ecg-fm")
+LEAST = 10  # records of a test set; fewer say nothing
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 
 
@@ -115,13 +116,16 @@ NOTES = paragraphs("""
 
 @dataclass(frozen=True)
 class Size:
-    """How much is trained. `tiny` models of the tests; `seconds` of each ECG, from its start, None for all; `reduced` models
-    whose own size is out of reach of a few CPU cores, with what they are built with instead; `records` at most in each part."""
+    """How much is trained: `epochs` on the fold to fine-tune, `scratch_epochs` of the baseline on the folds of pre-training,
+    `start_epochs` of what stands in for published weights. `tiny`: the models of the tests; `seconds` of each ECG, from its
+    start, None for all; `reduced`: models whose own size is out of reach of a few CPU cores, with what they are built with
+    instead; `records` at most in each part."""
 
     name: str
     words: str
     epochs: int
     start_epochs: int
+    scratch_epochs: int
     batch: int
     rate: float | None = None
     seconds: float | None = None
@@ -131,14 +135,17 @@ class Size:
 
 
 REDUCED_ECG_FM = {"width": 96, "depth": 3, "heads": 4, "hidden": 384, "channels": 48, "kernel": 32, "groups": 4}
-_SHORT = "2.5 s of an ECG, 8 epochs (2 of pre-training) at a fixed rate of 1e-3; ECG-FM reduced to 3 layers of width 96"
+_SHORT = (
+    "2.5 s of an ECG, batch 8, a fixed rate of 1e-3; 20 epochs on the fold to fine-tune, 8 of the baseline, 2 of pre-training; "
+    "ECG-FM reduced to 3 layers of width 96"
+)
 _SIZES = (
     Size(
         "smoke", "models of the tests, 2.5 s of an ECG, one epoch: shows that all of it runs",
-        epochs=1, start_epochs=1, batch=16, rate=3e-3, seconds=2.5, tiny=True, records=64,
+        epochs=1, start_epochs=1, scratch_epochs=1, batch=16, rate=3e-3, seconds=2.5, tiny=True, records=64,
     ),
-    Size("short", _SHORT, epochs=8, start_epochs=2, batch=16, rate=1e-3, seconds=2.5, reduced={"ecg-fm": REDUCED_ECG_FM}),
-    Size("paper", "as in the paper: 50 epochs, batch 8, AdamW, the rate found, x 0.9 an epoch", 50, 50, 8),
+    Size("short", _SHORT, 20, 2, 8, 8, rate=1e-3, seconds=2.5, reduced={"ecg-fm": REDUCED_ECG_FM}),
+    Size("paper", "as in the paper: 50 epochs, batch 8, AdamW, the rate found, x 0.9 an epoch", 50, 50, 50, 8),
 )  # fmt: skip
 SIZES: Mapping[str, Size] = MappingProxyType({size.name: size for size in _SIZES})
 
@@ -241,7 +248,7 @@ class TestSet:
 
 
 def test_set(name: str, index: Index, rows: Rows, task: Task, most: int | None = None) -> TestSet | None:
-    """None where no record of it has a class of the task; at most so many records."""
+    """None where fewer than `LEAST` records of it have a class of the task; at most so many records."""
     by_icd = labels_by_icd(index, task)
     if by_icd is not None:
         # Classes that hospital codes have no word for stay: a model that says them is wrong (the paper's rule, section 4.6).
@@ -254,7 +261,7 @@ def test_set(name: str, index: Index, rows: Rows, task: Task, most: int | None =
             return None
         names, matrix, at = task.names, found.matrix, list(range(len(task.names)))
     rows = _few(rows[np.isfinite(matrix[rows]).all(1)], matrix, most)
-    if not len(rows):
+    if len(rows) < LEAST:
         return None
     merge = np.zeros((len(task.names), len(names)), np.float32)
     merge[np.arange(len(at)), at] = 1
@@ -268,7 +275,7 @@ def reproduce(settings: Settings, out: Path, *, fresh: bool = False, log: Log = 
     started = time.perf_counter()
     size = SIZES[settings.size]
     if settings.epochs:
-        size = replace(size, epochs=settings.epochs)
+        size = replace(size, epochs=settings.epochs, scratch_epochs=settings.epochs)
     kept = Kept(out, {"exchangeai": asdict(settings)}, fresh=fresh)
     index = data_of(settings.data, out / "data", settings.jobs)
     folds = folds_of(index)
@@ -314,7 +321,7 @@ def _sheet(
     settings: Settings, size: Size, seconds: float,
 ) -> Sheet:  # fmt: skip
     about = {
-        "data": f"{settings.data or 'simulated ECGs (einthoven.synth): nothing here is about patients'} ({len(index)} records)",
+        "data": f"{_data_words(settings)} ({len(index)} records)",
         "folds": folds.words,
         "also tested on": ", ".join(f"{title} ({len(keep)} records)" for title, _, keep in others) or "nothing else",
         "size": f"{size.name}: {size.words}" + (f"; {settings.epochs} epochs" if settings.epochs else ""),
@@ -335,6 +342,10 @@ COLUMNS = (
 def _named(index: Index, path: str) -> str:
     sets = sorted(set(index.column("dataset")))
     return sets[0] if len(sets) == 1 else f"{Path(path).name} ({len(sets)} sets)"
+
+
+def _data_words(settings: Settings) -> str:
+    return Path(settings.data).name if settings.data else "simulated ECGs (einthoven.synth): nothing here is about patients"
 
 
 def _starts(settings: Settings, size: Size) -> str:
@@ -361,7 +372,8 @@ def _recipe(way: Way, settings: Settings, size: Size, weights: Path | str | None
     words = {
         "data": settings.data or "", "model": way.model, "options": _options(way.model, size), "method": way.method,
         "weights": str(weights) if weights else None, "optimizer": "adamw", "learning_rate": size.rate,
-        "schedule": "exponential", "gamma": 0.9, "epochs": size.epochs, "patience": 10, "batch": size.batch,
+        "schedule": "exponential", "gamma": 0.9, "patience": 10, "batch": size.batch,
+        "epochs": size.scratch_epochs if way.on == "scratch" else size.epochs,
         "class_weights": "exchangeai", "device": settings.device, "seed": settings.seed,
     }  # fmt: skip
     return Recipe.from_dict(words)
@@ -468,7 +480,7 @@ def _start(model: str, index: Index, folds: Folds, settings: Settings, size: Siz
     split = by_patient(index, (0.9, 0.1, 0.0), labels=labels, rows=rows, seed=settings.seed)
     train, validation = (np.flatnonzero(np.isin(rows, part)).astype(np.int64) for part in (split.train, split.validation))
     log(f"pre-training {model} on {len(train)} records: {', '.join(labels.names)}")
-    recipe = _recipe(Way(model, "full", "fresh", "scratch"), settings, replace(size, epochs=size.start_epochs), None)
+    recipe = _recipe(Way(model, "full", "fresh", "scratch"), settings, replace(size, scratch_epochs=size.start_epochs), None)
     recipe = recipe.with_(class_weights="none", batch=max(size.batch, 32))
     data = given(index, labels.select(rows), x, preset, train, validation)
     pretrained(recipe, data, path, out / "work" / f"start-{model}", log)

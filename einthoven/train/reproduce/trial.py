@@ -28,11 +28,10 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Trial:
-    """`logits` (n, K) by test set, in the order of its rows; `held` those of the validation rows. `memory` bytes of a
-    training step: weights, gradients, Adam's two moments, and what is kept for the backward pass of one batch (counted, not
-    measured: the same on any machine). `seconds` of training, validation apart; `rate` the learning rate, `epochs` run,
-    `best` the one that was kept.
-    """
+    """`logits` (n, K) by test set, in the order of its rows; `held` those of the validation rows. `memory` bytes of a training
+    step: weights, gradients, Adam's two moments, and what is kept for the backward pass of one batch (counted, not measured:
+    the same on any machine). `seconds` of training by the clock, validation apart, and `cpu` of the processor, which others on the
+    machine do not lengthen. `rate` the learning rate, `epochs` run, `best` the one that was kept."""
 
     logits: Mapping[str, F32]
     held: F32
@@ -40,6 +39,7 @@ class Trial:
     trained: int
     memory: int
     seconds: float
+    cpu: float
     epochs: int
     best: int
     rate: float
@@ -96,10 +96,9 @@ def run(recipe: Recipe, data: Prepared, tests: Mapping[str, Rows], work: Path, l
     logits = {name: predict(bare, examples, rows, accelerator, 2 * recipe.batch) for name, rows in tests.items() if len(rows)}
     held = predict(bare, examples, data.validation, accelerator, 2 * recipe.batch)
     shutil.rmtree(work)
-    return Trial(
-        logits, held, trainable.parameters, trainable.trainable, memory, done.seconds, len(done.history), done.best_epoch +
-        1, rate
-    )  # fmt: skip
+    cpu = sum(row["seconds"] * row["cpu_per_wall"] for row in done.history)
+    counts = (trainable.parameters, trainable.trainable, memory)
+    return Trial(logits, held, *counts, done.seconds, cpu, len(done.history), done.best_epoch + 1, rate)
 
 
 def _check(net: nn.Module) -> None:
