@@ -30,8 +30,8 @@ Rows = NDArray[np.int64]
 class Trial:
     """`logits` (n, K) by test set, in the order of its rows; `held` those of the validation rows. `memory` bytes of a training
     step: weights, gradients, Adam's two moments, and what is kept for the backward pass of one batch (counted, not measured:
-    the same on any machine). `seconds` of training by the clock, validation apart, and `cpu` of the processor, which others on the
-    machine do not lengthen. `rate` the learning rate, `epochs` run, `best` the one that was kept."""
+    the same on any machine). `seconds` of training by the clock, validation apart, and `cpu` of the processor, which others on
+    the machine do not lengthen. `rate` the learning rate, `epochs` run, `best` the one that was kept."""
 
     logits: Mapping[str, F32]
     held: F32
