@@ -54,7 +54,7 @@ def finetune(
 ) -> None:
     """Fine-tune a model on ECGs with labels: raw files to a model with its report, in one go.
 
-    The same command goes on with a run that was cut off. On many GPUs: `accelerate launch -m einthoven finetune ...`.
+    Ends with 1 where records could not be used (failed.txt names them). The same command goes on with a run that was cut off. On many GPUs: `accelerate launch -m einthoven finetune ...`.
     """
     from einthoven.record import EcgError
 
@@ -80,6 +80,10 @@ def finetune(
             print_json(summary(bundle))
         elif _first():
             typer.echo(bundle)
+        failed = out / "failed.txt"
+        if failed.exists():
+            tell(f"some records could not be used: {failed}")
+            raise typer.Exit(1)
     except EcgError as fault:
         _stop(str(fault))
 

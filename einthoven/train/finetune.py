@@ -17,7 +17,8 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,7 +59,7 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-RECIPE, BUNDLE, WORK = "recipe.yaml", "bundle", "work"
+RECIPE, BUNDLE, WORK, FAILED = "recipe.yaml", "bundle", "work", "failed.txt"
 FEW = 10  # positives in training below which a class is warned of
 FIGURE = {"single": "auroc", "multilabel": "auroc", "regression": "mae"}  # of the validation, after each epoch
 
@@ -592,7 +593,7 @@ def _loop(
 
     if accelerator.is_main_process and (out / WORK / checkpoint.STATE).exists():
         log("going on from the last checkpoint")
-    with bar:
+    with bar, _memory_told():
         done = fit(
             net, examples, data.train, data.validation, objective, recipe, accelerator, out / WORK,
             rate=rate, after_first_backward=_check_gradients(net, log), measure=_measure(data), report=report, tick=tick,
@@ -604,6 +605,17 @@ def _loop(
     why = f"no better for {waited} epochs" if len(done.history) < recipe.epochs else "all epochs done"
     log(f"{why}: epoch {done.best_epoch + 1} is kept, validation loss {done.best:.4f}")
     return done
+
+
+@contextmanager
+def _memory_told() -> Iterator[None]:
+    """A GPU that is too small is told in words that help."""
+    try:
+        yield
+    except torch.OutOfMemoryError as fault:
+        raise EcgError(
+            "the GPU's memory is too small for this: a smaller batch, accumulate: 2 and more, precision: bf16, or method: lora"
+        ) from fault
 
 
 FIGURES = ("auroc", "accuracy", "mae", "r2")
@@ -666,7 +678,7 @@ def judge(held: F32, tested: F32, data: Prepared, recipe: Recipe) -> Judged:
 
 OUTPUTS = (
     *("metrics.jsonl", "curves.png", "finder.png", "confusion.png", "roc_pr.png", "calibration.png", "values.png"),
-    *("predictions.csv", "evaluation.json", "report.html", "log.txt", RECIPE),
+    *("predictions.csv", "evaluation.json", "report.html", "log.txt", FAILED, RECIPE),
 )
 
 
@@ -695,6 +707,9 @@ def finish(
     for name, picture in pictures.items():
         curves.write(out / name, picture)
     write_predictions(out / "predictions.csv", data, judged)
+    if data.failed:
+        with replacing(out / FAILED) as draft:
+            draft.write_text("".join(f"{name}: {why}\n" for name, why in data.failed.items()), encoding="utf-8")
     with replacing(out / "evaluation.json") as draft:
         draft.write_text(json.dumps(judged.evaluation.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
 

@@ -122,7 +122,7 @@ def to_html(
         if found.task == "single"
         else _figure(head, pictures) + _figure("calibration.png", pictures),
         _figure("roc_pr.png", pictures),
-        _overall(found),
+        _overall(found) if len(found.names) > 1 or found.task != "regression" else "",
         _whom(data),
         _how(data, done, trainable, recipe, rate, described),
         _figure("curves.png", pictures),
@@ -157,7 +157,8 @@ def _verdict(found: Evaluation, data: Prepared) -> str:
     return (
         '<section><h2>How good it is</h2><p class="lead">'
         f"Measured on <b>{found.records:,} records of {found.patients:,} patients</b> that had no part in training, nor in "
-        f'choosing the epoch, the thresholds and the calibration.</p><div class="tiles">{tiles}</div>'
+        f"choosing the epoch{'' if found.task == 'regression' else ', the thresholds and the calibration'}.</p>"
+        f'<div class="tiles">{tiles}</div>'
         f'<p class="soft">Intervals are 95 %, by {found.draws:,} draws of patients.</p></section>'
     )
 
@@ -185,7 +186,9 @@ def limits(data: Prepared, described: Manifest) -> list[str]:
         f"Patients, recorders or hospitals unlike those of {', '.join(sets)}: the test patients come from the same source as "
         "the training patients, and figures elsewhere are usually lower. Test it on labelled ECGs of your own first "
         "(einthoven evaluate).",
-        f"Anything but: {', '.join(data.labels.names)}. Every ECG gets one of these answers, whatever it shows."
+        f"Anything but the value of: {', '.join(data.labels.names)}."
+        if data.labels.task == "regression"
+        else f"Anything but: {', '.join(data.labels.names)}. Every ECG gets one of these answers, whatever it shows."
         if data.labels.task == "single"
         else f"Anything but: {', '.join(data.labels.names)}. What is not on this list it does not see.",
     ]
@@ -304,7 +307,7 @@ def _whom(data: Prepared) -> str:
         f"<tr><th>{label}</th>{''.join(f'<td class=n>{column[i]}</td>' for column in columns)}</tr>"
         for i, label in enumerate(labels)
     )
-    failed = f"<p class=soft>{len(data.failed)} records could not be used; log.txt names them.</p>" if data.failed else ""
+    failed = f"<p class=soft>{len(data.failed)} records could not be used; failed.txt names them.</p>" if data.failed else ""
     return (
         f"<section><h2>Whom it was trained and tested on</h2><table><thead><tr><th></th>{''.join(heads)}</tr></thead>"
         f"<tbody>{rows_}</tbody></table><p class=soft>Split: {escape(data.split)}. "
@@ -351,13 +354,13 @@ def _value(figure: Figure) -> str:
 def _interval(figure: Figure) -> str:
     if np.isnan(figure.value):
         return ""
-    low, high = ("?" if np.isnan(v) else _number(v) for v in (figure.low, figure.high))
+    low, high = ("?" if np.isnan(v) else _number(v, like=figure.value) for v in (figure.low, figure.high))
     return f"{low} to {high}" if figure.low < 0 else f"{low}–{high}"
 
 
-def _number(value: float) -> str:
-    """Three places below 10, fewer above: as many as the interval is worth."""
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+def _number(value: float, *, like: float | None = None) -> str:
+    """Three places below 10, one above; a bound has as many as its figure (`like`)."""
+    return f"{value:.3f}" if abs(value if like is None else like) < 10 else f"{value:.1f}"
 
 
 def _items(words: Iterable[str]) -> str:
