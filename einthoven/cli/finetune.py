@@ -54,7 +54,8 @@ def finetune(
 ) -> None:
     """Fine-tune a model on ECGs with labels: raw files to a model with its report, in one go.
 
-    Ends with 1 where records could not be used (failed.txt names them). The same command goes on with a run that was cut off. On many GPUs: `accelerate launch -m einthoven finetune ...`.
+    The same command goes on with a run that was cut off. Ends with 1 where records could not be used (failed.txt names them). On
+    many GPUs: `accelerate launch --multi_gpu -m einthoven finetune ...`.
     """
     from einthoven.record import EcgError
 
