@@ -136,15 +136,15 @@ class Size:
 
 REDUCED_ECG_FM = {"width": 96, "depth": 3, "heads": 4, "hidden": 384, "channels": 48, "kernel": 32, "groups": 4}
 _SHORT = (
-    "2.5 s of an ECG, batch 8, a fixed rate of 1e-3; 20 epochs on the fold to fine-tune, 8 of the baseline, 2 of pre-training; "
-    "ECG-FM reduced to 3 layers of width 96"
+    "2.5 s of an ECG, batch 16, a rate of 1e-3, 8 epochs (few steps on a small fold; --epochs 50 costs minutes more), 2 of "
+    "pre-training; ECG-FM reduced to 3 layers of width 96"
 )
 _SIZES = (
     Size(
         "smoke", "models of the tests, 2.5 s of an ECG, one epoch: shows that all of it runs",
         epochs=1, start_epochs=1, scratch_epochs=1, batch=16, rate=3e-3, seconds=2.5, tiny=True, records=64,
     ),
-    Size("short", _SHORT, 20, 2, 8, 8, rate=1e-3, seconds=2.5, reduced={"ecg-fm": REDUCED_ECG_FM}),
+    Size("short", _SHORT, 8, 2, 8, 16, rate=1e-3, seconds=2.5, reduced={"ecg-fm": REDUCED_ECG_FM}),
     Size("paper", "as in the paper: 50 epochs, batch 8, AdamW, the rate found, x 0.9 an epoch", 50, 50, 50, 8),
 )  # fmt: skip
 SIZES: Mapping[str, Size] = MappingProxyType({size.name: size for size in _SIZES})
