@@ -34,7 +34,7 @@ def finetune(
     model: Annotated[str | None, typer.Option(help="A model of `einthoven models list`.", show_default=False)] = None,
     method: Annotated[str | None, typer.Option(help="full, head, partial, lora or adapter.", show_default=False)] = None,
     weights: Annotated[
-        str | None, typer.Option(help="A Bundle or .safetensors to start from; else fresh weights.", show_default=False)
+        str | None, typer.Option(help="A Bundle, .safetensors or .onnx to start from; else fresh weights.", show_default=False)
     ] = None,
     level: Level = None,
     names: Annotated[str | None, typer.Option(help="Only these labels, parted by commas.", show_default=False)] = None,
@@ -54,8 +54,8 @@ def finetune(
 ) -> None:
     """Fine-tune a model on ECGs with labels: raw files to a model with its report, in one go.
 
-    The same command goes on with a run that was cut off. Ends with 1 where records could not be used (failed.txt names them). On
-    many GPUs: `accelerate launch --multi_gpu -m einthoven finetune ...`.
+    The same command goes on with a run that was cut off. Ends with 1 where records could not be used (failed.txt names
+    them). On many GPUs: `accelerate launch --multi_gpu -m einthoven finetune ...`.
     """
     from einthoven.record import EcgError
 
@@ -77,10 +77,8 @@ def finetune(
         _stop(str(fault), 2)
     try:
         bundle = run(made, out, fresh=fresh, quiet=False)
-        if json:
-            print_json(summary(bundle))
-        elif _first():
-            typer.echo(bundle)
+        if _first():
+            print_json(summary(bundle)) if json else typer.echo(bundle)
         failed = out / "failed.txt"
         if failed.exists():
             tell(f"some records could not be used: {failed}")
