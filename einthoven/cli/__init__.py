@@ -11,6 +11,7 @@ from einthoven.cli import explain as explain
 from einthoven.cli import finetune as finetune
 from einthoven.cli import foreign as foreign
 from einthoven.cli import get as get
+from einthoven.cli import images as images
 from einthoven.cli import models as models
 from einthoven.cli import predict as predict
 from einthoven.cli import pretrain as pretrain

@@ -115,6 +115,14 @@ def render(
     fiducials: Annotated[bool, typer.Option("--fiducials", help="Mark P, QRS and T.")] = False,
     start: Annotated[float, typer.Option(help="Where in the record the page begins, s.")] = 0.0,
     palette: Annotated[str, typer.Option(help="Colours of the paper: pink, blue, green, grey, bw.")] = "pink",
+    distort: Annotated[
+        str | None,
+        typer.Option(help="As a picture of the page: scan, photo, screen, fax, old-paper, ecginstruct.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of --distort: the same seed gives the same picture.")] = 0,
+    truth: Annotated[
+        Path | None, typer.Option(help="JSON of where everything lies in the picture.", show_default=False)
+    ] = None,
     fs: Rate = None,
     unit: Unit = None,
 ) -> None:
@@ -130,18 +138,14 @@ def render(
 
             beats = delineated(record)
         order = "cabrera" if cabrera else "standard"
-        save_page(
-            record,
-            output,
-            layout=layout,
-            speed=speed,
-            gain=gain,
-            dpi=dpi,
-            order=order,
-            fiducials=beats,
-            start=start,
-            palette=palette,
-        )
+        options: dict[str, Any] = {"layout": layout, "speed": speed, "gain": gain, "dpi": dpi, "order": order, "start": start}
+        options |= {"fiducials": beats, "palette": palette}
+        if distort or truth:
+            from einthoven.paper.distort.save import save_picture
+
+            save_picture(record, output, preset=distort or "clean", seed=seed, truth=truth, **options)
+        else:
+            save_page(record, output, **options)
         typer.echo(output)
 
     each([file], work, expand=False)

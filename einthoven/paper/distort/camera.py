@@ -128,7 +128,10 @@ def moire(scene: Scene, rng: Rng, strength: float) -> None:
     for c in range(3):
         stripes = np.asarray(cv2.LUT(columns, np.round(depth * np.roll(wave, c * 256 // 3)).astype(np.int8)))
         out.append(cv2.add(lines, stripes))
-    scene.image = np.asarray(cv2.add(scene.image, cv2.merge(out), dtype=cv2.CV_8U), np.uint8)
+    pattern = np.asarray(cv2.merge(out))
+    if scene.beyond.max() > 0:  # what is not the screen does not shine
+        pattern[spread(scene.beyond, STEP, scene.shape) > 0] = 0
+    scene.image = np.asarray(cv2.add(scene.image, pattern, dtype=cv2.CV_8U), np.uint8)
 
 
 def _phase(turns: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Image:

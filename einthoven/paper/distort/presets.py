@@ -97,7 +97,8 @@ FAX = (
     Step("uneven", 0.4, 0.2, 0.6),
     Step("defocus", 0.6, 0.3, 1.0),
     Step("noise", 0.6, 0.3, 1.0),
-    Step("photocopy", 0.5, 0.3, 1.0),
+    Step("grey"),
+    Step("photocopy", 0.7, 0.2, 1.0),
     Step("fax", 0.75, 0.4, 1.2),
     Step("jpeg", 0.3, 0.2, 1.0),
 )
