@@ -119,6 +119,8 @@ def test_the_graph_is_its_members() -> None:
         found, embedding = graph.run(["logits", "embedding"], {"features": features[rows]})
         np.testing.assert_allclose(found, blend({n: t[rows] for n, t in told.items()}, 2), atol=2e-4)
         assert embedding.shape == (len(found), 256)
+    fewer = session(build(members, 2, [0, 2]).SerializeToString()).run(["logits"], {"features": features})[0]
+    np.testing.assert_array_equal(fewer, found[:, [0, 2]])
     again = fit("network1", views, truth, 2, recipe)
     assert all(np.array_equal(again[key], members["network1"][key]) for key in again)
 

@@ -29,7 +29,9 @@ def build(members: Mapping[str, Arrays], superclasses: int, kept: Iterable[int] 
     labels = len(members["boosted"]["base"])
     model = _networks(members)
     graph = model.graph
+    told = list(range(labels) if kept is None else kept)
     graph.output[0].name = "logits"
+    graph.output[0].type.tensor_type.shape.dim[1].dim_value = len(told)
     share = np.full((1, labels), 1 / 2, np.float32)
     share[:, :superclasses] = 1 / 3
     place = np.eye(superclasses, labels, dtype=np.float32)
@@ -43,7 +45,7 @@ def build(members: Mapping[str, Arrays], superclasses: int, kept: Iterable[int] 
         "never": np.float32(NEVER),
         "always": np.float32(1 - NEVER),
         "one": np.float32(1),
-        "kept": np.arange(labels) if kept is None else np.array(list(kept), np.int64),
+        "kept": np.array(told, np.int64),
     }
     graph.initializer.extend(numpy_helper.from_array(np.asarray(v), f"blend.{k}") for k, v in constants.items())
 
