@@ -407,6 +407,7 @@ def _put(state: dict[str, Tensor], model: SignalModel, path: str | Path) -> tupl
     fresh = tuple(head) if any(k not in state or state[k].shape != wanted[k] for k in head) else ()
     state = {k: v for k, v in state.items() if not (fresh and k.startswith("head."))}
     try:
+        state = model.fitted(state)
         _compare({k: v.shape for k, v in state.items()}, wanted, fresh)
     except EcgError as fault:
         raise fault.at(path) from fault

@@ -54,6 +54,18 @@ _TRANSFORMER: Mapping[str, Any] = {
     "blocks": r"layers\.\d+\.mlp",
     "attention": r"layers\.\d+\.attention",
 }
+_TINY_EFFICIENTNET: Mapping[str, Any] = {
+    "width_coefficient": 0.25,
+    "depth_coefficient": 0.1,
+    "hidden_dim": 320,
+    "depthwise_padding": [],
+    "kernel_sizes": [3, 3],
+    "in_channels": [32, 16],
+    "out_channels": [16, 24],
+    "strides": [1, 2],
+    "num_block_repeats": [1, 2],
+    "expand_ratios": [1, 6],
+}
 _VIT = "Dosovitskiy et al., ICLR 2021; tiny and small after Touvron et al., ICML 2021"
 _BEIT = "Bao et al., ICLR 2022; HeartBEiT (Vaid et al., npj Digit Med 2023) is the base size, pre-trained on ECGs"
 
@@ -186,6 +198,44 @@ _ROWS: tuple[Model, ...] = (
         **_TRANSFORMER,
     ),
     Model("beit-base", "image.beit:BEiT", citation=_BEIT, parameters=85_765_829, **_TRANSFORMER),
+    Model(
+        "efficientnet-b4",
+        "image.convnets:Convnet",
+        "heartbeit",
+        "Tan and Le, ICML 2019; as in transformers, less its batch norms' momentum",
+        17_557_581,
+        kind="image",
+        defaults={"kind": "efficientnet-b4"},
+        tiny={"size": 32, "options": _TINY_EFFICIENTNET},
+        tiny_samples=32,
+        blocks=r"body\.encoder\.blocks\.\d+",
+    ),
+    Model(
+        "resnet-152",
+        "image.convnets:Convnet",
+        "heartbeit",
+        "He et al., CVPR 2016; as in transformers",
+        58_154_053,
+        kind="image",
+        defaults={"kind": "resnet-152"},
+        tiny={"size": 32, "options": {"embedding_size": 8, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}},
+        tiny_samples=32,
+        adaptable=r"body\.encoder\.stages\.\d+\.layers\.\d+\.(shortcut|layer\.\d+)\.convolution",
+        blocks=r"body\.encoder\.stages\.\d+\.layers\.\d+",
+    ),
+    Model(
+        "convnext-tiny",
+        "image.convnets:Convnet",
+        "heartbeit",
+        "Liu et al., CVPR 2022; as in transformers",
+        27_823_973,
+        kind="image",
+        defaults={"kind": "convnext-tiny"},
+        tiny={"size": 32, "options": {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "drop_path_rate": 0.0}},
+        tiny_samples=32,
+        adaptable=r"body\.encoder\.stages\.\d+\.layers\.\d+\.pwconv[12]",
+        blocks=r"body\.encoder\.stages\.\d+\.layers\.\d+",
+    ),
 )
 
 MODELS: Mapping[str, Model] = MappingProxyType({model.name: model for model in _ROWS})

@@ -95,6 +95,10 @@ class BEiT(PatchTransformer):
         if self.positions is not None:
             nn.init.trunc_normal_(self.positions, std=0.02)
 
+    def of_use(self, maps: Sequence[Tensor]) -> Sequence[Tensor]:
+        """What leaves each layer."""
+        return maps[1:]
+
     def pooled(self, x: Tensor) -> Tensor:
         """The mean of the patches, normalised."""
         return self.norm(x[:, 1:].mean(1))

@@ -152,11 +152,18 @@ def tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def pretrained(path: str | Path, name: str, **options: Any) -> Network:
-    """The model `name` of the table with a published file's weights; a fresh head, or the file's where its outputs are as many.
+    """The model `name` of the table with a published file's weights, or those of a folder of transformers; a fresh head, or the
+    file's where its outputs are as many (a convnet's is fresh).
 
     Positions of another size are interpolated. Raises EcgError where the file does not fit.
     """
     model = build(name, **options)
+    fill = getattr(model, "fill", None)
+    if fill is not None:  # a convnet: transformers knows its own names
+        fill(str(path))
+        return model
+    path = Path(path)
+    path = path / "model.safetensors" if path.is_dir() else path
     try:
         state, _ = renamed(tensors(path))
         state = model.fitted({k: v for k, v in state.items() if not k.startswith(OBJECTIVE)})

@@ -192,6 +192,10 @@ class PatchTransformer(ImageModel):
     def pooled(self, x: Tensor) -> Tensor:
         """(B, 1 + N, D) from the last layer -> (B, D)."""
 
+    @abstractmethod
+    def of_use(self, maps: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Of what enters the first layer and leaves each, one map a layer: those that the head sees something of."""
+
     def tokens(
         self,
         image: Tensor,
@@ -205,7 +209,7 @@ class PatchTransformer(ImageModel):
         Args:
             masked: (B, N) bool, patches to hide behind the token `mask` (D,).
             kept: takes up each layer's attention weights (B, M, 1 + N, 1 + N).
-            maps: takes up what leaves each layer, (B, D, h, w), less the class token.
+            maps: takes up what enters the first layer and leaves each, (B, D, h, w), less the class token.
 
         Raises EcgError for an image that is not made of whole patches.
         """
@@ -220,22 +224,27 @@ class PatchTransformer(ImageModel):
         if self.positions is not None:
             x = x + (self.positions if grid == self.grid else resized_positions(self.positions, self.grid, grid)).to(x.dtype)
         shared = None if self.bias is None else self.bias(grid)
-        on_the_way = maps is not None and torch.is_grad_enabled() and not self.training
+        x = self._noted(x, grid, maps)
         for layer in self.layers:
-            x = layer(x, grid, shared, kept)
-            if maps is not None:
-                maps.append(x[:, 1:].transpose(1, 2).unflatten(2, grid))
-                if on_the_way:
-                    x = torch.cat([x[:, :1], maps[-1].flatten(2).transpose(1, 2)], 1)
+            x = self._noted(layer(x, grid, shared, kept), grid, maps)
         return x
 
+    def _noted(self, x: Tensor, grid: tuple[int, int], maps: list[Tensor] | None) -> Tensor:
+        """Puts the patches into `maps`; where a gradient may be asked of them, what goes on is made of that map."""
+        if maps is None:
+            return x
+        maps.append(x[:, 1:].transpose(1, 2).unflatten(2, grid))
+        if not torch.is_grad_enabled() or self.training:
+            return x
+        return torch.cat([x[:, :1], maps[-1].flatten(2).transpose(1, 2)], 1)
+
     def backbone(self, image: Tensor) -> Backbone:
-        """-> (B, D), with tiles (B, tiles D), row by row; maps: what leaves each layer, tiles put together again."""
+        """-> (B, D), with tiles (B, tiles D), row by row; maps: `of_use`, tiles put together again."""
         rows, columns = self.tiles
         if rows * columns == 1:
             maps: list[Tensor] = []
             x = self.tokens(image, maps=maps)
-            return Backbone(self.pooled(x), tuple(maps), {})
+            return Backbone(self.pooled(x), tuple(self.of_use(maps)), {})
         b, c, height, width = image.shape
         if height % rows or width % columns:
             raise EcgError(f"an image of {height} x {width} pixels does not divide into {rows} x {columns} tiles")
@@ -244,7 +253,7 @@ class PatchTransformer(ImageModel):
         x = self.pooled(self.tokens(cut.flatten(0, 2), maps=maps))
         whole = (
             m.unflatten(0, (b, rows, columns)).permute(0, 3, 1, 4, 2, 5).reshape(b, m.shape[1], rows * m.shape[2], -1)
-            for m in maps
+            for m in self.of_use(maps)
         )
         return Backbone(x.reshape(b, -1), tuple(whole), {})
 

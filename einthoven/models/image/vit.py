@@ -66,6 +66,10 @@ class ViT(PatchTransformer):
         self.start()
         nn.init.trunc_normal_(self.positions, std=0.02)
 
+    def of_use(self, maps: Sequence[Tensor]) -> Sequence[Tensor]:
+        """What enters each layer: of the last one's patches the class token learns nothing any more."""
+        return maps[:-1]
+
     def pooled(self, x: Tensor) -> Tensor:
         """The class token, normalised."""
         return self.norm(x[:, 0])
