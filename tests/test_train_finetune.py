@@ -121,7 +121,7 @@ def test_unknown_labels_take_no_part(task: str) -> None:
     assert (logits.grad.numpy()[unknown] == 0).all() and np.isfinite(logits.grad.numpy()).all()
     # The parts of a batch add up to the whole, however the unknown are spread.
     parts = sum(float(objective.sum(torch.from_numpy(z[i::3]), torch.from_numpy(y[i::3]))) for i in range(3))
-    assert parts / objective.total(y) == pytest.approx(float(loss), rel=1e-5)
+    assert parts / objective.total(y) == pytest.approx(loss.item(), rel=1e-5)
 
 
 def test_losses_are_torchs_where_all_is_known() -> None:

@@ -39,7 +39,7 @@ _STYLE = {
 def png(figure: Figure) -> bytes:
     """The figure as a PNG, and closed."""
     out = io.BytesIO()
-    figure.savefig(out, format="png", facecolor="white", metadata={"Software": None})
+    figure.savefig(out, format="png", facecolor="white", bbox_inches="tight", pad_inches=0.08, metadata={"Software": None})
     plt.close(figure)
     return out.getvalue()
 
@@ -116,7 +116,7 @@ def confusions(truth: Floats, present: NDArray[np.bool_], names: Sequence[str]) 
         k = min(len(names), 24)
         columns = min(k, 4 if k % 4 == 0 or k > 10 else 5)
         rows = math.ceil(k / columns)
-        figure, grid = plt.subplots(rows, columns, figsize=(2.5 * columns + 0.4, 2.45 * rows + 0.3), squeeze=False)
+        figure, grid = plt.subplots(rows, columns, figsize=(2.3 * columns + 0.4, 2.75 * rows + 0.3), squeeze=False)
         for n, ax in enumerate(grid.flat):
             if n >= k:
                 ax.set_visible(False)
@@ -157,10 +157,8 @@ def roc_pr(truth: Floats, probability: Floats, names: Sequence[str]) -> bytes:
             left.plot(fpr, tpr, label=f"{_short(names[k])}  {auroc:.3f}", drawstyle="steps-post", **style)
             right.plot(tpr, precision, label=f"{_short(names[k])}  {ap:.3f}  (at chance {prevalence:.2f})", **style)
         left.plot([0, 1], [0, 1], color="#8a9099", lw=1, ls=":")
-        left.set(title="ROC", xlabel="1 − specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
-        right.set(
-            title="Precision-recall", xlabel="sensitivity (recall)", ylabel="precision", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02)
-        )
+        left.set(title="ROC (test patients)", xlabel="1 − specificity", ylabel="sensitivity")
+        right.set(title="Precision-recall (test patients)", xlabel="sensitivity (recall)", ylabel="precision")
         left.legend(title="AUROC", loc="lower right", title_fontsize=8)
         right.legend(title="average precision", loc="lower left", title_fontsize=8)
         for ax in (left, right):
@@ -184,7 +182,7 @@ def reliability(truth: Floats, probability: Floats, names: Sequence[str], raw: F
             p, y = values[known], truth[known]
             bins = np.clip((p * 10).astype(int), 0, 9)
             count = np.bincount(bins, minlength=10)
-            there = count > 0
+            there = count >= 5  # fewer say nothing
             mean = np.bincount(bins, p, 10)[there] / count[there]
             seen = np.bincount(bins, y, 10)[there] / count[there]
             if name == "calibrated":

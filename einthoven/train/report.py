@@ -57,7 +57,7 @@ CAPTIONS = {
     "roc_pr.png": "Left: sensitivity against false alarms at every threshold. Right: how many of the alarms are right, "
     "which depends on how frequent the label is among these patients.",
     "calibration.png": "Of the answers with a stated probability near 0.8 about eight in ten should be right: the points "
-    "should lie on the dotted line. Bars are 95 % intervals.",
+    "should lie on the dotted line. Bars are 95 % intervals; groups of fewer than 5 answers are left out.",
     "values.png": "Left: each point a record. Right: the difference against the mean; 95 % of the differences lie between the "
     "dashed lines if they are normally distributed.",
     "curves.png": "How it learned. The epoch with the lowest validation loss was kept; test patients had no part in that.",
@@ -89,7 +89,8 @@ tr:last-child>*{border-bottom:0}thead th{color:var(--soft);font-weight:600;font-
 tbody th{font-weight:550}td.n,th.n{text-align:right;white-space:nowrap}
 td small,th small{font-weight:400;color:var(--soft);display:block;font-size:.8rem}
 .scroll{overflow-x:auto}
-.scroll table{font-size:.93rem}.scroll th,.scroll td{padding-right:9px}
+.scroll table{font-size:.9rem}.scroll small{font-size:.74rem}
+.scroll th,.scroll td{padding-right:7px}.scroll td:last-child{padding-right:0}
 figure.small img{width:470px}
 figure{padding:14px}figure img{display:block;max-width:100%;height:auto;margin:0 auto;background:#fff;border-radius:4px}
 figcaption{color:var(--soft);font-size:.88rem;padding-top:8px}
