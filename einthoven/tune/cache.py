@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from einthoven.record import EcgError
 
 if TYPE_CHECKING:
-    from einthoven.models.signal.model import SignalModel
+    from einthoven.models.network import Network
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def head_inputs(
-    model: SignalModel, inputs: NDArray[np.float32], batch: int = 64, path: str | Path | None = None
+    model: Network, inputs: NDArray[np.float32], batch: int = 64, path: str | Path | None = None
 ) -> NDArray[np.float32]:
     """What `model.backbone` gives the head for every input, in evaluation mode.
 

@@ -23,13 +23,13 @@ from einthoven.tune.trainable import adapter_state, load_adapter
 from einthoven.tune.tuning import Tuning
 
 if TYPE_CHECKING:
-    from einthoven.models.signal.model import SignalModel
+    from einthoven.models.network import Network
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 
 
-def peft_config(model: SignalModel, tuning: Tuning) -> dict[str, Any]:
+def peft_config(model: Network, tuning: Tuning) -> dict[str, Any]:
     """What goes to adapter_config.json."""
     return {
         "peft_type": "LORA",
@@ -46,7 +46,7 @@ def peft_config(model: SignalModel, tuning: Tuning) -> dict[str, Any]:
     }
 
 
-def save_adapter(model: SignalModel, tuning: Tuning, folder: str | Path) -> None:
+def save_adapter(model: Network, tuning: Tuning, folder: str | Path) -> None:
     """Writes the files into `folder` (made where it is not there): a model that `apply` tuned, as it now is."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def save_adapter(model: SignalModel, tuning: Tuning, folder: str | Path) -> None
         (folder / CONFIG).write_text(json.dumps(peft_config(model, tuning), indent=2) + "\n", encoding="utf-8")
 
 
-def open_adapter(model: SignalModel, folder: str | Path) -> None:
+def open_adapter(model: Network, folder: str | Path) -> None:
     """Loads them into a model that was tuned (`apply`) in the same way.
 
     Raises EcgError where they do not fit or are unreadable.

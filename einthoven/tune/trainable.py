@@ -21,7 +21,7 @@ from einthoven.tune.lora import adapted, add_lora, merge_lora
 from einthoven.tune.tuning import Tuning
 
 if TYPE_CHECKING:
-    from einthoven.models.signal.model import SignalModel
+    from einthoven.models.network import Network
     from einthoven.models.table import Model
 
 
@@ -76,7 +76,7 @@ class Trainable:
         }
 
 
-def apply(model: SignalModel, tuning: Tuning, row: Model | None = None) -> Trainable:
+def apply(model: Network, tuning: Tuning, row: Model | None = None) -> Trainable:
     """Freezes and unfreezes parameters of `model`, and adds LoRA or adapters to it, in place.
 
     Args:
@@ -109,7 +109,7 @@ def apply(model: SignalModel, tuning: Tuning, row: Model | None = None) -> Train
     return Trainable(tuning.method, tuple(_parts(model)), tuple(left_out))
 
 
-def _add_adapters(model: SignalModel, tuning: Tuning, row: Model | None) -> None:
+def _add_adapters(model: Network, tuning: Tuning, row: Model | None) -> None:
     places = [p for p in ((row.blocks, row.attention) if row else ()) if p]
     if not row or not row.blocks:
         raise EcgError("it is not known where adapters go in this model (blocks of its row in the table of models): use LoRA")
@@ -127,7 +127,7 @@ def _add_adapters(model: SignalModel, tuning: Tuning, row: Model | None) -> None
         raise EcgError(f"adapters have no place: no module is named {' or '.join(places)}")
 
 
-def _still(model: SignalModel, tuning: Tuning) -> Iterator[str]:
+def _still(model: Network, tuning: Tuning) -> Iterator[str]:
     """Modules that stay in evaluation mode: with the head alone all that is not head; else every norm that keeps statistics
     and has no parameter that trains."""
     head = set(model.head.modules())
@@ -204,7 +204,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + more
 
 
-def merge(model: SignalModel) -> SignalModel:
+def merge(model: Network) -> Network:
     """Folds LoRA into the weights (float32) and removes it; everything is trainable again. Adapters stay: they are no weights
     of what they stand behind. -> the same model."""
     merge_lora(model)
@@ -213,7 +213,7 @@ def merge(model: SignalModel) -> SignalModel:
     return model.train(model.training)
 
 
-def adapter_state(model: SignalModel) -> dict[str, Tensor]:
+def adapter_state(model: Network) -> dict[str, Tensor]:
     """All that training changes: trainable parameters, and the statistics of the norms that are not frozen. On the CPU."""
     state = {name: p for name, p in model.named_parameters() if p.requires_grad}
     for name, module in model.named_modules():
@@ -223,7 +223,7 @@ def adapter_state(model: SignalModel) -> dict[str, Tensor]:
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
-def load_adapter(model: SignalModel, state: Mapping[str, Tensor]) -> None:
+def load_adapter(model: Network, state: Mapping[str, Tensor]) -> None:
     """Puts what `adapter_state` gave into a model that was tuned (`apply`) in the same way.
 
     Raises EcgError where names or shapes differ.
