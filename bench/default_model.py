@@ -28,6 +28,7 @@ from einthoven.evaluate.evaluation import Evaluation, evaluate
 from einthoven.exchange.manifest import Scores
 from einthoven.exchange.predict import Predictor
 from einthoven.record import Patient
+from einthoven.train.default.run import calibrated_to
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = "## The default model"
@@ -92,6 +93,11 @@ def main() -> None:
     others = statement.matrix[:, [statement.names.index(n) for n in rest]]
     first, without, second = judge(known, five, truth), judge(unknown, five, truth), judge(known, rest, others)
     fold = ", ".join(map(str, folds))
+    pooled, mean, floor = calibrated_to(truth, known)
+    errors = (
+        f"ECE (15 bins) **{pooled:.3f}** over all pairs of record and superclass; in the mean by superclass {mean:.3f}, where "
+        f"a perfectly calibrated model would show {floor:.3f} on {first.records} records: each bin's noise counts as error."
+    )
     lines = [
         HEAD,
         "",
@@ -104,8 +110,7 @@ def main() -> None:
         "",
         *_table(first, "superclass"),
         "",
-        f"Macro AUROC **{first.figure('macro_auroc')}**, mean ECE {first.figure('mean_ece')}; without age and sex "
-        f"{without.figure('macro_auroc')}.",
+        f"Macro AUROC **{first.figure('macro_auroc')}**; without age and sex {without.figure('macro_auroc')}. {errors}",
         "",
     ]
     if options.baselines:
@@ -126,7 +131,8 @@ def main() -> None:
         *_statements(second, validation[1] if len(validation) > 1 else None),
         "",
         f"**Time** (one run, file to probabilities, one thread): median {np.median(seconds) * 1000:.0f} ms a record warm, 95 % "
-        f"below {np.quantile(seconds, 0.95) * 1000:.0f} ms; {rate:.0f} records/s over two processes.",
+        f"below {np.quantile(seconds, 0.95) * 1000:.0f} ms; {rate:.0f} records/s over two processes, at a load "
+        f"average of {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores.",
         "",
     ]
     text = options.out.read_text() if options.out.exists() else ""
