@@ -226,6 +226,11 @@ def prepare(recipe: Recipe, work: Path, log: Callable[[str], None]) -> Prepared:
     check_leaks(index, split)
     rows = np.sort(np.concatenate([split.train, split.validation, split.test]))
     preset = preset_of(recipe, row_of(recipe))
+    slower = int(np.sum(index.column("fs") < (preset.fs or 0)))
+    if slower:
+        warnings.append(
+            f"{slower:,} records have fewer samples a second than the {preset.fs:g} that the model reads (see `rate`)"
+        )
     faults: dict[int, str] = {}
     x = inputs(index, preset, rows, work / "inputs", jobs=recipe.jobs or os.cpu_count() or 1, failed=faults)
     names = index.column("record")
@@ -268,7 +273,7 @@ def _labelled(recipe: Recipe, work: Path, log: Callable[[str], None]) -> tuple[I
         raise EcgError("a recipe needs data: a folder of ECGs, an Index, or a public set's folder (--data)")
     numbers = recipe.level == "target" or recipe.task == "regression"
     targets = tuple(n for n in recipe.names or () if n != "age") if numbers and recipe.labels else ()
-    choice = Choice(targets=targets)
+    choice = Choice(rate=recipe.rate, targets=targets)
     log(f"reading {recipe.data}")
     index = load(recipe.data, recipe.labels, folder=work / "index", choice=choice, jobs=recipe.jobs)
     task = recipe.task if not numbers else "regression"

@@ -24,6 +24,7 @@ class Recipe:
     # What is learned, and from what
     data: str = ""  # folder of ECG files of any vendor, an Index, or a public set in its official layout
     labels: str | None = None  # CSV: file_name,label[,...]; None: the labels that came with the data
+    rate: int | None = None  # Hz, for a set that comes at several (PTB-XL: 100 or 500); None: the set's first
     level: str = "own"  # own | superclass | subclass | statement | diagnostic | form | rhythm | target (numbers)
     names: tuple[str, ...] | None = None  # of the labels (or columns of numbers), only these; None: all
     task: Literal["single", "multilabel", "regression"] | None = None  # softmax, sigmoid or regression; None: as the labels are
