@@ -88,16 +88,10 @@ def interpret(
         findings=findings,
         conclusion=conclude(findings),
         median=median or None,
-        opinion=opinion(record, findings, None if model == DEFAULT_MODEL else model) if _is_asked(model) else None,
+        opinion=None if model is None else opinion(record, findings, None if model == DEFAULT_MODEL else model),
         warnings=record.warnings + measurements.warnings + against_the_recorder(record, measurements),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _is_asked(model: str | Path | None) -> bool:
-    from einthoven.exchange import shelf
-
-    return model is not None and (model != DEFAULT_MODEL or (shelf.SHIPPED / shelf.DEFAULT).is_dir())
 
 
 # How far two careful measurements of one ECG may lie apart before somebody should look: rate as a ratio, intervals in ms.

@@ -117,8 +117,10 @@ def scores_of(manifest: Manifest) -> str:
     for scores in manifest.metrics:
         for figure in scores.figures:
             if figure.label is None and scores.role != "validation":
-                bounds = f" ({figure.low:.3f}-{figure.high:.3f})" if figure.low is not None and figure.high is not None else ""
-                return f"{figure.name.replace('_', ' ')} {figure.value:.3f}{bounds} on {scores.records} ECGs of {scores.data}"
+                sure = figure.low is not None and figure.high is not None
+                bounds = f" ({figure.low:.3f}-{figure.high:.3f})" if sure else ""
+                name = figure.name.replace("_", " ").replace("auroc", "AUROC")
+                return f"{name} {figure.value:.3f}{bounds} on {scores.records} ECGs of {scores.data}"
     return ""
 
 
