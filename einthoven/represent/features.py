@@ -98,7 +98,7 @@ def features(record: Record) -> Vector:
 
 
 def doubts(measured: Vector) -> list[str]:
-    """What must be said of a model's answer that rests on these features (F,): leads that it could not see.
+    """What must be said of a model's answer that rests on these features (F,): leads that it could not see, a poor signal.
 
     Raises:
         EcgError: no beat was found. A model would answer with what is usual, and that is "normal".
@@ -108,7 +108,10 @@ def doubts(measured: Vector) -> list[str]:
     lost = [lead for lead in STANDARD_LEADS if np.isnan(measured[NAMES.index(f"{lead}.r_mv")])]
     if len(lost) == len(STANDARD_LEADS):
         raise EcgError("no lead could be measured, so there is nothing that the model could judge")
-    return [f"not measured: {', '.join(lost)}; the model takes what is usual there, trust it less"] if lost else []
+    told = [f"not measured: {', '.join(lost)}; the model takes what is usual there, trust it less"] if lost else []
+    if max(measured[NAMES.index(f"rule.{name}")] for name in ("unreadable", "poor_quality")) > 0:
+        told.append("the signal is poor, and so is what the model says of it")
+    return told
 
 
 def vector(

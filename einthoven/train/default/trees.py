@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from einthoven.train.default.recipe import Boosting, ExtraTrees
 
+LEAVES = 750  # of one tree of a forest, at most: a forest on the whole of PTB-XL is no larger than one on a part of it
+
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
@@ -56,10 +58,11 @@ def extra_trees(x: Floats, truth: Floats, how: ExtraTrees, seed: int, jobs: int 
     from sklearn.ensemble import ExtraTreesClassifier
 
     found = []
+    leaf_of = max(how.leaf, len(x) // LEAVES)
     for k in range(truth.shape[1]):
         known = np.isfinite(truth[:, k])
         forest = ExtraTreesClassifier(
-            how.trees, min_samples_leaf=how.leaf, max_features=how.share, random_state=seed * 1000 + k, n_jobs=jobs
+            how.trees, min_samples_leaf=leaf_of, max_features=how.share, random_state=seed * 1000 + k, n_jobs=jobs
         ).fit(x[known], truth[known, k])
         for one in forest.estimators_:
             t = one.tree_
