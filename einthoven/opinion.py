@@ -65,12 +65,14 @@ class Opinion:
     @property
     def disagreements(self) -> tuple[str, ...]:
         """Sentences, one for each label of which model and rules say the opposite."""
-        return tuple(
-            f"{one.text}: the model says {'yes' if one.present else 'no'} ({one.probability:.0%}), "
-            f"the rules say {'yes' if one.rules == 'present' else 'no'}"
-            for one in self.labels
-            if one.disputed
-        )
+        return tuple(_dispute(one) for one in self.labels if one.disputed)
+
+
+def _dispute(one: Likelihood) -> str:
+    limit = f"{one.probability:.0%}, threshold {one.threshold:.0%}"
+    if one.present:
+        return f"{one.text}: the model reaches its threshold ({limit}), the rules do not find it"
+    return f"{one.text}: the rules find it, the model does not reach its threshold ({limit})"
 
 
 def opinion(record: Record, findings: Sequence[Finding], model: str | Path | None = None) -> Opinion:
