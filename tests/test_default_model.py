@@ -221,7 +221,7 @@ def test_the_card_tells_the_truth_of_fold_9(shared_data: Path) -> None:
     found = np.array([list(model.predict(index.record(int(i))).labels.values())[:5] for i in rows])
     claimed = {f.name: f for f in model.manifest.metrics[0].figures if f.label is None}["macro_auroc"]
     assert claimed.low is not None and claimed.low - 0.02 < auroc(truth, found).mean()
-    assert ece(truth, found).mean() < 0.08
+    assert ece(truth.reshape(-1, 1), found.reshape(-1, 1))[0] <= 0.05
     assert claimed.value >= 0.940
 
 
