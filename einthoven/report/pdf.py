@@ -213,10 +213,11 @@ class _Writer:
         report = self.report
         q = report.quality
         lines = [f"Signal: {q.readable} (score {q.score:.2f} of 1)" + (f"; {', '.join(q.flags)}" if q.flags else "")]
-        lines += [f"{lead}: {', '.join(lq.flags)}" for lead, lq in q.leads.items() if lq.flags]
+        flagged = [f"{lead}: {', '.join(lq.flags)}" for lead, lq in q.leads.items() if lq.flags]
+        lines += [" · ".join(flagged)] if flagged else []
         lines += report.warnings
         blocks = [_gap(), _heading("Quality and provenance")]
-        for text in (*lines, *(f"{name}: {value}" for name, value in provenance(report))):
+        for text in (*lines, " · ".join(f"{name}: {value}" for name, value in provenance(report))):
             for line in wrap(text, _SMALL, width):
                 blocks.append(_Block().line(0, _SMALL, line, leading=3.3))
         return _kept(blocks)
