@@ -22,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.io.files import replacing
-from einthoven.paper.distort import PRESETS, Truth, distort
+from einthoven.paper.distort import PRESETS, Truth
+from einthoven.paper.distort.run import shoot
+from einthoven.paper.distort.scene import Scene
 from einthoven.paper.page import SIZES
 from einthoven.record import EcgError, Record
 
@@ -70,7 +72,8 @@ class Plan:
 
     preset: a name in PRESETS, or several with commas, one of which each picture takes. look: a name in LOOKS. clean: the share
     of pictures that stay as they were drawn. dpi: of the drawn page. size: (width, height) px of pictures, None for the page's
-    own; fit: "pad" or "stretch". words: whether headers print the record's report. extras: "mask", "lines" beside each picture.
+    own; fit: "pad" or "stretch". words: whether headers print the record's report. quality: of JPEG, where the
+    distortions did not choose one. extras: "mask", "lines" beside each picture.
     """
 
     preset: str = "photo"
@@ -125,12 +128,20 @@ PLANS: Mapping[str, Plan] = {"ecginstruct": Plan("ecginstruct", "ecginstruct", c
 
 @dataclass(frozen=True)
 class Picture:
-    """An `image` (rows, columns, 3) uint8 RGB, its `truth`, and how it was printed (`look`: option of `render` -> value)."""
+    """A finished `scene` with its `image`, the `truth`, and how it was printed (`look`: option of `render` -> value)."""
 
-    image: NDArray[np.uint8]
+    scene: Scene
     truth: Truth
     look: Mapping[str, Any]
     preset: str
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        return self.scene.image
+
+    def encoded(self, plan: Plan) -> bytes:
+        """The image as a file; where it was stored as JPEG on its way, that very file."""
+        return self.scene.file if self.scene.file and plan.format == "jpg" else encoded(self.image, plan.format, plan.quality)
 
 
 def picture(record: Record, plan: Plan, number: int) -> Picture:
@@ -147,8 +158,8 @@ def picture(record: Record, plan: Plan, number: int) -> Picture:
     preset = str(rng.choice(plan.presets))
     if rng.random() < plan.clean:
         preset = "clean"
-    image, truth = distort(drawn, page, preset, seed=[plan.seed, number, 1], size=plan.size, fit=plan.fit)
-    return Picture(image, truth, {**options, "palette": palette}, preset)
+    scene, truth = shoot(drawn, page, preset, seed=[plan.seed, number, 1], size=plan.size, fit=plan.fit)
+    return Picture(scene, truth, {**options, "palette": palette}, preset)
 
 
 def _printed(look: Look, record: Record, rng: np.random.Generator) -> dict[str, Any]:
@@ -208,7 +219,7 @@ def write_shard(
 
 
 def _members(made: Picture, record: Record, plan: Plan, number: int, name: str) -> Iterator[tuple[str, bytes]]:
-    yield plan.format, encoded(made.image, plan.format, plan.quality)
+    yield plan.format, made.encoded(plan)
     about = {"number": number, "record": name, "preset": made.preset, "look": dict(made.look), **made.truth.to_dict()}
     yield "json", json.dumps(about, ensure_ascii=False, allow_nan=False).encode()
     if "mask" in plan.extras:
@@ -229,7 +240,7 @@ def encoded(image: NDArray[np.uint8], format: str, quality: int) -> bytes:
     import cv2
 
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if format == "jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    done, data = cv2.imencode(f".{format}", image[..., ::-1] if image.ndim == 3 else image, options)
+    done, data = cv2.imencode(f".{format}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image, options)
     if not done:
         raise EcgError(f"an image of {image.shape} could not be written as {format}")
     return bytes(data)

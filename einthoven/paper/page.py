@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -151,7 +151,10 @@ class Page:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `Page.from_dict` reads them back."""
-        return asdict(self)
+        # Not dataclasses.asdict, which copies every number by itself and takes longer than drawing a small page.
+        strips = [{**vars(strip), "box": dict(vars(strip.box))} for strip in self.strips]
+        texts = [dict(vars(text)) for text in self.texts]
+        return {**vars(self), "grid": dict(vars(self.grid)), "strips": strips, "texts": texts}
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Page:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from einthoven.paper.distort.scene import STEP, Image, Rng, Scene
 from einthoven.paper.distort.warp import spread
@@ -61,14 +63,21 @@ def noise(scene: Scene, rng: Rng, strength: float) -> None:
 
     sigma = 4.0 * strength * rng.uniform(0.4, 1.4) * min(scene.px_per_mm / _DRAWN, 1.0)
     rows, columns = scene.shape
-    # One tile of noise, laid with turns: drawing 11 million Gaussians would take longer than all the rest.
-    tile = rng.standard_normal((509, 769, 4), np.float32)
-    colour = (0.85 * tile[..., :1] + 0.5 * tile[..., 1:]) * np.float32(sigma)
-    grain = np.round(colour).astype(np.int16)
-    grain = np.concatenate([grain, grain[:, ::-1]], axis=1)
-    grain = np.concatenate([grain, grain[::-1]], axis=0)
-    full = np.tile(grain, (math.ceil(rows / grain.shape[0]), math.ceil(columns / grain.shape[1]), 1))[:rows, :columns]
+    # Drawing 11 million Gaussians would take longer than all the rest: one tile of them, from anywhere in it, mirrored at will.
+    tile = _grain()
+    tall, wide = tile.shape[:2]
+    j, i = int(rng.integers(max(tall - rows, 0) + 1)), int(rng.integers(max(wide - columns, 0) + 1))
+    tile = tile[:: int(rng.choice([-1, 1])), :: int(rng.choice([-1, 1]))][j : j + rows, i : i + columns]
+    grain = np.rint(tile * np.float32(sigma)).astype(np.int16)
+    full = np.tile(grain, (math.ceil(rows / tall), math.ceil(columns / wide), 1))[:rows, :columns]
     scene.image = np.asarray(cv2.add(scene.image, full, dtype=cv2.CV_8U), np.uint8)
+
+
+@lru_cache(1)
+def _grain() -> NDArray[np.float32]:
+    """(509, 769, 3) Gaussian noise of variance 1, three parts of brightness to one of colour."""
+    noise = np.random.default_rng(509).standard_normal((509, 769, 4), np.float32)
+    return np.asarray(np.float32(0.866) * noise[..., :1] + np.float32(0.5) * noise[..., 1:])
 
 
 def salt_and_pepper(scene: Scene, rng: Rng, strength: float) -> None:
@@ -106,8 +115,8 @@ def jpeg(scene: Scene, rng: Rng, strength: float) -> None:
     import cv2
 
     quality = int(np.clip(100 - 20 * strength * rng.uniform(0.5, 1.5), 12, 98))
-    _, data = cv2.imencode(".jpg", scene.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    scene.image = np.ascontiguousarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1])
+    bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
+    scene.store(bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]))
 
 
 def moire(scene: Scene, rng: Rng, strength: float) -> None:
@@ -134,7 +143,7 @@ def moire(scene: Scene, rng: Rng, strength: float) -> None:
     scene.image = np.asarray(cv2.add(scene.image, pattern, dtype=cv2.CV_8U), np.uint8)
 
 
-def _phase(turns: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Image:
+def _phase(turns: NDArray[np.float32]) -> Image:
     """The fraction of 256ths of a turn, wrapped."""
     return turns.astype(np.int32).astype(np.uint8)
 
@@ -148,7 +157,7 @@ def _blur(scene: Scene, sigma: float) -> None:
     scene.image = np.asarray(cv2.GaussianBlur(scene.image, (size, size), sigma, borderType=cv2.BORDER_REPLICATE), np.uint8)
 
 
-def _mapped(image: Image, curve: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Image:
+def _mapped(image: Image, curve: NDArray[np.float64]) -> Image:
     import cv2
 
     return np.asarray(cv2.LUT(image, np.round(curve).astype(np.uint8)), np.uint8)

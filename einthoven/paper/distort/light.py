@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.paper.distort.scene import Rng, Scene
-from einthoven.paper.distort.warp import PITCH_MM
 
 
 def relief(scene: Scene, rng: Rng, strength: float) -> None:
@@ -21,14 +20,14 @@ def relief(scene: Scene, rng: Rng, strength: float) -> None:
     towards = rng.uniform(0, 2 * math.pi)
     if scene.bends:
         z = scene.warp.heights
-        down, across = np.gradient(z, PITCH_MM)
+        down, across = np.gradient(z, scene.warp.pitch)
         slope = across * np.float32(math.cos(towards)) + down * np.float32(math.sin(towards))
         # Lambert's law for a lamp 45 degrees up, relative to the flat sheet; a slope of 0.1 makes 10 %.
         shade = (1 + slope) / np.sqrt(1 + across**2 + down**2)
         seen = cv2.remap(
             np.clip(1 + strength * (shade - 1), 0.35, 1.5).astype(np.float32),
-            x / np.float32(PITCH_MM),
-            y / np.float32(PITCH_MM),
+            x / np.float32(scene.warp.pitch),
+            y / np.float32(scene.warp.pitch),
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )

@@ -37,6 +37,23 @@ def distort(
     Raises:
         EcgError: no such preset or distortion, a strength below 0, or an image that is not the page's.
     """
+    scene, truth = shoot(image.copy(), page, preset, seed=seed, size=size, fit=fit)
+    return scene.image, truth
+
+
+def shoot(
+    image: Image,
+    page: Page,
+    preset: str | Sequence[Step] = "photo",
+    *,
+    seed: int | Sequence[int] = 0,
+    size: tuple[int, int] | None = None,
+    fit: str = "pad",
+) -> tuple[Scene, Truth]:
+    """As `distort`, but the finished scene: its `file` is there where the picture was stored as JPEG at the end.
+
+    The image is taken over: marks are made on it.
+    """
     steps = _steps(preset)
     if image.shape != (*page.shape, 3) or image.dtype != np.uint8:
         raise EcgError(f"the image is {image.shape} {image.dtype}, the page {(*page.shape, 3)} uint8")
@@ -44,7 +61,7 @@ def distort(
         raise EcgError(f"fit must be pad or stretch, not {fit!r}")
     seeds = [seed] if isinstance(seed, (int, np.integer)) else list(seed)
 
-    scene = Scene.of(image.copy(), page)  # marks are made on a sheet of its own
+    scene = Scene.of(image, page)
     taken: list[tuple[str, float]] = []
     stage = Stage.PAPER
     for step in steps:
@@ -57,7 +74,7 @@ def distort(
             row.apply(scene, rng, strength)
             taken.append((step.name, round(strength, 4)))
     _reach(scene, stage, Stage.FILE, size, fit)
-    return scene.image, Truth(page, scene.warp, tuple(taken))
+    return scene, Truth(page, scene.warp, tuple(taken))
 
 
 def _steps(preset: str | Sequence[Step]) -> list[Step]:
@@ -74,12 +91,11 @@ def _steps(preset: str | Sequence[Step]) -> list[Step]:
 
 
 def _reach(scene: Scene, now: Stage, then: Stage, size: tuple[int, int] | None, fit: str) -> None:
-    """What lies between two stages: the resampling before the light, the exposure after it."""
+    """What lies between two stages: the final size after the geometry, the resampling after the light."""
     if now <= Stage.GEOMETRY < then:
         if size is not None:
             rows, columns = scene.shape
             x, y = size[0] / columns, size[1] / rows
             scene.frame((size[1], size[0]), (x, y) if fit == "stretch" else (min(x, y), min(x, y)))
-        scene.take()
     if now <= Stage.LIGHT < then:
-        scene.expose()
+        scene.take()

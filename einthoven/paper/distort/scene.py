@@ -18,9 +18,10 @@ from enum import IntEnum
 from functools import cached_property
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from einthoven.paper.distort.warp import Bend, Warp, spread
+from einthoven.paper.distort.warp import Bend, Warp, pitch
 from einthoven.paper.page import Box, Floats, Page
 
 Image = NDArray[np.uint8]
@@ -50,7 +51,7 @@ class Distortion:
 
 @dataclass
 class Scene:
-    """`sheet` (rows, columns, 3) RGB in the page's pixels; `image` the picture, from the LIGHT stage on.
+    """`sheet` (rows, columns, 3) RGB in the page's pixels; `image` the picture, from the CAMERA stage on.
 
     matrix: sheet as seen from above (mm) -> pixels of the picture, of `shape`. desk: the colour under the sheet;
     `desk_texture` its relief, 0 for none.
@@ -67,7 +68,8 @@ class Scene:
     desk: tuple[float, float, float] = (255.0, 255.0, 255.0)
     desk_texture: float = 0.0
     desk_seed: int = 0
-    image: Image = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))
+    file: bytes = b""  # of the image, where it was stored as JPEG and nothing came after
+    _image: Image = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))
     _light: NDArray[np.float32] | None = None
 
     @staticmethod
@@ -75,6 +77,24 @@ class Scene:
         """A page as it was drawn."""
         warp = Warp.of(page)
         return Scene(page, image, np.array(warp.matrix).reshape(3, 3), warp.shape)
+
+    @property
+    def image(self) -> Image:
+        """The picture, (rows, columns, 3) RGB; opened from its file where it was stored."""
+        if self.file and not self._image.size:
+            import cv2
+
+            opened = cv2.imdecode(np.frombuffer(self.file, np.uint8), cv2.IMREAD_COLOR_RGB)
+            self._image = np.asarray(opened, np.uint8)
+        return self._image
+
+    @image.setter
+    def image(self, image: Image) -> None:
+        self._image, self.file = image, b""
+
+    def store(self, file: bytes) -> None:
+        """The picture is from now on what this JPEG file holds."""
+        self._image, self.file = np.zeros((0, 0, 3), np.uint8), file
 
     # ---- geometry ----
 
@@ -115,6 +135,7 @@ class Scene:
             self.distance,
             self.oblique,
             self.lens,
+            pitch(self.page),
         )
 
     # ---- from here on the geometry stands ----
@@ -150,51 +171,6 @@ class Scene:
         out: NDArray[np.float32] = np.maximum(np.maximum(-x, x - w), np.maximum(-y, y - h))
         return out
 
-    def take(self) -> None:
-        """The one resampling: sheet -> image."""
-        if not self.moved:
-            self.image = self.sheet.copy()
-            return
-        import cv2
-
-        scale = self.page.px_per_mm
-        sheet = self.sheet
-        if self.px_per_mm < _SMALLEST * scale:  # what is made smaller is averaged first, or thin lines break up
-            smaller = max(self.px_per_mm / scale, 0.05)
-            size = max(round(sheet.shape[1] * smaller), 1), max(round(sheet.shape[0] * smaller), 1)
-            sheet = np.asarray(cv2.resize(sheet, size, interpolation=cv2.INTER_AREA), np.uint8)
-        x, y = self.grid
-        # Pixel centres are integers: the sheet's left edge is at -0.5, whatever its scale.
-        kx, ky = sheet.shape[1] / self.sheet.shape[1] * scale, sheet.shape[0] / self.sheet.shape[0] * scale
-        map_x, map_y = (
-            spread(x * np.float32(kx) - np.float32(0.5), STEP, self.shape),
-            spread(y * np.float32(ky) - np.float32(0.5), STEP, self.shape),
-        )
-        if self.beyond.max() > -0.5:
-            self.image = self._desk()
-            cv2.remap(sheet, map_x, map_y, cv2.INTER_LINEAR, self.image, cv2.BORDER_TRANSPARENT)
-        else:
-            self.image = np.asarray(cv2.remap(sheet, map_x, map_y, cv2.INTER_LINEAR), np.uint8)
-
-    def _desk(self) -> Image:
-        """What lies under the sheet: a colour with streaks."""
-        import cv2
-
-        rows, columns = self.shape
-        if not self.desk_texture:
-            return np.broadcast_to(np.round(self.desk).astype(np.uint8), (rows, columns, 3)).copy()
-        rng = np.random.default_rng(self.desk_seed)
-        fine = rng.standard_normal((max(rows // 4, 2), max(columns // 40, 2)), np.float32)
-        wide = rng.standard_normal((5, 6), np.float32)
-        relief = cv2.resize(fine, (columns, rows), interpolation=cv2.INTER_LINEAR) + 1.5 * np.asarray(
-            cv2.resize(wide, (columns, rows), interpolation=cv2.INTER_CUBIC)
-        )
-        shade = 1 + np.float32(self.desk_texture) * relief
-        out = np.empty((rows, columns, 3), np.uint8)
-        for c in range(3):
-            out[..., c] = np.clip(shade * np.float32(self.desk[c]), 0, 255)
-        return out
-
     # ---- light ----
 
     def shine(self, factor: NDArray[np.float32]) -> None:
@@ -203,15 +179,115 @@ class Scene:
             factor = factor[..., None]
         self._light = factor.astype(np.float32) if self._light is None else self._light * factor
 
-    def expose(self) -> None:
-        """The light falls on the image."""
-        if self._light is None:
+    def take(self) -> None:
+        """The one resampling: sheet, desk and the light on them -> image."""
+        if not self.moved and self._light is None:
+            self.image = self.sheet.copy()
             return
         import cv2
 
-        full = spread(self._light, STEP, self.shape)
-        image = self.image
-        if full.ndim == 2:  # one light for all three colours
-            full = cv2.merge([full, full, full])
-        self.image = np.asarray(cv2.multiply(image, full, dtype=cv2.CV_8U), np.uint8)
-        self._light = None
+        scale = self.page.px_per_mm
+        sheet = self.sheet
+        if self.px_per_mm < _SMALLEST * scale:  # what is made smaller is averaged first, or thin lines break up
+            n = min(max(round(scale / self.px_per_mm), 2), 16)  # whole pixels to one, which is several times as fast
+            tall, wide = sheet.shape[0] // n, sheet.shape[1] // n
+            sheet = np.asarray(cv2.resize(sheet[: tall * n, : wide * n], (wide, tall), interpolation=cv2.INTER_AREA), np.uint8)
+            scale /= n
+        x, y = self.grid
+        # Pixel centres are integers: the sheet's left edge is at -0.5, whatever its scale.
+        light = np.ones((1, 1, 1), np.float32) if self._light is None else self._light
+        out = np.empty((*self.shape, 3), np.uint8)
+        _take(
+            np.ascontiguousarray(sheet),
+            x * np.float32(scale) - np.float32(0.5),
+            y * np.float32(scale) - np.float32(0.5),
+            np.ascontiguousarray(np.broadcast_to(light, (*x.shape, 3))),
+            self._desk() if self.beyond.max() > -1 else np.zeros((1, 1, 3), np.float32),
+            STEP,
+            out,
+        )
+        self.image, self._light = out, None
+
+    def _desk(self) -> NDArray[np.float32]:
+        """What lies under the sheet, a colour with streaks: (rows, columns, 3) at the nodes of `grid`."""
+        import cv2
+
+        rows, columns = self.grid[0].shape
+        shade = np.ones((rows, columns), np.float32)
+        if self.desk_texture:
+            rng = np.random.default_rng(self.desk_seed)
+            fine = rng.standard_normal((rows, max(columns // 10, 2)), np.float32)
+            wide = rng.standard_normal((5, 6), np.float32)
+            streaks = np.asarray(cv2.resize(fine, (columns, rows), interpolation=cv2.INTER_LINEAR))
+            patches = np.asarray(cv2.resize(wide, (columns, rows), interpolation=cv2.INTER_CUBIC))
+            shade += np.float32(self.desk_texture) * (streaks + np.float32(1.5) * patches)
+        return np.clip(shade[..., None] * np.array(self.desk, np.float32), 0, 255).astype(np.float32)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _take(
+    sheet: Image,
+    xs: NDArray[np.float32],
+    ys: NDArray[np.float32],
+    light: NDArray[np.float32],
+    desk: NDArray[np.float32],
+    step: int,
+    out: Image,
+) -> None:
+    """Picture from sheet: places, light and desk linear between nodes, the sheet linear between its pixels.
+
+    xs, ys (rows, columns): the nodes' places in the sheet's pixels. light, desk (rows, columns, 3); a desk of one node is not
+    seen. A pixel at the sheet's edge is shared.
+    """
+    height, width = sheet.shape[:2]
+    rows, columns = out.shape[:2]
+    n = xs.shape[1]
+    # One line of nodes: x, y, light, desk.
+    line = np.zeros((n, 8), np.float32)
+    bare = desk.shape[0] > 1
+    one = np.float32(1)
+    pixels, stride = sheet.reshape(-1), 3 * width
+    node, part = np.empty(columns, np.int64), np.empty(columns, np.float32)
+    for i in range(columns):
+        u = (i + 0.5) / step + 0.5
+        node[i], part[i] = int(u), np.float32(u - int(u))
+    for j in range(rows):
+        v = np.float32((j + 0.5) / step + 0.5)
+        k = int(v)
+        b = v - np.float32(k)
+        a = one - b
+        for i in range(n):
+            line[i, 0] = a * xs[k, i] + b * xs[k + 1, i]
+            line[i, 1] = a * ys[k, i] + b * ys[k + 1, i]
+            for c in range(3):
+                line[i, 2 + c] = a * light[k, i, c] + b * light[k + 1, i, c]
+            if bare:
+                for c in range(3):
+                    line[i, 5 + c] = a * desk[k, i, c] + b * desk[k + 1, i, c]
+        for i in range(columns):
+            m, t = node[i], part[i]
+            s = one - t
+            x, y = s * line[m, 0] + t * line[m + 1, 0], s * line[m, 1] + t * line[m + 1, 1]
+            share = one
+            if not (x >= 0 and y >= 0 and x < width - 1 and y < height - 1):
+                share = max(min(x + one, np.float32(width) - x, one), np.float32(0))
+                share *= max(min(y + one, np.float32(height) - y, one), np.float32(0))
+                x, y = min(max(x, np.float32(0)), np.float32(width - 1)), min(max(y, np.float32(0)), np.float32(height - 1))
+            p, q = min(int(x), width - 2), min(int(y), height - 2)
+            fx, fy = x - np.float32(p), y - np.float32(q)
+            w11 = fx * fy
+            w01, w10 = fx - w11, fy - w11
+            w00 = one - fx - w10
+            at = q * stride + 3 * p
+            for c in range(3):
+                low, high = np.uint64(at + c), np.uint64(at + stride + c)  # unsigned: no check for indices from the end
+                value = (
+                    w00 * np.float32(pixels[low])
+                    + w01 * np.float32(pixels[low + np.uint64(3)])
+                    + w10 * np.float32(pixels[high])
+                    + w11 * np.float32(pixels[high + np.uint64(3)])
+                )
+                if share < one and bare:
+                    value = share * value + (one - share) * (s * line[m, 5 + c] + t * line[m + 1, 5 + c])
+                value *= s * line[m, 2 + c] + t * line[m + 1, 2 + c]
+                out[j, i, c] = np.uint8(min(value + np.float32(0.5), np.float32(255)))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from einthoven.paper.page import Floats, Page
 
-PITCH_MM = 1.25  # of the table of bends
+FINE_MM, COARSE_MM = 1.25, 2.5  # pitch of the table of bends, for pages of any size and for small ones
 _CLOSE = 1e-6  # mm
 
 
@@ -62,13 +62,19 @@ class Bend:
         return z
 
 
+def pitch(page: Page) -> float:
+    """How fine the table of bends is for pictures of a page, mm."""
+    return FINE_MM if page.px_per_mm >= 5 else COARSE_MM
+
+
 @dataclass(frozen=True)
 class Warp:
     """The map from a sheet of `size` (width, height) mm to a picture of `shape` (rows, columns) pixels, and back.
 
     matrix: row by row, 3 x 3, from the sheet as seen from above (mm) to pixels. distance: of the eye above the sheet, mm;
     oblique: how much a height of 1 mm shifts a point along x and y for an eye that looks at a slant. lens: k of
-    r -> r (1 + k r^2), r from the picture's middle in half diagonals (above 0 a pincushion, below 0 a barrel).
+    r -> r (1 + k r^2), r from the picture's middle in half diagonals (above 0 a pincushion, below 0 a barrel). pitch: of the
+    nodes, mm, between which bends are linear.
     """
 
     size: tuple[float, float]
@@ -78,47 +84,23 @@ class Warp:
     distance: float = 400.0
     oblique: tuple[float, float] = (0.0, 0.0)
     lens: float = 0.0
+    pitch: float = FINE_MM
 
     @staticmethod
     def of(page: Page) -> Warp:
         """The page as it is drawn: nothing moved."""
         k = page.px_per_mm
-        return Warp(page.size, page.shape, (k, 0.0, -0.5, 0.0, k, -0.5, 0.0, 0.0, 1.0))
+        return Warp(page.size, page.shape, (k, 0.0, -0.5, 0.0, k, -0.5, 0.0, 0.0, 1.0), pitch=pitch(page))
 
-    @cached_property
+    @property
     def heights(self) -> NDArray[np.float32]:
-        """Height of the sheet in mm at nodes PITCH_MM apart, (rows, columns); the first node is its upper left corner."""
-        nx, ny = (math.ceil(side / PITCH_MM) + 1 for side in self.size)
-        x = np.arange(nx, dtype=np.float32)[None, :] * np.float32(PITCH_MM) - np.float32(self.size[0] / 2)
-        y = np.arange(ny, dtype=np.float32)[:, None] * np.float32(PITCH_MM) - np.float32(self.size[1] / 2)
-        z = np.zeros((ny, nx), np.float32)
-        for bend in self.bends:
-            z += bend.z(x, y)
-        return z
+        """Height of the sheet in mm at nodes `pitch` apart, (rows, columns); the first node is its upper left corner."""
+        return _heights(self.size, self.bends, self.pitch)
 
-    @cached_property
+    @property
     def shifts(self) -> Floats:
-        """(rows, columns, 2) mm by which the bends move the nodes of `heights`, as seen from above.
-
-        Paper does not stretch: seen from above it is shorter by the square of its slope over two. What is nearer to the eye is
-        larger, and an eye that looks at a slant sees heights shifted.
-        """
-        z = self.heights.astype(np.float64)
-        ny, nx = z.shape
-        shift = np.zeros((ny, nx, 2))
-        if not self.bends:
-            return shift
-        across, down = np.diff(z, axis=1), np.diff(z, axis=0)
-        for axis, steps in ((0, across), (1, down)):
-            lost: Floats = np.cumsum(PITCH_MM - np.sqrt(PITCH_MM**2 - np.minimum(steps**2, 0.5 * PITCH_MM**2)), axis=1 - axis)
-            lost = np.insert(lost, 0, 0.0, axis=1 - axis)
-            shift[..., axis] = np.take(lost, [lost.shape[1 - axis] // 2], axis=1 - axis) - lost
-        middle = np.array(self.size) / 2
-        nodes = np.stack(np.meshgrid(np.arange(nx), np.arange(ny)), axis=-1) * PITCH_MM
-        above = z - z[ny // 2, nx // 2]
-        seen = (nodes + shift - middle + above[..., None] * np.array(self.oblique)) / (1 - above / self.distance)[..., None]
-        out: Floats = seen + middle - nodes
-        return out
+        """(rows, columns, 2) mm by which the bends move the nodes of `heights`, as seen from above."""
+        return _shifts(self.size, self.bends, self.pitch, self.distance, self.oblique)
 
     @cached_property
     def _matrices(self) -> tuple[Floats, Floats]:
@@ -142,7 +124,7 @@ class Warp:
     def _each(self, function: Any, x: ArrayLike, y: ArrayLike, matrix: Floats) -> tuple[Floats, Floats]:
         xs, ys = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
         a, b = np.ascontiguousarray(xs).reshape(-1).copy(), np.ascontiguousarray(ys).reshape(-1).copy()
-        function(a, b, self.shifts, matrix, bool(self.bends), *self._lens)
+        function(a, b, self.shifts, self.pitch, matrix, bool(self.bends), *self._lens)
         return a.reshape(xs.shape), b.reshape(xs.shape)
 
     def nodes(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -183,7 +165,48 @@ class Warp:
             distance=d["distance"],
             oblique=(d["oblique"][0], d["oblique"][1]),
             lens=d["lens"],
+            pitch=d["pitch"],
         )
+
+
+@lru_cache(4)
+def _heights(size: tuple[float, float], bends: tuple[Bend, ...], pitch: float) -> NDArray[np.float32]:
+    nx, ny = (math.ceil(side / pitch) + 1 for side in size)
+    x = np.arange(nx, dtype=np.float32)[None, :] * np.float32(pitch) - np.float32(size[0] / 2)
+    y = np.arange(ny, dtype=np.float32)[:, None] * np.float32(pitch) - np.float32(size[1] / 2)
+    z = np.zeros((ny, nx), np.float32)
+    for bend in bends:
+        z += bend.z(x, y)
+    z.flags.writeable = False
+    return z
+
+
+@lru_cache(4)
+def _shifts(
+    size: tuple[float, float], bends: tuple[Bend, ...], pitch: float, distance: float, oblique: tuple[float, float]
+) -> Floats:
+    """Paper does not stretch: seen from above it is shorter by the square of its slope over two. What is nearer to the eye is
+    larger, and an eye that looks at a slant sees heights shifted.
+    """
+    if not bends:
+        return np.zeros((2, 2, 2))
+    z = _heights(size, bends, pitch).astype(np.float64)
+    ny, nx = z.shape
+    moved = np.empty((ny, nx, 2))
+    above = z - z[ny // 2, nx // 2]
+    larger = 1 / (1 - above / distance)
+    for axis, count in ((0, nx), (1, ny)):
+        along = 1 - axis
+        lost = np.zeros((ny, nx))
+        steps = np.diff(z, axis=along)
+        shorter = np.cumsum(pitch - np.sqrt(pitch**2 - np.minimum(steps**2, 0.5 * pitch**2)), axis=along)
+        lost[(slice(None), slice(1, None)) if along else (slice(1, None), slice(None))] = shorter
+        place = np.arange(count) * pitch - size[axis] / 2
+        place = place[None, :] if along else place[:, None]
+        middle = np.take(lost, [count // 2], axis=along)
+        moved[..., axis] = (place + middle - lost + above * oblique[axis]) * larger - place
+    moved.flags.writeable = False
+    return moved
 
 
 def spread(nodes: NDArray[np.float32], step: int, shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -197,10 +220,10 @@ def spread(nodes: NDArray[np.float32], step: int, shape: tuple[int, int]) -> NDA
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _shift(shifts: NDArray[np.float64], x: float, y: float) -> tuple[float, float]:
+def _shift(shifts: NDArray[np.float64], pitch: float, x: float, y: float) -> tuple[float, float]:
     """The shift at x, y mm, linear between nodes, that of the nearest edge outside."""
     ny, nx = shifts.shape[:2]
-    u, v = min(max(x / PITCH_MM, 0.0), nx - 1.0), min(max(y / PITCH_MM, 0.0), ny - 1.0)
+    u, v = min(max(x / pitch, 0.0), nx - 1.0), min(max(y / pitch, 0.0), ny - 1.0)
     i, j = min(int(u), nx - 2), min(int(v), ny - 2)
     a, b = u - i, v - j
     w00, w01, w10, w11 = (1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b
@@ -214,6 +237,7 @@ def _forward(
     xs: NDArray[np.float64],
     ys: NDArray[np.float64],
     shifts: NDArray[np.float64],
+    pitch: float,
     m: NDArray[np.float64],
     bent: bool,
     mx: float,
@@ -224,7 +248,7 @@ def _forward(
     for n in range(len(xs)):
         x, y = xs[n], ys[n]
         if bent:
-            dx, dy = _shift(shifts, x, y)
+            dx, dy = _shift(shifts, pitch, x, y)
             x, y = x + dx, y + dy
         w = m[2, 0] * x + m[2, 1] * y + m[2, 2]
         px, py = (m[0, 0] * x + m[0, 1] * y + m[0, 2]) / w, (m[1, 0] * x + m[1, 1] * y + m[1, 2]) / w
@@ -239,6 +263,7 @@ def _inverse(
     xs: NDArray[np.float64],
     ys: NDArray[np.float64],
     shifts: NDArray[np.float64],
+    pitch: float,
     m: NDArray[np.float64],
     bent: bool,
     mx: float,
@@ -263,7 +288,7 @@ def _inverse(
         x, y = (m[0, 0] * px + m[0, 1] * py + m[0, 2]) / w, (m[1, 0] * px + m[1, 1] * py + m[1, 2]) / w
         if bent:
             for _ in range(100):
-                nx, ny = _shift(shifts, x - dx, y - dy)
+                nx, ny = _shift(shifts, pitch, x - dx, y - dy)
                 moved = abs(nx - dx) + abs(ny - dy)
                 dx, dy = nx, ny
                 if moved < _CLOSE:
