@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from einthoven.exchange.predict import NEARLY, Prediction, Predictor, loaded
-from einthoven.explain.explanation import Doubles, Explanation, heat_of, shares
+from einthoven.explain.explanation import Doubles, Explanation, Pictured, heat_of, shares
 from einthoven.explain.occlusion import by_lead_and_wave, predictor_score, score_of
 from einthoven.explain.waves import regions
 from einthoven.record import EcgError, Record, derive_limb_leads
 
 if TYPE_CHECKING:
     from einthoven.beats.fiducials import Beats
+    from einthoven.represent.images import ImageForm
 
 # What each method is, in a line; those after occlusion need torch.
 METHODS = {
@@ -93,15 +95,15 @@ def explain(
 
 def _by_network(part: Record, predictor: Predictor, k: int, method: str, beats: Beats, common: dict[str, Any]) -> Explanation:
     """By gradients and attention, through torch."""
+    manifest = predictor.manifest
     try:
         import torch
 
-        from einthoven.explain import fullgrad, gradients
+        from einthoven.explain.evidence import evidence
+        from einthoven.explain.gradients import label_score
         from einthoven.explain.network import check_same, network
-        from einthoven.explain.rollout import rollout
     except ImportError as fault:
         raise EcgError(f"{method} needs torch: pip install 'einthoven[train]', or take occlusion ({fault})") from fault
-    manifest = predictor.manifest
     net = network(predictor.bundle)
     if manifest.signal is None:
         raise EcgError(f"{manifest.name} reads no signal", path=predictor.bundle.path)
@@ -109,49 +111,94 @@ def _by_network(part: Record, predictor: Predictor, k: int, method: str, beats: 
     signal = predictor.inputs(part)[0][manifest.signal.name][:1]  # (1, L, T)
     logits, _ = predictor.run({manifest.signal.name: signal})
     check_same(net, signal, logits, predictor.bundle)
-    score, x = gradients.label_score(k, manifest.task), torch.from_numpy(signal)
-    samples = signal.shape[2]
-    facts: dict[str, float] = {}
-    told: list[str] = []
-    per_lead = signed = True
-    if method == "integrated-gradients":
-        made = gradients.integrated_gradients(net, x, score)
-        found = made.values[0]
-        facts = {"difference to a flat line": made.difference, "gap": made.gap, "steps": float(made.steps)}
-        if made.gap > 0.01:
-            told.append(f"integrated gradients miss {made.gap:.0%} of the score: the model jumps on the way from a flat line")
-    elif method == "gradient":
-        found = gradients.gradient(net, x, score)[0]
-    elif method == "gradient-x-input":
-        found = gradients.gradient_x_input(net, x, score)[0]
-    elif method == "smoothgrad":
-        found = gradients.smoothgrad(net, x, score)[0]
-    elif method == "fullgrad":
-        parts = fullgrad.fullgrad(net, x, score)
-        found = fullgrad.time_map(parts, samples)
-        facts = {"of the signal": float(parts.input.sum()), "of biases": parts.total - float(parts.input.sum())}
-    else:
-        per_lead = signed = False
-        row = gradients.gradcam(net, x, score) if method == "gradcam" else rollout(net, x, score)
-        # A position covers a stretch of time; between their middles the map goes straight.
-        at = (np.arange(samples) + 0.5) / samples * len(row) - 0.5
-        found = torch.from_numpy(np.tile(np.interp(at, np.arange(len(row)), row.double().numpy()), (signal.shape[1], 1)))
-    values: Doubles = found.double().numpy()
-    leads = preset.leads or part.leads
-    fs = preset.fs or part.fs
-    where = regions(beats, leads, fs, samples)
+    made = evidence(net, torch.from_numpy(signal), label_score(k, manifest.task), method)
+    leads, fs = preset.leads or part.leads, preset.fs or part.fs
+    where = regions(beats, leads, fs, signal.shape[2])
     return Explanation(
-        **{**common, "warnings": (*common["warnings"], *told)},
+        **{**common, "warnings": (*common["warnings"], *made.warnings)},
         leads=leads,
         fs=fs,
-        values=values,
-        heat=heat_of(values, fs),
+        values=made.values,
+        heat=heat_of(made.values, fs),
         score=float(score_of(logits, k, manifest.task)[0]),
-        shares=shares(values, where, leads, per_lead=per_lead),
-        per_lead=per_lead,
-        signed=signed,
-        facts=facts,
+        shares=shares(made.values, where, leads, per_lead=made.per_lead),
+        per_lead=made.per_lead,
+        signed=made.signed,
+        facts=made.facts,
     )
+
+
+def explain_image(
+    record: Record,
+    net: Any,
+    form: ImageForm | str,
+    k: int,
+    method: str = "integrated-gradients",
+    *,
+    task: str = "multilabel",
+    label: str = "",
+    name: str = "",
+    beats: Beats | None = None,
+) -> tuple[Explanation, Pictured]:
+    """The same of an image model: the evidence over the pixels it saw, and that evidence by (lead, time), through the Page.
+
+    Args:
+        net: in evaluation mode, (B, 3, H, W) -> Output. form: how its pictures are made (represent/images.py).
+        k, label, name: the output, and what it and the model are called.
+
+    Evidence on pixels that belong to no lead is told in `facts`. What the picture does not show (other leads, later seconds)
+    has none.
+
+    Raises:
+        EcgError: as `explain`, and where the record cannot be drawn in this form.
+    """
+    import torch
+
+    from einthoven.explain.evidence import evidence
+    from einthoven.explain.gradients import label_score
+    from einthoven.explain.overlay import on_page
+    from einthoven.represent import images
+
+    form = images.by_form(form) if isinstance(form, str) else form
+    record = derive_limb_leads(record.ecg())
+    if beats is None:
+        from einthoven.beats.delineate import delineate
+
+        beats = delineate(record)
+
+    def scores(records: Sequence[Record]) -> Doubles:
+        pictures = np.stack([images.draw(form, one)[0] for one in records])
+        with torch.no_grad():
+            parts = [net(torch.from_numpy(images.scaled(form, pictures[i : i + 8]))).logits for i in range(0, len(pictures), 8)]
+        return score_of(torch.cat(parts).numpy(), k, task)
+
+    picture, page = images.draw(form, record)
+    score = float(scores([record])[0])
+    common: dict[str, Any] = {
+        "method": method,
+        "model": name or type(net).__name__,
+        "label": label or f"output {k}",
+        "start": 0.0,
+        "score": score,
+        "probability": score if task == "regression" else 0.5 * (1 + float(np.tanh(0.5 * score))),
+    }
+    shown = tuple(dict.fromkeys(strip.lead for strip in page.strips))
+    if method == "occlusion":
+        effects = by_lead_and_wave(scores, record, beats, shown)
+        made = Explanation(
+            **common, leads=effects.leads, fs=record.fs, values=effects.values, heat=effects.heat,
+            shares=shares(effects.values, effects.where, effects.leads),
+        )  # fmt: skip
+        return made, Pictured(picture, page, np.zeros(picture.shape[:2]))
+    found = evidence(net, torch.from_numpy(images.scaled(form, picture[None])), label_score(k, task), method)
+    fs = 250.0  # finer than a pixel
+    values, off = on_page(found.values, page, shown, fs, round(record.duration * fs))
+    made = Explanation(
+        **common, leads=shown, fs=fs, values=values, heat=heat_of(values, fs),
+        shares=shares(values, regions(beats, shown, fs, values.shape[1]), shown),
+        signed=found.signed, facts={**found.facts, "off all leads": off}, warnings=found.warnings,
+    )  # fmt: skip
+    return made, Pictured(picture, page, found.values)
 
 
 def _label(label: str | None, made: Prediction, predictor: Predictor) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.explain.waves import WAVES
+from einthoven.paper.page import Page
 
 Doubles = NDArray[np.float64]
 
@@ -115,6 +116,15 @@ class Explanation:
             "facts": dict(self.facts),
             "warnings": list(self.warnings),
         }
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """What an image model saw: `picture` (H, W) grey or (H, W, 3) RGB uint8, its `page`, and the evidence over it (H, W)."""
+
+    picture: NDArray[np.uint8]
+    page: Page
+    values: Doubles
 
 
 def shares(values: Doubles, where: NDArray[np.uint8], leads: tuple[str, ...], *, per_lead: bool = True) -> Shares:

@@ -19,6 +19,7 @@ B batch (1), C channels, N positions, T samples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -210,32 +211,52 @@ _HELD: Mapping[str, Callable[..., Any]] = {
 }
 
 
-def time_map(parts: Parts, samples: int) -> Tensor:
-    """The parts as (L, T): the input's own, and each bias, spread over the time that its position covers and over all leads
-    (a bias knows no lead). It sums up to the score."""
-    total = parts.input[0].double().clone()  # (L, T)
-    spread = torch.zeros(samples, dtype=torch.float64)
+# ---- from parts to a map ------------------------------------------------------------------------------------------------
+
+
+def place_map(parts: Parts) -> Tensor:
+    """The parts as (L, T) or, of an image, (H, W): the input's own, and each bias spread over the places that its position
+    covers. A bias of time knows no lead and goes to all of them alike; one without a position goes everywhere. It sums up to
+    the score."""
+    own = parts.input[0].double()
+    if own.ndim == 2:
+        spread = own.new_zeros(own.shape[1])
+        for _, part in parts.biases:
+            spread += resized(at_places(part.double(), parts.positions), own.shape[1])
+        return own + spread / own.shape[0]
+    total = own.sum(0)  # (3, H, W) -> (H, W)
     for _, part in parts.biases:
-        spread += resized(along_time(part.double(), parts.positions), samples)
-    return total + spread / total.shape[0]
+        there = at_places(part.double(), parts.positions)
+        there = there if there.ndim == 2 else there.sum().view(1, 1)
+        rows = torch.stack([resized(column, total.shape[0]) for column in there.T], 1)
+        total += torch.stack([resized(row, total.shape[1]) for row in rows])
+    return total
 
 
-def along_time(part: Tensor, positions: tuple[int, ...]) -> Tensor:
-    """A bias' part (1, ...) summed to (n,): over its channels, heads and tokens' widths. What has no positions is (1,)."""
-    count = positions[0] if positions else 0
-    if part.ndim == 4 and part.shape[2] == count:  # (1, heads, N, d)
-        return part.sum((0, 1, 3))
-    if part.ndim == 3 and part.shape[1] == count != part.shape[2]:  # (1, N, D)
-        return part.sum((0, 2))
-    if part.ndim >= 3:  # (1, C, n)
+def at_places(part: Tensor, positions: tuple[int, ...]) -> Tensor:
+    """A bias' part (1, ...) summed over channels, heads and the tokens' widths: (n,) or, of an image, (h, w); (1,) of what has
+    no position. A class token's share, which has none either, is spread over all."""
+    count = math.prod(positions)
+    tokens: Tensor | None = None
+    if part.ndim == 4 and part.shape[2] in (count, count + 1) and positions:  # (1, heads, N, d)
+        tokens = part.sum((0, 1, 3))
+    elif part.ndim == 3 and part.shape[1] in (count, count + 1) and part.shape[1] != part.shape[2] and positions:  # (1, N, D)
+        tokens = part.sum((0, 2))
+    if tokens is not None:
+        if len(tokens) == count + 1:
+            tokens = tokens[1:] + tokens[0] / count
+        return tokens.reshape(positions)
+    if part.ndim >= 4 and len(positions) == 2:  # (1, C, h, w)
+        return part.flatten(0, -3).sum(0)
+    if part.ndim >= 3 and len(positions) < 2:  # (1, C, n)
         return part.flatten(0, -2).sum(0)
     return part.sum().reshape(1)
 
 
-def resized(values: Tensor, samples: int) -> Tensor:
-    """(n,) -> (samples,) with the same sum: each position over its share of the time."""
+def resized(values: Tensor, count: int) -> Tensor:
+    """(n,) -> (count,) with the same sum: each position over its share."""
     edges = torch.cat([values.new_zeros(1), values.cumsum(0)])
-    at = torch.linspace(0, len(values), samples + 1, dtype=values.dtype)
+    at = torch.linspace(0, len(values), count + 1, dtype=values.dtype)
     low = at.floor().long().clamp(max=len(values) - 1)
     made: Tensor = (edges[low] + (at - low) * (edges[low + 1] - edges[low])).diff()
     return made

@@ -77,7 +77,7 @@ def integrated_gradients(
     *,
     baseline: Tensor | None = None,
     steps: int = 32,
-    most: int = 512,
+    most: int = 1024,
     tolerance: float = 0.01,
 ) -> Integrated:
     """The gradient along the straight line from the baseline to x, times the way (Sundararajan M et al. ICML 2017).
@@ -96,10 +96,13 @@ def integrated_gradients(
     way = (x - start).double()
     while True:
         total = torch.zeros_like(way)
-        middles = (torch.arange(steps, dtype=x.dtype, device=x.device) + 0.5) / steps
-        for part in middles.split(_BATCH):
-            at = start + part.view(-1, *([1] * (x.ndim - 1))) * (x - start)
-            total += gradient(net, at, score).double().sum(0, keepdim=True)
+        # The way is u^3, so that the points lie close at its beginning: a network that scales its input by the input's own
+        # deviation does nearly all it does there.
+        middles = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
+        for u in middles.split(_BATCH):
+            shape = (-1, *([1] * (x.ndim - 1)))
+            at = start + (u**3).to(x).view(shape) * (x - start)
+            total += (gradient(net, at, score).double() * (3 * u**2).view(shape).to(total)).sum(0, keepdim=True)
         values = way * total / steps
         gap = abs(float(values.sum()) - difference) / max(abs(difference), 1e-6)
         if gap <= tolerance or 2 * steps > most:

@@ -77,10 +77,9 @@ def isoelectric(record: Record, beats: Beats) -> NDArray[np.float64]:
 def without(record: Record, mask: NDArray[np.bool_], level: NDArray[np.float64]) -> Record:
     """The record with the samples of `mask` (L, T) brought to `level` (L, T), its edges faded, so that no step is made that
     a filter would ring on. What was not recorded stays so."""
-    from scipy.ndimage import maximum_filter1d, uniform_filter1d
+    from scipy.ndimage import uniform_filter1d
 
-    width = 2 * max(round(_EDGE_S * record.fs / 2), 1) + 1
-    # Grown by what the fading takes away, so that all of the wave is gone and only its neighbours fade.
-    gone = uniform_filter1d(maximum_filter1d(mask.astype(np.float64), width, axis=1), width, axis=1)
+    # Half of an edge lies inside: what two neighbours lose then adds up to what there was.
+    gone = uniform_filter1d(mask.astype(np.float64), 2 * max(round(_EDGE_S * record.fs / 2), 1) + 1, axis=1)
     signal = (record.signal * (1 - gone) + level * gone).astype(np.float32)
     return replace(record, signal=signal)
