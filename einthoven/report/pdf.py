@@ -214,7 +214,7 @@ class _Writer:
         q = report.quality
         lines = [f"Signal: {q.readable} (score {q.score:.2f} of 1)" + (f"; {', '.join(q.flags)}" if q.flags else "")]
         flagged = [f"{lead}: {', '.join(lq.flags)}" for lead, lq in q.leads.items() if lq.flags]
-        lines += [" · ".join(flagged)] if flagged else []
+        lines = [" · ".join((*lines, *flagged))]
         lines += report.warnings
         blocks = [_gap(), _heading("Quality and provenance")]
         for text in (*lines, " · ".join(f"{name}: {value}" for name, value in provenance(report))):
