@@ -44,8 +44,11 @@ def digitize(
     path = str(source) if isinstance(source, str | Path) else None
     data = _bytes(source)
     if isinstance(data, bytes) and data[:1024].find(b"%PDF") >= 0:
-        return _from_pdf(data, path, fs, speed, gain, page)
-    raise EcgError("not a PDF", path=path)
+        return _from_pdf(data, path, fs, speed, gain, layout, corners, page)
+    from einthoven.paper.digitise.picture import check_image, read_image
+
+    image = read_image(data, path) if isinstance(data, bytes) else check_image(data, path)
+    return _from_image(image, path, fs, speed, gain, layout, corners)
 
 
 def _bytes(source: Source) -> bytes | NDArray[np.uint8]:
@@ -57,16 +60,27 @@ def _bytes(source: Source) -> bytes | NDArray[np.uint8]:
 
 
 def _from_pdf(
-    data: bytes, path: str | None, fs: float, speed: float | None, gain: float | None, number: int | None
+    data: bytes,
+    path: str | None,
+    fs: float,
+    speed: float | None,
+    gain: float | None,
+    layout: str | None,
+    corners: Sequence[tuple[float, float]] | None,
+    number: int | None,
 ) -> Digitised:
     from einthoven.paper.digitise.drawn import read_drawing
     from einthoven.paper.digitise.pdf import Pdf
 
     with Pdf(data, path) as pdf:
         faults: list[EcgError] = []
+        scans: list[int] = []
         for k in range(min(pdf.pages, 20)) if number is None else [number]:
             try:
-                page, traces, warnings = read_drawing(pdf.drawing(k), speed=speed, gain=gain, path=path)
+                drawing = pdf.drawing(k)
+                if drawing.images:
+                    scans.append(k)
+                page, traces, warnings = read_drawing(drawing, speed=speed, gain=gain, path=path)
             except EcgError as fault:
                 faults.append(fault)
                 continue
@@ -75,4 +89,33 @@ def _from_pdf(
             image = pdf.image(k, page.dpi)
             told = (*warnings, *more)
             return Digitised(record.warn(*more), page, tuple(traces), image, None, confidence, told, "vectors")
+        for k in scans:  # no vectors, but pictures: a scan that was wrapped
+            try:
+                return _from_image(pdf.image(k), path, fs, speed, gain, layout, corners)
+            except EcgError as fault:
+                faults.append(fault)
         raise faults[0] if len(faults) == 1 else EcgError(f"none of the {pdf.pages} pages holds an ECG", path=path)
+
+
+def _from_image(
+    image: NDArray[np.uint8],
+    path: str | None,
+    fs: float,
+    speed: float | None,
+    gain: float | None,
+    layout: str | None,
+    corners: Sequence[tuple[float, float]] | None,
+) -> Digitised:
+    from einthoven.paper.digitise.scan import read_scan
+
+    marked = None if corners is None else np.array(corners, np.float64).reshape(-1, 2)
+    if marked is not None and marked.shape != (4, 2):
+        raise EcgError(f"four corners are needed, not {len(marked)}", path=path)
+    try:
+        scan = read_scan(image, layout=layout, speed=speed, gain=gain, corners=marked)
+    except EcgError as fault:
+        raise (fault.at(path) if path else fault) from None
+    record = assemble(scan.page, scan.traces, fs, path, scan.warnings)
+    confidence, more = confidence_of(record, scan.traces)
+    told = (*scan.warnings, *more)
+    return Digitised(record.warn(*more), scan.page, tuple(scan.traces), scan.sheet, scan.homography, confidence, told, "image")

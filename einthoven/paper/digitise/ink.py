@@ -1,0 +1,118 @@
+"""The trace's ink on a rectified sheet: apart from paper, grid, and shade, by colour and by where the grid must be."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.paper.digitise.lattice import SCALE, Field, Image, Lattice, paper_of, sheet_to_image
+from einthoven.paper.page import Floats
+from einthoven.record import EcgError
+
+_SQUARE = 5 * SCALE
+_TILE = 8 * _SQUARE  # pixels over which the grid's darkness may be taken as one
+
+
+def ink_of(sheet: Image, lattice: Lattice, source: Image) -> Field:
+    """How much ink each pixel of the rectified sheet holds, (H, W) float32: 0 paper and grid, 1 the middle of a trace.
+
+    Ink and grid have each their colour, as darkness in R, G, B against the paper; what is kept is the part of a pixel's
+    darkness along the ink that is not along the grid. What is left of the grid then (grey grids) is taken out by place:
+    the median of all pixels that stand alike to the lattice. Raises EcgError where nothing on the sheet is ink.
+    """
+    import cv2
+
+    share = cv2.divide(sheet, paper_of(sheet, 4 * SCALE), scale=255)
+    dark = 255 - share  # (H, W, 3) uint8
+    outside = _outside(lattice, sheet.shape[:2], source.shape[:2])
+    dark[outside] = 0
+    weights = _unmix(dark, outside)
+    ink = cv2.transform(dark, weights[None].astype(np.float32) / 255.0, None)
+    ink = ink if ink.dtype == np.float32 else _transformed(dark, weights)
+    ink = ink.reshape(dark.shape[:2])
+    ink -= _of_grid(ink, lattice)
+    np.clip(ink, 0.0, 1.5, out=ink)
+    ink[outside] = 0
+    # The middle of traces is 1: they cover one or two percent of a sheet.
+    some = ink[::2, ::2][~outside[::2, ::2]]
+    level = float(np.percentile(some, 99.3))
+    if level < 0.08:
+        raise EcgError("nothing on this paper is as dark as a trace")
+    np.minimum(ink / level, 1.3, out=ink)
+    return ink
+
+
+def _transformed(dark: Image, weights: Floats) -> Field:
+    import cv2
+
+    planes = cv2.split(dark)
+    out = planes[0].astype(np.float32) * np.float32(weights[0] / 255)
+    for plane, weight in zip(planes[1:], weights[1:], strict=True):
+        out += plane.astype(np.float32) * np.float32(weight / 255)
+    return out
+
+
+def _outside(lattice: Lattice, shape: tuple[int, ...], source: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which pixels of the rectified sheet the image does not show."""
+    x, y = sheet_to_image(lattice, shape[1], shape[0])
+    edge = 1.0
+    return (x < edge) | (y < edge) | (x > source[1] - 1 - edge) | (y > source[0] - 1 - edge)
+
+
+def _unmix(dark: Image, outside: NDArray[np.bool_]) -> Floats:
+    """(3,): what to multiply a pixel's darkness in R, G, B by, so that ink gives 1 and grid little."""
+    some = dark[::2, ::2][~outside[::2, ::2]].astype(np.float64)  # (N, 3)
+    mean = some.mean(axis=1)
+    palest = some.min(axis=1)  # of ink, every channel is dark
+    order = palest + 0.3 * mean
+    ink = np.median(some[order >= np.percentile(order, 99.3)], axis=0) / 255
+    # Grid: what is darker than the paper's noise, and not as dark as ink.
+    floor = np.percentile(mean, 50)
+    middling = (mean > floor + 0.02 * 255) & (order < 0.5 * np.percentile(order, 99.3))
+    grid = np.mean(some[middling], axis=0) / 255 if middling.sum() > 100 else np.zeros(3)
+    if np.linalg.norm(ink) < 0.05:
+        raise EcgError("nothing on this paper is as dark as a trace")
+    direction = grid / max(float(np.linalg.norm(grid)), 1e-9)
+    normal = ink / np.linalg.norm(ink)
+    # Least squares for w: w . ink = 1, w . grid = 0, and small, so that noise does not grow.
+    matrix = np.outer(normal, normal) + 4.0 * np.outer(direction, direction) * (grid.any()) + 0.3 * np.eye(3)
+    w = np.linalg.solve(matrix, normal)
+    w = np.maximum(w, 0.0)  # a channel never counts against ink: shade and coloured pens would become holes
+    return np.asarray(w / (w @ ink))
+
+
+def _of_grid(ink: Field, lattice: Lattice) -> Field:
+    """The grid's own part in each pixel, (H, W): for each tile of 40 mm, the median over its rows (columns) that stand alike."""
+    import cv2
+
+    h, w = ink.shape
+    out = np.zeros_like(ink)
+    for axis in (0, 1):
+        part = ink if axis == 0 else np.ascontiguousarray(ink.T)
+        rows, columns = part.shape
+        grid = np.zeros_like(part)
+        # Vertical lines: pixels of one x in a square are alike over all squares of the tile, and along the line.
+        tiles_y, tiles_x = max(rows // _TILE, 1), max(columns // _TILE, 1)
+        table = np.zeros((tiles_y, tiles_x, _SQUARE), np.float32)
+        for j in range(tiles_y):
+            band = part[j * rows // tiles_y : (j + 1) * rows // tiles_y : 3]
+            for i in range(tiles_x):
+                a = i * columns // tiles_x // _SQUARE * _SQUARE
+                b = min(a + _TILE, columns // _SQUARE * _SQUARE)
+                if b - a >= _SQUARE:
+                    cell = band[:, a:b].reshape(len(band), -1, _SQUARE)
+                    table[j, i] = np.median(cell.reshape(-1, _SQUARE), axis=0)
+        table -= np.minimum(table.min(axis=2, keepdims=True), 0.0)
+        phase = np.arange(columns) % _SQUARE
+        centre_x = np.clip((np.arange(columns) + 0.5) / columns * tiles_x - 0.5, 0, tiles_x - 1).astype(np.float32)
+        centre_y = np.clip((np.arange(rows) + 0.5) / rows * tiles_y - 0.5, 0, tiles_y - 1).astype(np.float32)
+        low = np.floor(centre_x).astype(int)
+        high = np.minimum(low + 1, tiles_x - 1)
+        f = centre_x - low
+        lines = table[:, low, phase] * (1 - f) + table[:, high, phase] * f  # (tiles_y, columns)
+        map_y = np.ascontiguousarray(np.broadcast_to(centre_y[:, None], (rows, columns)))
+        map_x = np.ascontiguousarray(np.broadcast_to(np.arange(columns, dtype=np.float32)[None], (rows, columns)))
+        grid = cv2.remap(lines.astype(np.float32), map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        grid = grid if axis == 0 else grid.T
+        np.maximum(out, grid, out=out)
+    return out

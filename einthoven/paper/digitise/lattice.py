@@ -1,0 +1,515 @@
+"""Finds millimetre paper in an image, and the map from the paper's millimetres to the image's pixels.
+
+The grid is a carrier wave, in two directions. Its frequencies are found in local windows of the image, as peaks of their
+spectra: 1 mm lines at f, 5 mm lines at f/5 and its multiples. A homography explains how they change over the image; what
+it leaves (curl, folds, lenses) is read from the phases of the carriers on the rectified sheet, as in fringe analysis (Takeda
+1982), and bends the map smoothly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from einthoven.paper.page import Floats
+from einthoven.record import EcgError
+
+Image = NDArray[np.uint8]
+Field = NDArray[np.float32]
+
+SCALE = 8  # pixels to the millimetre of the rectified sheet
+_SQUARE = 5 * SCALE  # pixels of a large square
+_WORK = 2000  # longer side, pixels, at which frequencies are looked for
+_WINDOW = 256
+_SHORTEST_SIDE, _LONGEST_SIDE = 45.0, 520.0  # mm that an image's longer side may show
+_LEAST = 3.0  # how far a carrier must stand out of its surroundings
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """The grid of an image.
+
+    homography: (3, 3), mm of the sheet -> pixels of the image. bend: (h, w, 2) float32, mm to be added to sheet
+    coordinates (at steps of 5 mm) before the homography. size: mm of the sheet. origin: mm of the first 5 mm line in x
+    and y (0 to 5). strength: how clear the grid is, in x and y.
+    """
+
+    homography: Floats
+    bend: Field
+    size: tuple[float, float]
+    origin: tuple[float, float]
+    strength: tuple[float, float]
+
+
+def paleness(image: Image) -> tuple[Image, Image]:
+    """Darkness of an image against its own paper, (H, W) uint8 each: in the darkest and in the palest channel.
+
+    Lines in colour show in the first only, black ink in both.
+    """
+    import cv2
+
+    share = cv2.split(cv2.divide(image, paper_of(image), scale=255))
+    darkest = cv2.min(cv2.min(share[0], share[1]), share[2])
+    palest = cv2.max(cv2.max(share[0], share[1]), share[2])
+    return cv2.bitwise_not(darkest), cv2.bitwise_not(palest)  # type: ignore[return-value]
+
+
+def paper_of(image: Image, reach: int = 0) -> Image:
+    """The bare paper's colour everywhere, (H, W, 3): the image without what is thinner than `reach` pixels."""
+    import cv2
+
+    h, w = image.shape[:2]
+    reach = reach or max(h, w) // 60
+    factor = max(reach // 6, 1)
+    small = cv2.resize(image, (max(w // factor, 8), max(h // factor, 8)), interpolation=cv2.INTER_AREA)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * (reach // factor) // 2 * 2 + 1,) * 2)
+    # Averaging a square has darkened paper by its grid; the closing takes the palest that is near.
+    small = cv2.morphologyEx(small, cv2.MORPH_CLOSE, kernel)
+    small = cv2.GaussianBlur(small, (0, 0), max(reach / factor, 1.0))
+    return cv2.max(cv2.resize(small, (w, h), interpolation=cv2.INTER_LINEAR), 8)  # type: ignore[no-any-return]
+
+
+def find_lattice(image: Image, corners: Floats | None = None) -> Lattice:
+    """The lattice of an RGB image. corners: (4, 2) pixels of the paper's corners, from the upper left clockwise.
+
+    Raises EcgError where no grid can be found.
+    """
+    import cv2
+
+    if corners is not None:
+        return _within(image, corners)
+    h, w = image.shape[:2]
+    shrink = min(_WORK / max(h, w), 1.0)
+    small = image if shrink == 1 else cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    lines = grid_lines(small)
+    spectra, centres = _spectra(lines)
+    jacobian = _first_guess(spectra, max(small.shape[:2]))
+    fields, weights = _follow(spectra, centres, jacobian)
+    to_mm = _projective(centres, fields, weights, small.shape)
+    # The work image's pixel centres against the image's: x_small = (x + 0.5) * shrink - 0.5.
+    sx, sy = small.shape[1] / w, small.shape[0] / h
+    to_mm = to_mm @ np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1.0]])
+    to_mm, size = _placed(to_mm, w, h)
+    return _bent(image, np.linalg.inv(to_mm), size)
+
+
+def grid_lines(image: Image) -> Field:
+    """How much of a grid line is in each pixel, without the local mean; ink is cut off."""
+    import cv2
+
+    dark, black = paleness(image)
+    # Half of all that is not paper is grid: what is darker than twice the typical line is ink, and counts as paper.
+    some = dark[::3, ::3]
+    some = some[some > 5]
+    level = float(np.percentile(some, 75)) if len(some) else 25.0
+    dark[black > max(2.0 * level, 90)] = 0
+    whole = cv2.min(dark, round(min(1.5 * level, 255))).astype(np.float32)
+    return cv2.subtract(whole, cv2.blur(whole, (31, 31)))  # type: ignore[no-any-return]
+
+
+def _spectra(lines: Field) -> tuple[Field, Floats]:
+    """Spectra of overlapping windows, (N, W, W), zero frequency in the middle: logarithms of amplitudes over their surroundings';
+    and the windows' centres (N, 2)."""
+    import cv2
+
+    h, w = lines.shape
+    size = _WINDOW
+    if min(h, w) < size:
+        lines = np.pad(lines, ((0, max(size - h, 0)), (0, max(size - w, 0))))
+        h, w = lines.shape
+    ys = np.linspace(0, h - size, max(round((h - size) / (size * 0.6)) + 1, 1)).astype(int)
+    xs = np.linspace(0, w - size, max(round((w - size) / (size * 0.6)) + 1, 1)).astype(int)
+    hann = np.hanning(size).astype(np.float32)
+    window = hann[:, None] * hann[None, :]
+    out, centres = [], []
+    for y in ys:
+        for x in xs:
+            part = lines[y : y + size, x : x + size] * window
+            whole = cv2.dft(part, flags=cv2.DFT_COMPLEX_OUTPUT)
+            amplitude = np.fft.fftshift(cv2.magnitude(whole[:, :, 0], whole[:, :, 1]))
+            around = cv2.blur(amplitude, (25, 25)) + 0.05 * float(amplitude.mean()) + 1e-6
+            out.append(np.log(cv2.GaussianBlur(amplitude, (0, 0), 0.7) / around + 1e-6))
+            centres.append((x + size / 2 - 0.5, y + size / 2 - 0.5))
+    return np.array(out, np.float32), np.array(centres, np.float64)
+
+
+def _first_guess(spectra: Field, longest: int) -> Floats:
+    """(2, 2): the frequency vectors (cycles a pixel) of the millimetre lines across and down, for the image as a whole."""
+    mean = spectra.mean(axis=0)
+    steps = np.exp(np.arange(np.log(_SHORTEST_SIDE), np.log(_LONGEST_SIDE), 0.012))  # mm that the longer side may show
+    frequencies = steps / longest
+    frequencies = frequencies[frequencies / 5 < 0.3]
+    angles = np.deg2rad(np.arange(-44, 45, 0.5))
+    scores = [_comb(mean, frequencies, angles + turn) for turn in (0.0, np.pi / 2)]
+    # Both families have one spacing (to a few percent where the paper is tilted) and stand nearly upright to each other.
+    best, found = -1.0, (0, 0, 0)
+    across = scores[0]
+    down = scores[1]
+    wide = max(round(0.06 / 0.012), 1)
+    import cv2
+
+    loose = cv2.dilate(down, np.ones((2 * wide + 1, 41), np.uint8))  # over spacings (rows) and angles (columns)
+    total = across + loose
+    k, a = np.unravel_index(int(np.argmax(total)), total.shape)
+    low, high = max(k - wide, 0), min(k + wide + 1, len(frequencies))
+    left, right = max(a - 20, 0), min(a + 21, len(angles))
+    part = down[low:high, left:right]
+    m, b = np.unravel_index(int(np.argmax(part)), part.shape)
+    found = (int(k), int(low + m), int(left + b))
+    best = float(total[k, a])
+    if min(float(across[k, a]), float(part[m, b])) < _LEAST:
+        raise EcgError(f"no millimetre grid was found (clearness {best:.1f})")
+    f, g = frequencies[found[0]], frequencies[found[1]]
+    alpha, beta = angles[a], angles[found[2]] + np.pi / 2
+    return np.array([[f * np.cos(alpha), f * np.sin(alpha)], [g * np.cos(beta), g * np.sin(beta)]])
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _at(spectrum: Field, fx: float, fy: float) -> float:
+    """A centred logarithmic spectrum at a frequency (cycles a pixel); 0, the surroundings' level, beyond its edge.
+
+    By parabolas through the nearest bins: on a logarithmic scale a Hann window's peak is one.
+    """
+    size = spectrum.shape[0]
+    x, y = fx * size + size // 2, fy * size + size // 2
+    i, j = int(np.floor(x + 0.5)), int(np.floor(y + 0.5))
+    if i < 1 or j < 1 or i > size - 2 or j > size - 2:
+        return 0.0
+    u, v = x - i, y - j
+    c, w, e, n, s = spectrum[j, i], spectrum[j, i - 1], spectrum[j, i + 1], spectrum[j - 1, i], spectrum[j + 1, i]
+    return c + 0.5 * (u * (e - w) + u * u * (e + w - 2 * c) + v * (s - n) + v * v * (n + s - 2 * c))
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _comb_at(spectrum: Field, fx: float, fy: float) -> float:
+    """How far a logarithmic spectrum stands out at the harmonics of a grid whose 1 mm lines have the frequency (fx, fy)."""
+    total = 0.0
+    weights = (1.0, 1.0, 0.8, 0.8, 1.6, 0.4)
+    factors = (0.2, 0.4, 0.6, 0.8, 1.0, 2.0)
+    for k in range(6):
+        a, b = factors[k] * fx, factors[k] * fy
+        if max(abs(a), abs(b)) < 0.47:
+            total += weights[k] * max(_at(spectrum, a, b), 0.0)
+    return total
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _comb(spectrum: Field, frequencies: Floats, angles: Floats) -> Field:
+    out = np.zeros((len(frequencies), len(angles)), np.float32)
+    for i in range(len(frequencies)):
+        for j in range(len(angles)):
+            out[i, j] = _comb_at(spectrum, frequencies[i] * np.cos(angles[j]), frequencies[i] * np.sin(angles[j]))
+    return out
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _refined(spectrum: Field, f: Floats, width: float) -> tuple[Floats, float]:
+    """The frequency vector near f where a spectrum's comb is clearest, and how clear. width: relative reach."""
+    best = f.copy()
+    top = -1.0
+    for step in range(3):
+        centre = best.copy()
+        reach = width / 4.0**step
+        for i in range(-6, 7):
+            for j in range(-6, 7):
+                # Along f (spacing) and across (turn).
+                s, t = 1 + reach * i / 6, reach * j / 6
+                x, y = centre[0] * s - centre[1] * t, centre[1] * s + centre[0] * t
+                score = _comb_at(spectrum, x, y)
+                if score > top:
+                    top = score
+                    best[0], best[1] = x, y
+    return best, top
+
+
+def _follow(spectra: Field, centres: Floats, guess: Floats) -> tuple[Floats, Floats]:
+    """Each window's frequency vectors (N, 2, 2) and their clearness (N, 2), from the clearest window outwards."""
+    n = len(spectra)
+    found, clear = np.zeros((n, 2, 2)), np.zeros((n, 2))
+    for i in range(n):
+        for k in range(2):
+            found[i, k], clear[i, k] = _refined(spectra[i], guess[k].copy(), 0.1)
+    seed = int(np.argmax(clear.min(axis=1)))
+    done = [seed]
+    todo = set(range(n)) - {seed}
+    while todo:
+        # The window next to those known; its guess is what they say.
+        gaps = {i: np.linalg.norm(centres[done] - centres[i], axis=1) for i in todo}
+        i = min(todo, key=lambda i: float(gaps[i].min()) - 3 * clear[i].min())
+        near = np.array(done)[np.argsort(gaps[i])[:4]]
+        for k in range(2):
+            trust = np.maximum(clear[near, k], 0.1)
+            start = (found[near, k] * trust[:, None]).sum(axis=0) / trust.sum()
+            found[i, k], clear[i, k] = _refined(spectra[i], start, 0.05)
+        todo.remove(i)
+        done.append(i)
+    return found, clear
+
+
+def _projective(centres: Floats, fields: Floats, clear: Floats, shape: tuple[int, ...]) -> Floats:
+    """The homography, pixels -> mm, whose derivatives at the windows' centres are the frequencies found there (robustly)."""
+    from scipy.optimize import least_squares
+
+    middle = np.array([shape[1] / 2, shape[0] / 2])
+    unit = max(shape[:2]) / 2.0
+    x, y = ((centres - middle) / unit).T
+    weight = np.clip(clear - _LEAST, 0.0, 10.0)
+    if (weight.min(axis=1) > 0).sum() < 1:
+        raise EcgError("no millimetre grid was found that holds together")
+    weight = np.sqrt(weight / weight.max())
+    scale = np.linalg.norm(np.median(fields[weight.min(axis=1) > 0], axis=0)) * unit
+
+    def jacobian(p: Floats) -> Floats:
+        a, b, c, d, g, h = p
+        w = 1 + g * x + h * y
+        u, v = a * x + b * y, c * x + d * y
+        return np.stack([(a * w - u * g), (b * w - u * h), (c * w - v * g), (d * w - v * h)], axis=1) / (w**2)[:, None]
+
+    measured = (fields * unit / scale).reshape(-1, 4)
+    each = np.repeat(weight, 2, axis=1)
+
+    def gap(p: Floats) -> Floats:
+        # A weak pull keeps a sheet of which little is seen flat.
+        return np.concatenate([((jacobian(p) - measured) * each).ravel(), 0.02 * p[4:]])
+
+    start = np.concatenate([np.median(measured[weight.min(axis=1) > 0], axis=0), [0.0, 0.0]])
+    fit = least_squares(gap, start, loss="soft_l1", f_scale=0.01, max_nfev=200)
+    a, b, c, d, g, h = fit.x
+    if (1 + g * x + h * y).min() < 0.3:
+        raise EcgError("the paper is seen too much from the side to be read")
+    to_unit = np.array([[1 / unit, 0, -middle[0] / unit], [0, 1 / unit, -middle[1] / unit], [0, 0, 1]])
+    return np.diag([scale, scale, 1.0]) @ np.array([[a, b, 0], [c, d, 0], [g, h, 1]]) @ to_unit
+
+
+def _placed(to_mm: Floats, w: int, h: int) -> tuple[Floats, tuple[float, float]]:
+    """The map moved so that the image's outline begins at (0, 0), and the sheet's size, mm."""
+    outline = np.array([[-0.5, -0.5], [w - 0.5, -0.5], [w - 0.5, h - 0.5], [-0.5, h - 0.5]])
+    at = np.c_[outline, np.ones(4)] @ to_mm.T
+    at = at[:, :2] / at[:, 2:]
+    low, high = at.min(axis=0), at.max(axis=0)
+    size = high - low
+    if not (np.isfinite(size).all() and 20 < size.min() and size.max() < 1.6 * _LONGEST_SIDE):
+        raise EcgError(f"the grid would make this a sheet of {size[0]:.0f} x {size[1]:.0f} mm")
+    return np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1.0]]) @ to_mm, (float(size[0]), float(size[1]))
+
+
+def _within(image: Image, corners: Floats) -> Lattice:
+    """The lattice inside corners that the caller gives: they flatten the sheet, and the grid on it gives the millimetres."""
+    import cv2
+
+    sides = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
+    width, height = max(sides[0], sides[2]), max(sides[1], sides[3])
+    if not (np.isfinite(corners).all() and min(width, height) >= 100):
+        raise EcgError("the corners enclose no sheet")
+    target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32) - 0.5
+    flat_to_image = cv2.getPerspectiveTransform(target, corners.astype(np.float32)).astype(np.float64)
+    flat = cv2.warpPerspective(
+        image, flat_to_image, (round(width), round(height)), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    )
+    inner = find_lattice(flat)
+    return Lattice(flat_to_image @ inner.homography, inner.bend, inner.size, inner.origin, inner.strength)
+
+
+_FLAT = 0.12  # mm: what a homography leaves on flat paper, by rounding and noise
+
+
+def _bent(image: Image, to_pixel: Floats, size: tuple[float, float]) -> Lattice:
+    """The lattice made exact by the carriers' phases on the rectified sheet: first the homography, then what it leaves."""
+    lattice, clear, step, origin = (
+        Lattice(to_pixel, _no_bend(size), size, (0.0, 0.0), (0.0, 0.0)),
+        np.ones(1),
+        np.ones(1),
+        np.zeros(2),
+    )
+    for _ in range(2):
+        step, clear = _measured(image, lattice)
+        moved = _refit(step, clear)
+        h, w = image.shape[:2]
+        to_mm, size = _placed(np.linalg.inv(lattice.homography @ moved), w, h)
+        lattice = Lattice(np.linalg.inv(to_mm), _no_bend(size), size, (0.0, 0.0), (0.0, 0.0))
+        if np.abs(step - step.mean(axis=(0, 1))).max() < 0.1:
+            break
+    bend = lattice.bend
+    for turn in range(3):
+        step, clear = _measured(image, lattice)
+        sure = clear > 0.5 * np.median(clear, axis=(0, 1))
+        if turn == 0:
+            # The whole lattice may stand anywhere on the sheet: the mean says where the first line is, and bends nothing.
+            origin = np.array([np.average(step[:, :, k], weights=clear[:, :, k] ** 2) for k in (0, 1)])
+        step = step - origin.astype(np.float32)
+        if np.sqrt(np.mean(step[sure] ** 2)) < _FLAT:
+            break
+        bend = bend + step
+        lattice = Lattice(lattice.homography, bend, size, (0.0, 0.0), (0.0, 0.0))
+    strength = clear.mean(axis=(0, 1))
+    at = origin % 5
+    return Lattice(lattice.homography, bend, size, (float(at[0]), float(at[1])), (float(strength[0]), float(strength[1])))
+
+
+def _no_bend(size: tuple[float, float]) -> Field:
+    return np.zeros((int(np.ceil(size[1] / 5)) + 1, int(np.ceil(size[0] / 5)) + 1, 2), np.float32)
+
+
+def _measured(image: Image, lattice: Lattice) -> tuple[Field, Field]:
+    """How far (mm) the lines stand from multiples of 5 mm at every 5 mm, (h, w, 2) in x and y, and how clear they are there."""
+    lines = grid_lines(rectify(image, lattice))
+    shape = lattice.bend.shape[:2]
+    moves, clear = zip(*(_displacement(lines, axis, shape) for axis in (0, 1)), strict=True)
+    return np.stack(moves, axis=2), np.stack(clear, axis=2)
+
+
+def _refit(step: Field, clear: Field) -> Floats:
+    """The homography (3, 3) nearest to x -> x + step(x) (mm), by weighted least squares, robustly."""
+    h, w = step.shape[:2]
+    x, y = (v.ravel() * 5.0 for v in np.meshgrid(np.arange(w), np.arange(h)))
+    move = (step - np.average(step, axis=(0, 1), weights=clear**2)).reshape(-1, 2).astype(np.float64)
+    weight = clear.reshape(-1, 2).astype(np.float64)
+    weight = np.where(weight > 0.3 * np.median(weight, axis=0), weight, 0.0)
+    unit = max(float(x.max()), float(y.max()), 1.0)
+    x, y, move = x / unit, y / unit, move / unit
+    zero, one = np.zeros_like(x), np.ones_like(x)
+    fit = np.zeros(8)
+    trust = weight.copy()
+    for _ in range(4):
+        u, v = x + move[:, 0], y + move[:, 1]
+        rows = np.concatenate(
+            [
+                np.stack([x, y, one, zero, zero, zero, -u * x, -u * y], axis=1) * trust[:, :1],
+                np.stack([zero, zero, zero, x, y, one, -v * x, -v * y], axis=1) * trust[:, 1:],
+            ]
+        )
+        fit = np.linalg.lstsq(rows, np.concatenate([u * trust[:, 0], v * trust[:, 1]]), rcond=1e-9)[0]
+        z = 1 + fit[6] * x + fit[7] * y
+        gap = np.stack([(fit[0] * x + fit[1] * y + fit[2]) / z - u, (fit[3] * x + fit[4] * y + fit[5]) / z - v], axis=1)
+        trust = weight / (1 + (gap * unit / 0.5) ** 2)
+    scale = np.diag([1 / unit, 1 / unit, 1.0])
+    return np.asarray(np.linalg.inv(scale) @ np.append(fit, 1.0).reshape(3, 3) @ scale)
+
+
+def _displacement(lines: Field, axis: int, shape: tuple[int, int]) -> tuple[Field, Field]:
+    """How far (mm) the grid's lines stand from multiples of 5 mm in x (axis 0) or y (1), at every 5 mm; and how clear they are."""
+    import cv2
+
+    part = lines if axis == 0 else np.ascontiguousarray(lines.T)
+    h, w = part.shape
+    x = np.arange(w)
+    rows, columns = h // _SQUARE, w // _SQUARE
+
+    def carrier(period: float) -> tuple[NDArray[np.complex64], Field]:
+        wave = np.exp(-2j * np.pi * (x + 0.5) / period)
+        mixed = [
+            cv2.resize(
+                (part * side.astype(np.float32)[None])[: rows * _SQUARE, : columns * _SQUARE],
+                (columns, rows),
+                interpolation=cv2.INTER_AREA,
+            )
+            for side in (wave.real, wave.imag)
+        ]
+        smooth = [cv2.GaussianBlur(m, (0, 0), 1.6, borderType=cv2.BORDER_REPLICATE) for m in mixed]
+        whole = (smooth[0] + 1j * smooth[1]).astype(np.complex64)
+        return whole, np.abs(whole).astype(np.float32)
+
+    five, clear5 = carrier(_SQUARE)
+    one, clear1 = carrier(SCALE)
+    coarse = -np.angle(five) / (2 * np.pi) * 5.0
+    coarse = _unwrapped(coarse, clear5, 5.0)
+    fine = -np.angle(one) / (2 * np.pi)
+    fine = fine + np.round(_smooth(coarse, clear5) - fine)
+    # The millimetre lines are five times as exact where they can be seen.
+    trust5, trust1 = clear5**2, 25 * clear1**2
+    whole = (coarse * trust5 + fine * trust1) / (trust5 + trust1 + 1e-12)
+    clear = np.hypot(clear5, clear1)
+    smooth = _smooth(whole, clear**2)
+    # Block k stands in the middle of square k; the field is wanted at the lines, 0, 5, 10, ... mm.
+    out_h, out_w = (shape[1], shape[0]) if axis else shape
+    at_x, at_y = np.meshgrid(np.arange(out_w, dtype=np.float32) - 0.5, np.arange(out_h, dtype=np.float32) - 0.5)
+    field, clear = (
+        cv2.remap(f.astype(np.float32), at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for f in (smooth, clear)
+    )
+    if axis == 1:
+        field, clear = np.ascontiguousarray(field.T), np.ascontiguousarray(clear.T)
+    return field, clear
+
+
+def _unwrapped(value: Field, clear: Field, period: float) -> Field:
+    """A field known up to multiples of a period, made smooth: from its clearest place outwards."""
+    return np.asarray(_grow(value.astype(np.float64), clear.astype(np.float64), period), np.float32)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _grow(value: Floats, clear: Floats, period: float) -> Floats:
+    h, w = value.shape
+    out = value.copy()
+    done = np.zeros((h, w), np.bool_)
+    start = int(np.argmax(clear))
+    done[start // w, start % w] = True
+    for _ in range(h * w - 1):
+        top, ti, tj = -1.0, -1, -1
+        for i in range(h):
+            for j in range(w):
+                if done[i, j] or clear[i, j] <= top:
+                    continue
+                beside = (i > 0 and done[i - 1, j]) or (i < h - 1 and done[i + 1, j])
+                beside = beside or (j > 0 and done[i, j - 1]) or (j < w - 1 and done[i, j + 1])
+                if beside:
+                    top, ti, tj = clear[i, j], i, j
+        total, weight = 0.0, 1e-12
+        for i in range(max(ti - 2, 0), min(ti + 3, h)):
+            for j in range(max(tj - 2, 0), min(tj + 3, w)):
+                if done[i, j]:
+                    total += clear[i, j] * out[i, j]
+                    weight += clear[i, j]
+        out[ti, tj] += period * np.round((total / weight - out[ti, tj]) / period)
+        done[ti, tj] = True
+    return out
+
+
+def _smooth(value: Field, weight: Field, sigma: float = 2.0) -> Field:
+    """Weighted Gaussian mean; where there is hardly any weight, what is known further off."""
+    import cv2
+
+    value, weight = value.astype(np.float32), weight.astype(np.float32) + 1e-12
+    out = np.zeros_like(value)
+    sure = np.zeros_like(value)
+    for s in (sigma, 3 * sigma, 12 * sigma):
+        den = cv2.GaussianBlur(weight, (0, 0), s, borderType=cv2.BORDER_REFLECT)
+        num = cv2.GaussianBlur(value * weight, (0, 0), s, borderType=cv2.BORDER_REFLECT)
+        share = np.clip(den / (0.15 * float(weight.max())), 0, 1) * (1 - sure) if s < 12 * sigma else 1 - sure
+        out += share * num / np.maximum(den, 1e-20)
+        sure += share
+    return out
+
+
+def rectify(image: Image, lattice: Lattice) -> Image:
+    """The sheet as seen from straight above, SCALE pixels to the millimetre, RGB."""
+    import cv2
+
+    w, h = (round(v * SCALE) for v in lattice.size)
+    at_x, at_y = sheet_to_image(lattice, w, h)
+    return cv2.remap(image, at_x, at_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[no-any-return]
+
+
+def sheet_to_image(lattice: Lattice, w: int, h: int) -> tuple[Field, Field]:
+    """Where each pixel of the rectified sheet (h, w) lies in the image: x, y (h, w) float32."""
+    import cv2
+
+    # Rectified pixel i is at (i + 0.5) / SCALE mm; bend's entry k stands at 5 k mm. The map is exact at every 2.5 mm, and
+    # straight between (to 1/50 pixel even where the paper is seen at 45 degrees).
+    step = _SQUARE // 2
+    nodes_w, nodes_h = w // step + 3, h // step + 3
+    mm_x = ((np.arange(nodes_w, dtype=np.float32) - 0.5) * step / SCALE)[None]
+    mm_y = ((np.arange(nodes_h, dtype=np.float32) - 0.5) * step / SCALE)[:, None]
+    at_x, at_y = (np.ascontiguousarray(np.broadcast_to(v / 5, (nodes_h, nodes_w))) for v in (mm_x, mm_y))
+    bend = cv2.remap(lattice.bend, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = mm_x.astype(np.float64) + bend[:, :, 0], mm_y.astype(np.float64) + bend[:, :, 1]
+    m = lattice.homography
+    z = m[2, 0] * x + m[2, 1] * y + m[2, 2]
+    out = []
+    for row in (0, 1):
+        node = ((m[row, 0] * x + m[row, 1] * y + m[row, 2]) / z).astype(np.float32)
+        dense = cv2.resize(node, (nodes_w * step, nodes_h * step), interpolation=cv2.INTER_LINEAR)
+        out.append(np.ascontiguousarray(dense[step : step + h, step : step + w]))
+    return out[0], out[1]

@@ -1,0 +1,55 @@
+"""An image of an ECG on paper, from pixels to page and traces: lattice, ink, rows, names, layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from einthoven.paper.digitise.digitised import Trace
+from einthoven.paper.digitise.ink import ink_of
+from einthoven.paper.digitise.lattice import SCALE, Image, Lattice, find_lattice, rectify
+from einthoven.paper.digitise.names import read_names
+from einthoven.paper.digitise.rows import find_rows, small_parts
+from einthoven.paper.digitise.sheet import read_sheet
+from einthoven.paper.page import Box, Floats, Page
+
+
+@dataclass(frozen=True)
+class Scan:
+    """sheet: the rectified image, RGB. homography: (3, 3) pixels of the input -> pixels of the sheet, without the bend."""
+
+    page: Page
+    traces: list[Trace]
+    warnings: list[str]
+    sheet: Image
+    homography: Floats
+    lattice: Lattice
+
+
+def read_scan(
+    image: Image,
+    *,
+    layout: str | None = None,
+    speed: float | None = None,
+    gain: float | None = None,
+    corners: Floats | None = None,
+) -> Scan:
+    """Page and traces of an RGB image (H, W, 3). Raises EcgError, with the reason, where it cannot be read."""
+    lattice = find_lattice(image, corners)
+    sheet = rectify(image, lattice)
+    ink = ink_of(sheet, lattice, image)
+    small, parts = small_parts(ink)
+    rows = find_rows(ink, small)
+    names = read_names(ink, parts)
+    page, traces, warnings = read_sheet(rows, names, lattice.size, _grid_box(lattice), layout=layout, speed=speed, gain=gain)
+    to_sheet = np.array([[SCALE, 0, -0.5], [0, SCALE, -0.5], [0, 0, 1]]) @ np.linalg.inv(lattice.homography)
+    return Scan(page, traces, warnings, sheet, to_sheet / to_sheet[2, 2], lattice)
+
+
+def _grid_box(lattice: Lattice) -> Box:
+    """The large squares that the sheet has room for."""
+    x, y = lattice.origin
+    right = x + 5 * np.floor((lattice.size[0] - x) / 5)
+    bottom = y + 5 * np.floor((lattice.size[1] - y) / 5)
+    return Box(x, y, float(right), float(bottom))

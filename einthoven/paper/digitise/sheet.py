@@ -1,0 +1,315 @@
+"""From rows of traces to a Page: calibration pulses, where strips begin and end, which lead is which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from einthoven.paper.digitise.digitised import Trace
+from einthoven.paper.digitise.lattice import SCALE
+from einthoven.paper.digitise.rows import Row
+from einthoven.paper.digitise.words import GAINS, Name
+from einthoven.paper.page import ORDERS, RHYTHM, Box, Floats, Layout, Page, Strip, Text, parse_layout
+from einthoven.record import EcgError
+
+_DPI = SCALE * 25.4
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """A calibration pulse in a row: columns where it begins and ends, its height and its foot, pixels."""
+
+    start: int
+    stop: int
+    height: float
+    foot: float
+
+
+def read_sheet(
+    rows: Sequence[Row],
+    names: Sequence[Name],
+    size: tuple[float, float],
+    grid: Box,
+    *,
+    layout: str | None = None,
+    speed: float | None = None,
+    gain: float | None = None,
+) -> tuple[Page, list[Trace], list[str]]:
+    """Page, traces and warnings of a sheet's rows. What the caller knows (layout, speed, gain) is taken as it is."""
+    warnings: list[str] = []
+    pulses = [find_pulse(row) for row in rows]
+    seen = _gain_of([p for p in pulses if p is not None])
+    if gain is None:
+        gain = seen or 10.0
+        if seen is None:
+            warnings.append("no calibration pulse could be measured: 10 mm/mV was taken")
+    elif seen is not None and abs(seen - gain) > 0.01:
+        warnings.append(f"the calibration pulse is {seen:g} mm high, not {gain:g}")
+    if speed is None:
+        speed = 25.0
+        warnings.append("paper speed was not read: 25 mm/s was taken")
+
+    spans = _spans(rows, pulses)
+    plan, slots, sure = _plan(rows, spans, names, layout, warnings)
+    feet = [p.foot if p is not None else _level(row.y[a:b]) for row, p, (a, b) in zip(rows, pulses, spans, strict=True)]
+    origin = min(a for a, _ in spans)
+    edges = [grid.top, *((feet[k] + feet[k + 1] + 1) / 2 / SCALE for k in range(len(feet) - 1)), grid.bottom]
+    strips: list[Strip] = []
+    traces: list[Trace] = []
+    for slot in slots:
+        row, foot = rows[slot.row], (feet[slot.row] + 0.5) / SCALE
+        left, right = (slot.left + 0.5) / SCALE, (slot.right + 0.5) / SCALE
+        x0 = (origin + 0.5) / SCALE
+        box = Box(left, edges[slot.row], right, edges[slot.row + 1])
+        start, stop = (left - x0) / speed, (right - x0) / speed
+        strip = Strip(slot.lead, start, stop, left, foot, box, slot.sign, rhythm=slot.rhythm)
+        a, b = max(round(slot.left), 0), min(round(slot.right), len(row.y) - 1)
+        y = (row.y[a : b + 1] + 0.5) / SCALE
+        x = (np.arange(a, b + 1) + 0.5) / SCALE
+        if np.isfinite(y).sum() < 2 * SCALE:
+            warnings.append(f"{strip.label}: nothing printed was found where it should be")
+            continue
+        strips.append(strip)
+        traces.append(Trace(strip, x, y, row.ink * sure))
+    if not strips:
+        raise EcgError("no lead's trace could be told apart on this paper")
+    texts = tuple(Text(n.x, n.y, 3.4, n.lead) for n in names if n.sure > 0.6)
+    shapes = tuple(_shape(p) for p in pulses if p is not None)
+    page = Page(speed, gain, _DPI, size, str(plan), grid, tuple(strips), texts, shapes)
+    return page, traces, warnings
+
+
+def find_pulse(row: Row) -> Pulse | None:
+    """A rectangle at a row's left or right end: two vertical strokes, a flat top between 2 and 12 mm wide."""
+    first, last = row.ends
+    y = row.y
+    for a, b in ((first, min(first + 26 * SCALE, last)), (max(last - 26 * SCALE, first), last)):
+        part = y[a : b + 1]
+        good = np.isfinite(part)
+        if good.sum() < 3 * SCALE:
+            continue
+        foot = row.baseline
+        up = foot - part
+        high = good & (up > 2.0 * SCALE)
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], high, [False]]).astype(np.int8))).reshape(-1, 2)
+        for i, j in edges:
+            if not 1.8 * SCALE <= j - i <= 12 * SCALE:
+                continue
+            inner = up[i + round(0.4 * SCALE) : j - round(0.4 * SCALE)]
+            top = float(np.median(inner))
+            flat = float(np.mean(np.abs(inner - top) < 0.35 * SCALE))
+            around = np.concatenate([part[max(i - 2 * SCALE, 0) : max(i - 2, 0)], part[j + 3 : j + 2 * SCALE]])
+            around = around[np.isfinite(around)]
+            if flat < 0.85 or top > 45 * SCALE or not len(around):
+                continue
+            base = float(np.median(around))
+            height = base - (foot - top)
+            if height > 2.0 * SCALE:
+                return Pulse(a + int(i), a + int(j) - 1, height, base)
+    return None
+
+
+def _gain_of(pulses: Sequence[Pulse]) -> float | None:
+    """mm/mV by the median pulse, where it is near a gain that recorders have (the pulse is 1 mV)."""
+    if not pulses:
+        return None
+    height = float(np.median([p.height for p in pulses])) / SCALE
+    near = min(GAINS, key=lambda g: abs(np.log(height / g)))
+    return near if abs(height - near) < 0.12 * near + 0.2 else None
+
+
+def _shape(pulse: Pulse) -> tuple[tuple[float, float], ...]:
+    xs = [
+        (v + 0.5) / SCALE for v in (pulse.start - SCALE, pulse.start, pulse.start, pulse.stop, pulse.stop, pulse.stop + SCALE)
+    ]
+    low, high = (pulse.foot + 0.5) / SCALE, (pulse.foot - pulse.height + 0.5) / SCALE
+    return tuple(zip(xs, (low, low, high, high, low, low), strict=True))
+
+
+def _spans(rows: Sequence[Row], pulses: Sequence[Pulse | None]) -> list[tuple[int, int]]:
+    """First and last column of each row's traces, without the calibration pulse. Rows begin and end together, nearly."""
+    spans = []
+    for row, pulse in zip(rows, pulses, strict=True):
+        a, b = row.ends
+        good = np.isfinite(row.y)
+        if pulse is not None and pulse.start < (a + b) / 2:
+            a = pulse.stop + 2
+            # The pulse's own foot is a millimetre or two; what begins after a gap is the trace.
+            near = good[a : a + 5 * SCALE]
+            holes = np.flatnonzero(~near)
+            if len(holes) and good[a + holes[-1] :].any():
+                a = a + int(holes[-1]) + 1
+        elif pulse is not None:
+            b = pulse.start - 2
+            near = good[b - 5 * SCALE : b]
+            holes = np.flatnonzero(~near)
+            if len(holes):
+                b = b - 5 * SCALE + int(holes[0]) - 1
+        spans.append((a, b))
+    left = int(np.median([a for a, _ in spans]))
+    right = int(np.median([b for _, b in spans]))
+    # A row that begins or ends with a word, or lacks its first faint millimetres, is set right by the others.
+    return [
+        (
+            a if abs(a - left) < 1.2 * SCALE and len(spans) < 3 else left,
+            b if abs(b - right) < 1.2 * SCALE and len(spans) < 3 else right,
+        )
+        for a, b in spans
+    ]
+
+
+def _level(y: Floats) -> float:
+    """Where a curve lies most of the time, pixels."""
+    s = np.sort(y[np.isfinite(y)])
+    if not len(s):
+        return 0.0
+    n = np.searchsorted(s, s + 0.5 * SCALE, side="right") - np.arange(len(s))
+    i = int(np.argmax(n))
+    return float(np.median(s[i : i + max(int(n[i]), 1)]))
+
+
+@dataclass(frozen=True)
+class _Slot:
+    lead: str
+    sign: int
+    row: int
+    left: float
+    right: float
+    rhythm: bool = False
+
+
+# Layouts by the number of rows, the most usual first.
+_PLANS: dict[int, tuple[str, ...]] = {
+    1: ("1x1",),
+    2: ("2x1", "1x6+1", "2x6"),
+    3: ("3x4", "3x1", "2x6+1"),
+    4: ("3x4+1", "4x1"),
+    5: ("3x4+2", "5x1"),
+    6: ("3x4+3", "6x2", "6x1"),
+    7: ("6x2+1",),
+    8: ("6x2+2", "8x1"),
+    12: ("12x1",),
+}
+
+
+def _plan(
+    rows: Sequence[Row],
+    spans: Sequence[tuple[int, int]],
+    names: Sequence[Name],
+    wanted: str | None,
+    warnings: list[str],
+) -> tuple[Layout, list[_Slot], float]:
+    """The layout that the printed names bear out best, its slots, and how sure it is."""
+    n = len(rows)
+    if wanted is not None:
+        plans = [parse_layout(wanted)]
+        if plans[0].rows + plans[0].rhythm != n:
+            raise EcgError(f"layout {wanted} has {plans[0].rows + plans[0].rhythm} rows, {n} were found on the paper")
+    else:
+        plans = [parse_layout(text) for text in _PLANS.get(n, (f"{n}x1",))]
+    best: tuple[float, Layout, list[_Slot], int] | None = None
+    for place, plan in enumerate(plans):
+        for order in ("standard", "cabrera"):
+            for leads in _leads(plan, order):
+                slots = _slots(plan, leads, rows, spans)
+                score, named = _borne_out(slots, rows, names)
+                score -= 0.3 * place + 0.2 * (order == "cabrera")
+                if best is None or score > best[0]:
+                    best = (score, plan, slots, named)
+    if best is None:
+        raise EcgError(f"no layout is known for {n} rows of traces")
+    score, plan, slots, named = best
+    main = [s for s in slots if not s.rhythm]
+    if named < 0.34 * len(main) and wanted is None:
+        warnings.append(f"the lead names could hardly be read ({named} of {len(main)}): the usual order of {plan} was taken")
+    slots = _rhythm(slots, rows, names)
+    return plan, slots, float(np.clip(0.7 + 0.3 * named / max(len(main), 1), 0, 1))
+
+
+def _leads(plan: Layout, order: str) -> list[tuple[tuple[str, int], ...]]:
+    """What may stand in a layout's places, column by column."""
+    signed = tuple((name.lstrip("-"), -1 if name.startswith("-") else 1) for name in ORDERS[order])
+    if plan.leads:
+        return [tuple((name.lstrip("-"), -1 if name.startswith("-") else 1) for name in plan.leads)]
+    places = plan.rows * plan.columns
+    if places >= 12:
+        return [signed]
+    if places == 6:
+        return [signed[:6], signed[6:]]
+    if places == 1:
+        return [(("II", 1),), *(((lead, 1),) for lead in ORDERS["standard"])]
+    return [signed[k : k + places] for k in range(0, 12 - places + 1, 1 if places < 4 else 3)]
+
+
+def _slots(
+    plan: Layout, leads: Sequence[tuple[str, int]], rows: Sequence[Row], spans: Sequence[tuple[int, int]]
+) -> list[_Slot]:
+    out = []
+    for place in range(min(plan.rows * plan.columns, len(leads))):
+        c, r = divmod(place, plan.rows)
+        if r < len(rows):
+            a, b = spans[r]
+            step = _column(b - a, plan.columns)
+            out.append(_Slot(*leads[place], r, a + c * step, min(a + (c + 1) * step, b + 1.0)))
+    for k in range(plan.rhythm):
+        r = plan.rows + k
+        if r < len(rows):
+            a, b = spans[r]
+            out.append(_Slot(RHYTHM[plan.rhythm][k], 1, r, a, b, True))
+    return out
+
+
+def _column(width: float, columns: int) -> float:
+    """A column's width, pixels: whole 2.5 mm over all columns where that is near, for recorders print round seconds."""
+    whole = round(width / SCALE / 2.5) * 2.5 * SCALE
+    return (whole if abs(whole - width) < 1.0 * SCALE else width) / columns
+
+
+def _borne_out(slots: Sequence[_Slot], rows: Sequence[Row], names: Sequence[Name]) -> tuple[float, int]:
+    """How well the names that were read stand where a layout would have them: the sum of how sure they are, and how many."""
+    main = [s for s in slots if not s.rhythm]
+    best, count = 0.0, 0
+    dx = np.array([[n.x - s.left / SCALE for n in names] for s in main]).reshape(len(main), len(names))
+    dy = np.array([[n.y - rows[s.row].baseline / SCALE for n in names] for s in main]).reshape(len(main), len(names))
+    same = np.array([[n.lead == s.lead and n.sign == s.sign for n in names] for s in main], bool).reshape(dx.shape)
+    sure = np.array([n.sure for n in names])
+    for offset in np.arange(-12.0, 12.5, 1.5):
+        fits = same & (dx > -9) & (dx < 22) & (np.abs(dy - offset) < 3.0)
+        each = np.where(fits, sure[None], 0.0).max(axis=1, initial=0.0)
+        if each.sum() > best:
+            best, count = float(each.sum()), int((each > 0).sum())
+    return best, count
+
+
+def _rhythm(slots: list[_Slot], rows: Sequence[Row], names: Sequence[Name]) -> list[_Slot]:
+    """Rhythm strips named: by which lead's strip they repeat, for both show the same stretch of time; the name printed helps."""
+    main = [s for s in slots if not s.rhythm]
+    out = list(main)
+    for slot in (s for s in slots if s.rhythm):
+        y = rows[slot.row].y
+        best, lead = 0.0, slot.lead
+        read = {
+            n.lead: n.sure
+            for n in names
+            if abs(n.x - slot.left / SCALE) < 16 and abs(n.y - rows[slot.row].baseline / SCALE) < 9
+        }
+        for other in main:
+            a, b = round(other.left) + SCALE, round(other.right) - SCALE
+            likeness = _likeness(y[a:b], rows[other.row].y[a:b]) * other.sign
+            score = likeness + 0.15 * read.get(other.lead, 0.0) + 0.05 * (other.lead == slot.lead)
+            if score > best:
+                best, lead = score, other.lead
+        out.append(replace(slot, lead=lead) if best > 0.8 else slot)
+    return out
+
+
+def _likeness(a: Floats, b: Floats) -> float:
+    """How far one curve is the other, -1..1, the height of their waves with it."""
+    n = min(len(a), len(b))
+    good = np.isfinite(a[:n]) & np.isfinite(b[:n])
+    if good.sum() < 10 * SCALE:
+        return 0.0
+    p, q = a[:n][good] - a[:n][good].mean(), b[:n][good] - b[:n][good].mean()
+    return float(2 * (p @ q) / (p @ p + q @ q + 1e-9))
