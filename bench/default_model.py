@@ -133,8 +133,8 @@ def main() -> None:
         *_statements(second, validation[1] if len(validation) > 1 else None),
         "",
         f"**Time** (one run, file to probabilities, one thread): median {np.median(seconds) * 1000:.0f} ms a record warm, 95 % "
-        f"below {np.quantile(seconds, 0.95) * 1000:.0f} ms, {cpu * 1000:.0f} ms of CPU each; {rate:.0f} records/s over two processes, at a load "
-        f"average of {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores.",
+        f"below {np.quantile(seconds, 0.95) * 1000:.0f} ms, {cpu * 1000:.0f} ms of CPU each; "
+        f"{rate:.0f} records/s over two processes, at a load average of {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores.",
         "",
     ]
     text = options.out.read_text() if options.out.exists() else ""
