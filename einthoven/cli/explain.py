@@ -58,7 +58,7 @@ def explain(
             typer.echo(f"{path}\n{made.model}: {made.text or made.label} {value}, score {made.score:+.2f}")
             typer.echo(f"{method}: {METHODS[method]}\n\n{made.shares.text()}")
             if made.signed:
-                typer.echo(f"\nevidence against: {made.shares.against:.0%} of all")
+                typer.echo("\nshare of all evidence, per cent; what is negative speaks against")
         if output is not None:
             save(record, made, output, dpi=dpi)
             tell(str(output)) if json else typer.echo(f"\n{output}")

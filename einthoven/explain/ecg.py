@@ -11,7 +11,7 @@ import numpy as np
 from einthoven.exchange.predict import NEARLY, Prediction, Predictor, loaded
 from einthoven.explain.explanation import Doubles, Explanation, Pictured, heat_of, shares
 from einthoven.explain.occlusion import by_lead_and_wave, predictor_score, score_of
-from einthoven.explain.waves import regions
+from einthoven.explain.waves import WAVES, regions
 from einthoven.record import EcgError, Record, derive_limb_leads
 
 if TYPE_CHECKING:
@@ -78,7 +78,10 @@ def explain(
     if method == "occlusion":
         leads = manifest.signal.as_preset().leads if manifest.signal else None
         effects = by_lead_and_wave(predictor_score(predictor, k), part, beats, _those(leads, part))
-        found = Explanation(
+        parts = dict(zip((*WAVES, *effects.leads), (*effects.by_wave.tolist(), *effects.by_lead.tolist()), strict=True))
+        if lost := [name for name, fall in parts.items() if fall != fall]:
+            common["warnings"] += (f"the model has no answer without {', '.join(lost)}",)
+        return Explanation(
             **common,
             leads=effects.leads,
             fs=part.fs,
@@ -86,10 +89,8 @@ def explain(
             heat=effects.heat,
             score=effects.score,
             shares=shares(effects.values, effects.where, effects.leads),
-            facts={f"without {wave}": float(f) for wave, f in zip(("P", "QRS", "ST", "T", "between"), effects.by_wave)}
-            | {f"without {lead}": float(f) for lead, f in zip(effects.leads, effects.by_lead)},
+            facts={f"without {name}": fall for name, fall in parts.items() if fall == fall},
         )
-        return found
     return _by_network(part, predictor, k, method, beats, common)
 
 
@@ -119,7 +120,7 @@ def _by_network(part: Record, predictor: Predictor, k: int, method: str, beats: 
         leads=leads,
         fs=fs,
         values=made.values,
-        heat=heat_of(made.values, fs),
+        heat=made.heat(fs),
         score=float(score_of(logits, k, manifest.task)[0]),
         shares=shares(made.values, where, leads, per_lead=made.per_lead),
         per_lead=made.per_lead,

@@ -8,25 +8,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from einthoven.explain import fullgrad, gradients
-from einthoven.explain.explanation import Doubles
+from einthoven.explain.explanation import Doubles, heat_of
 from einthoven.explain.rollout import rollout
 from einthoven.record import EcgError
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """`values` (L, T) or (H, W). `per_lead`, `signed`, `facts`, `warnings` as in Explanation."""
+    """`values` (L, T) or (H, W). `per_lead`, `signed`, `facts`, `warnings` as in Explanation. `even`: the values are a share of
+    something that is everywhere, and only what is above the mean says anything."""
 
     values: Doubles
     per_lead: bool = True
     signed: bool = True
     facts: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    even: bool = False
+
+    def heat(self, fs: float) -> Doubles:
+        """Of a signal (L, T), as it is drawn: heat_of; where the method is `even`, what is above the mean, in full colour from
+        twice the mean on."""
+        if not self.even:
+            return heat_of(self.values, fs)
+        made: Doubles = np.clip(self.values / max(float(self.values.mean()), 1e-12) - 1, 0, 1)
+        return made
 
 
 def evidence(net: nn.Module, x: Tensor, score: Callable[[Tensor], Tensor], method: str) -> Evidence:
@@ -80,9 +91,8 @@ def _rollout(net: nn.Module, x: Tensor, score: gradients.Score) -> Evidence:
     told: tuple[str, ...] = ()
     if extra < 0 or type(net).__name__ == "CardX":
         told = ("attention is only in a part of this model; the rest of it is not in this map",)
-    return Evidence(
-        _enlarged(seen.reshape(positions) if extra >= 0 else seen, x), per_lead=x.ndim == 4, signed=False, warnings=told
-    )
+    small = seen.reshape(positions) if extra >= 0 else seen
+    return Evidence(_enlarged(small, x), per_lead=x.ndim == 4, signed=False, warnings=told, even=True)
 
 
 _HOW: dict[str, Callable[[nn.Module, Tensor, gradients.Score], Evidence]] = {

@@ -20,24 +20,28 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Shares:
-    """The evidence for a label, by lead and wave.
+    """The evidence on a label, by lead and wave.
 
-    share: (L, W) of all that speaks for it, sums to 1 (0 where nothing does). time: (L, W) how much of the ECG each takes,
-    sums to 1: what a map that knows nothing would give. against: the part of all evidence that speaks against, 0..1.
+    share: (L, W) the evidence of each, its sign kept: positive for, negative against the label; their magnitudes sum to 1 (0
+    where there is none). time: (L, W) how much of the ECG each takes, sums to 1: what a map that knows nothing would give.
     leads: of the rows; the one row of a method that cannot tell leads apart is "all".
     """
 
     leads: tuple[str, ...]
     share: Doubles
     time: Doubles
-    against: float = 0.0
     waves: tuple[str, ...] = WAVES
 
-    def largest(self, count: int = 3) -> list[tuple[str, str, float]]:
-        """(lead, wave, share) of the largest, those of nothing left out."""
-        order = np.argsort(-self.share, axis=None)[:count]
-        rows, columns = np.unravel_index(order, self.share.shape)
-        found = [(self.leads[i], self.waves[j], float(self.share[i, j])) for i, j in zip(rows.tolist(), columns.tolist())]
+    @property
+    def against(self) -> float:
+        """The part of all evidence that speaks against, 0..1."""
+        return float(-self.share[self.share < 0].sum())
+
+    def largest(self, count: int = 3, sign: int = 1) -> list[tuple[str, str, float]]:
+        """(lead, wave, magnitude) of the largest that speak for (sign 1) or against (-1)."""
+        signed = sign * self.share
+        rows, columns = np.unravel_index(np.argsort(-signed, axis=None)[:count], signed.shape)
+        found = [(self.leads[i], self.waves[j], float(signed[i, j])) for i, j in zip(rows.tolist(), columns.tolist())]
         return [one for one in found if one[2] > 0]
 
     def text(self) -> str:
@@ -129,14 +133,12 @@ class Pictured:
 
 def shares(values: Doubles, where: NDArray[np.uint8], leads: tuple[str, ...], *, per_lead: bool = True) -> Shares:
     """Sums a map (L, T) by lead and wave; `where` (L, T) as `waves.regions` gives it."""
-    positive = np.clip(np.nan_to_num(values), 0, None)
-    negative = np.clip(-np.nan_to_num(values), 0, None)
-    made = np.stack([(positive * (where == w)).sum(1) for w in range(len(WAVES))], 1)
+    made = np.stack([(np.nan_to_num(values) * (where == w)).sum(1) for w in range(len(WAVES))], 1)
     time = np.stack([(where == w).sum(1) for w in range(len(WAVES))], 1) / max(where.size, 1)
     if not per_lead:
         made, time, leads = made.sum(0, keepdims=True), time.sum(0, keepdims=True), ("all",)
-    total, both = made.sum(), positive.sum() + negative.sum()
-    return Shares(leads, made / total if total > 0 else made, time, float(negative.sum() / both) if both > 0 else 0.0)
+    total = float(np.abs(made).sum())
+    return Shares(leads, made / total if total > 0 else made, time)
 
 
 def heat_of(values: Doubles, fs: float, *, blur_s: float = 0.02) -> Doubles:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from einthoven.beats.fiducials import Beats
 from einthoven.exchange.predict import Predictor
 from einthoven.explain.waves import WAVES, isoelectric, regions, without
-from einthoven.record import Record
+from einthoven.record import EcgError, Record
 
 Doubles = NDArray[np.float64]
 Score = Callable[[Sequence[Record]], Doubles]  # N records -> (N,)
@@ -29,7 +29,7 @@ class Effects:
     """How much the score falls without a part of the ECG (negative: it rises).
 
     cells: (L, W) one wave in one lead, all beats. by_lead: (L,) a whole lead. by_wave: (W,) a wave in all leads.
-    score: of the ECG as it is. where: (L, T) as `waves.regions` gives it.
+    NaN: the model has no answer without it. score: of the ECG as it is. where: (L, T) as `waves.regions` gives it.
     """
 
     leads: tuple[str, ...]
@@ -46,15 +46,15 @@ class Effects:
         for i, j in np.ndindex(self.cells.shape):
             mask = self.where[i] == j
             if mask.any():
-                out[i, mask] = self.cells[i, j] / mask.sum()
+                out[i, mask] = np.nan_to_num(self.cells[i, j]) / mask.sum()
         return out
 
     @property
     def heat(self) -> Doubles:
         """(L, T) -1..1: each wave in the colour of its effect, however long it lasts."""
-        top = float(np.abs(self.cells).max(initial=0.0)) or 1.0
-        rows = np.arange(len(self.leads))[:, None]
-        return np.asarray(self.cells[rows, self.where] / top)
+        cells = np.nan_to_num(self.cells)
+        top = float(np.abs(cells).max(initial=0.0)) or 1.0
+        return np.asarray(cells[np.arange(len(self.leads))[:, None], self.where] / top)
 
 
 def by_lead_and_wave(score: Score, record: Record, beats: Beats, leads: tuple[str, ...] | None = None) -> Effects:
@@ -123,13 +123,23 @@ def score_of(logits: NDArray[np.float32], k: int, task: str) -> Doubles:
 
 
 def predictor_score(predictor: Predictor, k: int) -> Score:
-    """Scores of records by a Bundle, through onnxruntime; of several windows the mean."""
+    """Scores of records by a Bundle, through onnxruntime; of several windows the mean. The first record is the ECG as it is; of
+    the others NaN where the model cannot be applied to what is left."""
 
     def score(records: Sequence[Record]) -> Doubles:
-        made = [predictor.inputs(record)[0] for record in records]
-        counts = [len(next(iter(one.values()))) for one in made]
-        logits, _ = predictor.run({name: np.concatenate([one[name] for one in made]) for name in made[0]})
+        out = np.full(len(records), np.nan)
+        made: list[tuple[int, dict[str, NDArray[np.float32]]]] = []
+        for i, record in enumerate(records):
+            try:
+                made.append((i, predictor.inputs(record)[0]))
+            except EcgError:  # a model that rests on measurements has none without QRS
+                if i == 0:
+                    raise
+        counts = [len(next(iter(one.values()))) for _, one in made]
+        logits, _ = predictor.run({name: np.concatenate([one[name] for _, one in made]) for name in made[0][1]})
         each = score_of(logits, k, predictor.manifest.task)
-        return np.array([part.mean() for part in np.split(each, np.cumsum(counts)[:-1])])
+        for (i, _), part in zip(made, np.split(each, np.cumsum(counts)[:-1]), strict=True):
+            out[i] = part.mean()
+        return out
 
     return score

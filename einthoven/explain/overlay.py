@@ -57,16 +57,18 @@ def prepare(record: Record, made: Explanation, *, dpi: float = 150, **options: A
 def words(made: Explanation) -> tuple[str, ...]:
     """What a reader has to know of the picture."""
     what = made.text or made.label
-    most = ", ".join(
-        f"{wave} {'' if lead == 'all' else f'in {lead} '}{share:.0%}" for lead, wave, share in made.shares.largest(4)
-    )
+    most, least = (_named(made.shares.largest(count, sign)) for count, sign in ((4, 1), (2, -1)))
     colours = "orange: for it, blue: against it" if made.signed else "orange: what counts for it"
     where = "" if made.per_lead else ", leads not told apart"
     return (
         f"{made.model}: {what} {_value(made)}",
         f"Coloured: {made.method}{where}; {colours}.",
-        f"Most: {most or 'nothing speaks for it'}.",
+        f"For it: {most or 'nothing'}." + (f" Against: {least}." if least else ""),
     )
+
+
+def _named(found: list[tuple[str, str, float]]) -> str:
+    return ", ".join(f"{wave} {'' if lead == 'all' else f'in {lead} '}{share:.0%}" for lead, wave, share in found)
 
 
 def _value(made: Explanation) -> str:
