@@ -66,6 +66,7 @@ def interpret(
     from einthoven.beats.median import median_beats
     from einthoven.findings import conclude, find
     from einthoven.opinion import opinion
+    from einthoven.represent.features import FS, vector
     from einthoven.signal.quality import assess
 
     if isinstance(ecg, Record):
@@ -80,6 +81,11 @@ def interpret(
     median = median_beats(record, beats)
     measurements = measure(record, beats, median)
     findings = find(record, beats, measurements, quality)
+    said = None
+    if model is not None:
+        # The model's features are those of 100 Hz; a record that comes at that rate has just been measured.
+        known = vector(record, beats, median, measurements, quality, findings) if record.fs == FS else None
+        said = opinion(record, findings, None if model == DEFAULT_MODEL else model, measured=known)
     return Report(
         record=record,
         beats=beats,
@@ -88,7 +94,7 @@ def interpret(
         findings=findings,
         conclusion=conclude(findings),
         median=median or None,
-        opinion=None if model is None else opinion(record, findings, None if model == DEFAULT_MODEL else model),
+        opinion=said,
         warnings=record.warnings + measurements.warnings + against_the_recorder(record, measurements),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

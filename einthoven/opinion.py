@@ -12,6 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from einthoven.findings import Finding
 from einthoven.record import EcgError, Record
 from einthoven.statements import BY_SCP, STATEMENTS, SUPERCLASSES
@@ -75,8 +78,16 @@ def _dispute(one: Likelihood) -> str:
     return f"{one.text}: the rules find it, the model does not reach its threshold ({limit})"
 
 
-def opinion(record: Record, findings: Sequence[Finding], model: str | Path | None = None) -> Opinion:
+def opinion(
+    record: Record,
+    findings: Sequence[Finding],
+    model: str | Path | None = None,
+    *,
+    measured: NDArray[np.float32] | None = None,
+) -> Opinion:
     """The opinion of `model` (a name, a Bundle's path; None: the default one) on an ECG with these findings.
+
+    `measured`: `represent.features.features(record)`, where it is known already.
 
     A model that cannot be applied to this ECG (a lead is missing, it is too short) has no labels, and a warning.
 
@@ -87,7 +98,7 @@ def opinion(record: Record, findings: Sequence[Finding], model: str | Path | Non
     manifest = predictor.manifest
     name = f"{manifest.name} {manifest.version}"
     try:
-        prediction = predictor.predict(record)
+        prediction = predictor.predict(record, measured=measured)
     except EcgError as fault:
         return Opinion(name, warnings=(f"the model {name} cannot be applied: {fault.what}",), scores=scores_of(manifest))
     limits = dict(manifest.thresholds.values) if manifest.thresholds else {}

@@ -64,3 +64,16 @@ def test_no_ecg_is_one_error(tmp_path: object) -> None:
 def test_a_name_is_shown_without_its_carets() -> None:
     assert ecg.Patient(name="Doe^John^^Dr").shown_name == "Doe, John, Dr"
     assert ecg.Patient(name="Clark").shown_name == "Clark" and ecg.Patient().shown_name == ""
+
+
+def test_the_models_opinion_is_what_predict_says() -> None:
+    """At 100 Hz the features are taken over from the report, at 500 Hz they are not: either way as `einthoven predict`."""
+    from einthoven.exchange.predict import Predictor
+    from einthoven.signal.resample import resample
+
+    fast = simulate("lbbb", rate=70, seed=4, age=60, sex="female").record
+    for record in (fast, resample(fast, 100.0)):
+        opinion = ecg.interpret(record).opinion
+        assert opinion is not None and opinion.calibrated and opinion.model.startswith("einthoven-12 ")
+        alone = Predictor.load().predict(record).labels
+        assert {one.name: one.probability for one in opinion.labels} == pytest.approx(dict(alone), abs=1e-6)

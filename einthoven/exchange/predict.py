@@ -80,15 +80,17 @@ class Predictor:
         """A shipped or pulled model by its name, or any by its path; None: the default model."""
         return Predictor(shelf.load(name, verify=False), threads=threads)  # what is read is verified as it is read
 
-    def predict(self, record: Record) -> Prediction:
+    def predict(self, record: Record, *, measured: Floats | None = None) -> Prediction:
         """Calibrated probabilities of one ECG, over all of its windows.
+
+        measured: `represent.features.features(record)`, where it is known already: most of the time goes there.
 
         Raises:
             EcgError: a lead is missing, the recording is too short, or nothing of it can be read.
         """
         record = record.ecg()
         warnings = list(record.warnings)
-        inputs, told = self.inputs(record)
+        inputs, told = self.inputs(record, measured=measured)
         warnings += told
         logits, embedding = self.run(inputs)
         whole = self._combine(self.probabilities(logits))
@@ -97,7 +99,7 @@ class Predictor:
             labels, self.present(whole), logits.mean(0), embedding.mean(0), len(logits), tuple(dict.fromkeys(warnings))
         )
 
-    def inputs(self, record: Record) -> tuple[dict[str, Floats], list[str]]:
+    def inputs(self, record: Record, *, measured: Floats | None = None) -> tuple[dict[str, Floats], list[str]]:
         """The model's inputs for one ECG, by name, first axis windows; and what has to be said of them."""
         made: dict[str, Floats] = {}
         warnings: list[str] = []
@@ -108,7 +110,7 @@ class Predictor:
         if self.manifest.features is not None and self._columns is not None:
             from einthoven.represent.features import doubts, features
 
-            measured = features(record)
+            measured = features(record) if measured is None else measured
             try:
                 warnings = [*warnings, *doubts(measured)]
             except EcgError as fault:
