@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,11 +18,28 @@ from numpy.typing import NDArray
 
 from einthoven.explain.explanation import Doubles, Explanation
 from einthoven.explain.waves import WAVES, regions
+from einthoven.record import STANDARD_LEADS
 
 if TYPE_CHECKING:
     from torch import nn
 
     from einthoven.beats.fiducials import Beats
+
+
+# Where a simulated condition (einthoven.synth.CONDITIONS) shows most: leads and waves. Findings by the leads of their territory
+# as in findings/infarction.py; of a block or a pre-excitation, QRS wherever it is.
+CONDITIONS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "stemi_inferior": (("II", "III", "aVF"), ("ST", "T")),
+    "stemi_anterior": (("V1", "V2", "V3", "V4"), ("ST", "T")),
+    "stemi_lateral": (("I", "aVL", "V5", "V6"), ("ST", "T")),
+    "ischaemia_anterior": (("V1", "V2", "V3", "V4"), ("ST", "T")),
+    "old_mi_inferior": (("II", "III", "aVF"), ("QRS",)),
+    "old_mi_anterior": (("V1", "V2", "V3", "V4"), ("QRS",)),
+    "lbbb": (STANDARD_LEADS, ("QRS",)),
+    "rbbb": (STANDARD_LEADS, ("QRS",)),
+    "wpw": (STANDARD_LEADS, ("QRS",)),
+    "left_atrial_enlargement": (STANDARD_LEADS, ("P",)),
+}
 
 
 def randomised(net: nn.Module, seed: int = 0) -> nn.Module:
