@@ -211,6 +211,17 @@ def plain_net(outputs: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), nn.Linear(60, 8), nn.GELU(), nn.Dropout(0.2), nn.Linear(8, outputs))
 
 
+@pytest.mark.parametrize("middle", [60, 100, 140])
+def test_the_finder_is_not_led_by_the_noise_of_a_batch(middle: int) -> None:
+    """Losses that fall along a planted curve, steepest in the middle, with noise that from step to step is far steeper."""
+    torch.manual_seed(0)
+    noise, net = 0.3 * torch.randn(200), torch.nn.Linear(2, 1)
+    curve = 3 - 2 * torch.sigmoid((torch.arange(200) - middle) / 12) + noise
+    found = find_rate(net, lambda step: net.weight.sum() * 0 + curve[step])
+    at = int(np.argmin(np.abs(np.array(found.rates) - found.rate)))
+    assert abs(at - middle) < 25 and found.fell  # the smoothing itself lags by about 20 steps
+
+
 def test_neither_finder_nor_training_looks_at_what_is_not_for_training() -> None:
     examples = toy()
     spoiled = Examples(examples.x.copy(), examples.y)

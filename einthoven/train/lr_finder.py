@@ -2,8 +2,10 @@
 
 As ExChanGeAI does it: AdamW, rates that rise linearly over about 200 steps, batches of a 200th of the records and at least 4,
 the loss smoothed exponentially (a new one counts 0.05), an end at 5 times the best; the answer is the rate at which the
-smoothed loss falls steepest. Two things are not as there: theirs runs over training and validation records, ours over training
-records alone; and where the loss never falls theirs answers with the highest rate, ours with the lowest, and says so.
+smoothed loss falls steepest. Three things are not as there: theirs runs over training and validation records, ours over
+training records alone; theirs takes the slope from one step to the next, which on few records is the noise of a batch (most often
+the first one, at the lowest rate), ours over a tenth of the steps; and where the loss never falls theirs answers with the
+highest rate, ours with the lowest, and says so.
 
 Smith, Cyclical learning rates for training neural networks, WACV 2017.
 """
@@ -20,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 STEPS, SMOOTH, DIVERGED = 200, 0.05, 5.0
+REACH = 20  # the slope at a step is that between the steps a 20th of all before and behind it
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,11 @@ def find_rate(
             optimizer.step()
     if len(losses) < 2:
         return Found(low, tuple(rates), tuple(losses), False)
-    slope = np.gradient(losses)
-    steepest = int(np.argmin(slope))
-    fell = bool(slope[steepest] < 0)
-    return Found(rates[steepest] if fell else low, tuple(rates), tuple(losses), fell)
+    reach = max(1, min(steps // REACH, (len(losses) - 1) // 2))
+    slope = np.array(losses[2 * reach :]) - np.array(losses[: -2 * reach])
+    steepest = int(np.argmin(slope)) if len(slope) else 0
+    fell = bool(len(slope) and slope[steepest] < 0)
+    return Found(rates[steepest + reach] if fell else low, tuple(rates), tuple(losses), fell)
 
 
 @contextmanager
