@@ -3,8 +3,8 @@
 As ExChanGeAI does it: AdamW, rates that rise linearly over about 200 steps, batches of a 200th of the records and at least 4,
 the loss smoothed exponentially (a new one counts 0.05), an end at 5 times the best; the answer is the rate at which the
 smoothed loss falls steepest. Three things are not as there: theirs runs over training and validation records, ours over
-training records alone; theirs takes the slope from one step to the next, which on few records is the noise of a batch (most often
-the first one, at the lowest rate), ours over a tenth of the steps; and where the loss never falls theirs answers with the
+training records alone; theirs takes the slope from one step to the next, which on few records is the noise of a batch (mostly
+the first, at the lowest rate), ours over a tenth of the steps; and where the loss never falls theirs answers with the
 highest rate, ours with the lowest, and says so.
 
 Smith, Cyclical learning rates for training neural networks, WACV 2017.
