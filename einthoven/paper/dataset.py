@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -30,6 +31,7 @@ from einthoven.record import EcgError, Record
 
 EXTRAS = ("mask", "lines")
 FORMATS = ("jpg", "png")
+_THIN_PX = 3.0  # to the millimetre: below it a page is drawn without its thin lines
 _SHEET_PX = 2.0  # a page is drawn with about this many pixels for one of a small picture, and averaged down
 
 
@@ -187,8 +189,9 @@ def _dpi(plan: Plan, sheet: tuple[float, float]) -> int:
     """Small pictures come from small pages: drawing 3.7 million pixels for 200 thousand would be most of the work."""
     if plan.size is None:
         return plan.dpi
-    per_mm = max(plan.size[0] / sheet[0], plan.size[1] / sheet[1])
-    return min(plan.dpi, max(round(_SHEET_PX * per_mm * 25.4), 40))
+    sides = plan.size[0] / sheet[0], plan.size[1] / sheet[1]
+    per_mm = max(_SHEET_PX * (min(sides) if plan.fit == "pad" else max(sides)), _THIN_PX)
+    return min(plan.dpi, math.ceil(per_mm * 25.4))
 
 
 # ---- on disk ------------------------------------------------------------------------------------------------------------

@@ -458,18 +458,23 @@ def _labels(record: Record, page: Page) -> tuple[Text, ...]:
     lines = []
     for strip in page.strips:
         x = _stretch(record, strip.lead, strip.start, strip.stop - strip.start).astype(np.float64)
-        lines.append(page.to_mm(strip, strip.start + np.arange(len(x)) / record.fs, x))
+        at, y = page.to_mm(strip, strip.start + np.arange(len(x)) / record.fs, x)
+        lines.append((at, np.minimum(y[1:], y[:-1]), np.maximum(y[1:], y[:-1])))
     texts: list[Text] = []
     for strip in page.strips:
         width = 2.2 * len(strip.label)
-        near = [(x[k], y[k]) for x, y in lines for k in [(x > strip.x - 1) & (x < strip.x + 34)] if k.any()]
+        near = []
+        for x, low, high in lines:
+            a, b = np.searchsorted(x, strip.x - 1, "right"), np.searchsorted(x, strip.x + 34, "left")
+            if b - a > 1:
+                near.append((x[a : b - 1], x[a + 1 : b], low[a : b - 1], high[a : b - 1]))
         best, fewest = (1.0, -5.5), math.inf
         for dx, dy in _PLACES:
             left, bottom = strip.x + dx - 0.6, strip.baseline + dy + 0.5
             right, top = left + width + 1.2, bottom - _LABEL_MM * 0.72 - 1.0
             if top < page.grid.top or bottom > page.grid.bottom or right > strip.box.right:
                 continue
-            crossed = sum(_crossings(x, y, left, top, right, bottom) for x, y in near)
+            crossed = sum(_crossings(*steps, left, top, right, bottom) for steps in near)
             crossed += 99 * sum(left < t.x + 2.2 * len(t.text) and t.x < right and abs(bottom - t.y) < 4 for t in texts)
             if crossed < fewest:
                 best, fewest = (dx, dy), crossed
@@ -479,10 +484,11 @@ def _labels(record: Record, page: Page) -> tuple[Text, ...]:
     return tuple(texts)
 
 
-def _crossings(x: Floats, y: Floats, left: float, top: float, right: float, bottom: float) -> int:
-    """How many steps of a polyline touch a rectangle."""
-    low, high = np.minimum(y[1:], y[:-1]), np.maximum(y[1:], y[:-1])
-    return int(((x[1:] > left) & (x[:-1] < right) & (high > top) & (low < bottom)).sum())
+def _crossings(
+    begin: Floats, end: Floats, low: Floats, high: Floats, left: float, top: float, right: float, bottom: float
+) -> int:
+    """How many steps of a polyline touch a rectangle; begin, end: in x; low, high: in y."""
+    return int(np.count_nonzero((end > left) & (begin < right) & (high > top) & (low < bottom)))
 
 
 def _leaves(record: Record, strip: Strip, grid: Box, gain: float) -> bool:

@@ -61,5 +61,4 @@ def _mottled(scene: Scene, rng: Rng, size: float) -> NDArray[np.float32]:
 
 def _dye(scene: Scene, amount: NDArray[np.float32], colour: tuple[float, float, float]) -> None:
     """Takes these shares of red, green and blue away where amount is 1, on the sheet only."""
-    amount = np.where(scene.beyond > 0, np.float32(0), amount)
-    scene.shine(np.exp(amount[..., None] * np.log1p(-np.array(colour, np.float32))))
+    scene.dim(np.exp(amount[..., None] * np.log1p(-np.array(colour, np.float32))))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from einthoven.paper.distort.scene import STEP, Image, Rng, Scene
 from einthoven.paper.distort.warp import spread
 
+_PARTS = 28.0
 _DRAWN = 7.87  # pixels to the millimetre at 200 dpi, for which strengths are meant
 
 
@@ -68,16 +69,18 @@ def noise(scene: Scene, rng: Rng, strength: float) -> None:
     tall, wide = tile.shape[:2]
     j, i = int(rng.integers(max(tall - rows, 0) + 1)), int(rng.integers(max(wide - columns, 0) + 1))
     tile = tile[:: int(rng.choice([-1, 1])), :: int(rng.choice([-1, 1]))][j : j + rows, i : i + columns]
-    grain = np.rint(tile * np.float32(sigma)).astype(np.int16)
+    table = np.clip(np.rint((np.arange(256) - 128) * (sigma / _PARTS)), -127, 127).astype(np.int8)
+    grain = np.asarray(cv2.LUT(np.ascontiguousarray(tile), table))
     full = np.tile(grain, (math.ceil(rows / tall), math.ceil(columns / wide), 1))[:rows, :columns]
     scene.image = np.asarray(cv2.add(scene.image, full, dtype=cv2.CV_8U), np.uint8)
 
 
 @lru_cache(1)
-def _grain() -> NDArray[np.float32]:
-    """(509, 769, 3) Gaussian noise of variance 1, three parts of brightness to one of colour."""
+def _grain() -> Image:
+    """(509, 769, 3) Gaussian noise about 128 of deviation _PARTS, three parts of brightness to one of colour."""
     noise = np.random.default_rng(509).standard_normal((509, 769, 4), np.float32)
-    return np.asarray(np.float32(0.866) * noise[..., :1] + np.float32(0.5) * noise[..., 1:])
+    mixed = np.float32(0.866) * noise[..., :1] + np.float32(0.5) * noise[..., 1:]
+    return np.clip(np.rint(128 + _PARTS * mixed), 0, 255).astype(np.uint8)
 
 
 def salt_and_pepper(scene: Scene, rng: Rng, strength: float) -> None:

@@ -31,11 +31,11 @@ def relief(scene: Scene, rng: Rng, strength: float) -> None:
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        scene.shine(np.where(scene.beyond > 0, np.float32(1), np.asarray(seen, np.float32)))
+        scene.dim(np.asarray(seen, np.float32))
     if scene.beyond.max() > 0:
         wide = np.float32(rng.uniform(2, 7))
         dark = np.float32(min(0.35 * strength, 0.8))
-        scene.shine(np.where(scene.beyond > 0, 1 - dark * np.exp(-np.maximum(scene.beyond, 0) / wide), np.float32(1)))
+        scene.under(1 - dark * np.exp(-np.maximum(scene.beyond, 0) / wide))
 
 
 def uneven(scene: Scene, rng: Rng, strength: float) -> None:

@@ -108,7 +108,8 @@ def worn(scene: Scene, at: float, angle: float, rng: Rng) -> None:
     t = np.arange(-half, half, 1.5)
     line = np.stack([w / 2 + at * c - t * s, h / 2 + at * s + t * c], axis=1) + rng.normal(0, 0.08, (len(t), 2))
     gone = np.convolve(rng.random(len(t) + 6), np.ones(7) / 7, "valid") > 0.48
-    pieces = [line[k : k + 2] for k in np.flatnonzero(gone[:-1])]
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], gone, [False]]).astype(np.int8))).reshape(-1, 2)
+    pieces = [line[a:b] for a, b in edges.tolist() if b - a > 1]
     _draw(scene, pieces, rng.uniform(0.2, 0.5), (250, 248, 244), 0.6)
 
 
@@ -153,5 +154,8 @@ def _blend(scene: Scene, share: NDArray[np.float32], i: int, j: int, colour: tup
     share = share[max(-j, 0) :, max(-i, 0) :]
     i, j = max(i, 0), max(j, 0)
     part = _part(scene, share, i, j)
-    share = share[: part.shape[0], : part.shape[1], None]
-    part[:] = np.round(part + share * (np.array(colour, np.float32) - part))
+    row, column = np.nonzero(
+        share[: part.shape[0], : part.shape[1]]
+    )  # strokes are thin: most of the room around them stays bare
+    under = part[row, column]
+    part[row, column] = np.round(under + share[row, column, None] * (np.array(colour, np.float32) - under))

@@ -71,6 +71,7 @@ class Scene:
     file: bytes = b""  # of the image, where it was stored as JPEG and nothing came after
     _image: Image = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))
     _light: NDArray[np.float32] | None = None
+    _under: NDArray[np.float32] | None = None
 
     @staticmethod
     def of(image: Image, page: Page) -> Scene:
@@ -179,6 +180,17 @@ class Scene:
             factor = factor[..., None]
         self._light = factor.astype(np.float32) if self._light is None else self._light * factor
 
+    def dim(self, factor: NDArray[np.float32]) -> None:
+        """Multiplies what the sheet alone gives back, as `shine`; so it has no edge of its own where the sheet ends."""
+        self.shine(factor)
+        self.under(np.float32(1) / factor.astype(np.float32))
+
+    def under(self, factor: NDArray[np.float32]) -> None:
+        """Multiplies what the desk alone gives back."""
+        if factor.ndim == 2:
+            factor = factor[..., None]
+        self._under = factor if self._under is None else self._under * factor
+
     def take(self) -> None:
         """The one resampling: sheet, desk and the light on them -> image."""
         if not self.moved and self._light is None:
@@ -221,7 +233,10 @@ class Scene:
             streaks = np.asarray(cv2.resize(fine, (columns, rows), interpolation=cv2.INTER_LINEAR))
             patches = np.asarray(cv2.resize(wide, (columns, rows), interpolation=cv2.INTER_CUBIC))
             shade += np.float32(self.desk_texture) * (streaks + np.float32(1.5) * patches)
-        return np.clip(shade[..., None] * np.array(self.desk, np.float32), 0, 255).astype(np.float32)
+        desk = np.clip(shade[..., None] * np.array(self.desk, np.float32), 0, 255)
+        if self._under is not None:
+            desk = desk * self._under
+        return np.ascontiguousarray(desk, np.float32)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
