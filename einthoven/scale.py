@@ -16,7 +16,6 @@ import json
 import logging
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from einthoven.batch import _ONE_THREAD, Line, Work, _end_with_parent, guarded
+from einthoven.data.workers import BACKENDS, start_ray
 from einthoven.io.files import replacing
 from einthoven.record import EcgError
 
@@ -81,8 +81,8 @@ def run(
             or Ray not installed.
     """
     begun = time.perf_counter()
-    if backend not in ("local", "ray"):
-        raise EcgError(f"no backend {backend} (there are: local, ray)")
+    if backend not in BACKENDS:
+        raise EcgError(f"no backend {backend} (there are: {', '.join(BACKENDS)})")
     shards, digest = _shards(listing, shard)
     out.mkdir(parents=True, exist_ok=True)
     _same_run(out, {"listing_sha256": digest, "shard": shard})
@@ -259,19 +259,10 @@ def _ray(
 ) -> Iterator[tuple[int, int]]:
     if not todo:
         return
-    try:
-        import ray
-        import ray.data
-    except ImportError as fault:
-        raise EcgError("Ray is not installed: pip install 'einthoven[scale]'") from fault
-    if not ray.is_initialized():
-        # On this machine alone the workers import what we import; a cluster has its own installation.
-        here = {
-            "num_cpus": jobs,
-            "include_dashboard": False,
-            "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}},
-        }
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **({} if address else here))
+    start_ray(jobs, address)
+    import ray
+    import ray.data
+
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -13,6 +13,7 @@ import pytest
 
 from einthoven import scale
 from einthoven.batch import Line
+from einthoven.data.workers import on, ordered
 from einthoven.record import EcgError
 
 
@@ -116,17 +117,52 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         scale.run(length, tmp_path / "empty.txt", tmp_path / "out", backend="spark")
 
 
-def test_ray_gives_the_same_bytes(tmp_path: Path) -> None:
+def doubled(x: int) -> int:
+    """Another work: a number that kills its process, and one that is refused."""
+    if x == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if x == 99:
+        raise EcgError("no such number", path="99")
+    return 2 * x
+
+
+def test_a_backend_has_a_name() -> None:
+    with pytest.raises(EcgError, match="no backend spark"), on("spark"):
+        pass
+
+
+def test_ray_gives_the_same(tmp_path: Path) -> None:
+    """One cluster for all of it: shards, ordered work, an index."""
     ray = pytest.importorskip("ray", reason="Ray is not installed (extra [scale])")
+    from einthoven.data.datasets.table import recognise
+    from einthoven.data.index import Index, Origin, build
+    from einthoven.io import write as write_ecg
+    from einthoven.synth import simulate
+
     listed = names(30)
     listed[8] = "killer.hea"
     write(tmp_path / "list.txt", listed)
     scale.run(length, tmp_path / "list.txt", tmp_path / "here", shard=5, jobs=2)
+    ecgs = tmp_path / "ecgs"
+    ecgs.mkdir()
+    for i in range(5):
+        write_ecg(simulate(rate=60 + i, seed=i, duration=3).record, ecgs / f"{i}.npz")
+    (ecgs / "labels.csv").write_text("file_name,label\n" + "".join(f"{i}.npz,{'ab'[i % 2]}\n" for i in range(5)))
+    source = Origin(ecgs, recognise(ecgs))
+    build([source], tmp_path / "index-here", jobs=1)
     try:
         tally = scale.run(length, tmp_path / "list.txt", tmp_path / "ray", shard=5, backend="ray", jobs=2)
         again = scale.run(length, tmp_path / "list.txt", tmp_path / "ray", shard=5, backend="ray", jobs=2)
+        with on("ray"):
+            numbers = list(ordered(doubled, iter(range(20)), jobs=2, killed=lambda x: -x, chunk=3))
+            with pytest.raises(EcgError, match="no such number"):
+                list(ordered(doubled, [98, 99], jobs=2, killed=lambda x: -x))
+            build([source], tmp_path / "index-ray", jobs=2)
     finally:
         ray.shutdown()
     assert files(tmp_path / "ray") == files(tmp_path / "here")
     assert tally.done + tally.failed == 30
     assert (again.done, again.earlier) == (0, 30)
+    assert numbers == [-7 if x == 7 else 2 * x for x in range(20)]
+    one, two = Index.open(tmp_path / "index-here"), Index.open(tmp_path / "index-ray")
+    assert repr(one.table.to_pylist()) == repr(two.table.to_pylist()) and (one.signals == two.signals).all()

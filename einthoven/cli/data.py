@@ -60,6 +60,10 @@ def index(
         ),
     ] = None,
     jobs: Jobs = 0,
+    backend: Annotated[str, typer.Option(help="local: processes here. ray: a Ray cluster.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Address of the Ray cluster; else Ray on this machine.", show_default=False)
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
     json: AsJson = False,
 ) -> None:
@@ -71,6 +75,7 @@ def index(
     from einthoven.data.entry import Choice
     from einthoven.data.index import build, is_index
     from einthoven.data.load import together
+    from einthoven.data.workers import on
     from einthoven.record import EcgError
 
     choice = Choice(rate, labels, patient, tuple(target or ()), fs, unit, extra)
@@ -87,7 +92,7 @@ def index(
         for origin in origins:
             tell(f"{origin.path}: {origin.dataset.title}")
         columns = (TextColumn("indexing {task.completed} records"), TimeElapsedColumn())
-        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        with on(backend, address), Progress(*columns, console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task("")
             made = build(
                 origins,

@@ -100,6 +100,10 @@ def evaluate(
     ] = None,
     draws: Annotated[int, typer.Option(help="Draws of patients behind the intervals.")] = 1000,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes; 0 takes every core.")] = 0,
+    backend: Annotated[str, typer.Option(help="local: processes here. ray: a Ray cluster.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Address of the Ray cluster; else Ray on this machine.", show_default=False)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="All figures as JSON to stdout.")] = False,
 ) -> None:
     """Judge a model on ECGs with labels: every figure with its interval, on patients that it has not seen."""
@@ -108,9 +112,11 @@ def evaluate(
     if data is None:
         _stop("needs --data", 2)
     try:
+        from einthoven.data.workers import on
         from einthoven.train.judge import evaluate_bundle
 
-        found = evaluate_bundle(model, data, labels, level=level, out=out, draws=draws, jobs=jobs, tell=tell)
+        with on(backend, address):
+            found = evaluate_bundle(model, data, labels, level=level, out=out, draws=draws, jobs=jobs, tell=tell)
     except EcgError as fault:
         _stop(str(fault))
     print_json(found.to_dict()) if json else typer.echo(found.text())
