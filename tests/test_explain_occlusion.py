@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from einthoven.explain.overlay import draw, on_page, to_svg
 from einthoven.explain.waves import BETWEEN, QRS, ST, WAVES, P, T, isoelectric, regions, without
 from einthoven.io import write
 from einthoven.paper.render import prepare
-from einthoven.record import STANDARD_LEADS, EcgError
+from einthoven.record import STANDARD_LEADS, EcgError, Record
 from einthoven.synth import Simulation, simulate
 
 
@@ -95,6 +96,17 @@ def test_effects_are_those_of_a_known_network(tmp_path: Path, sim: Simulation) -
     assert effects.cells[1, ST] == pytest.approx(st, rel=0.1) and effects.cells[1, ST] > 0  # ST elevation
     assert effects.values.sum() == pytest.approx(effects.cells.sum())
     assert np.abs(effects.heat).max() == 1
+
+
+def test_where_a_model_has_no_answer_there_is_no_evidence(sim: Simulation) -> None:
+    def score(records: Sequence[Record]) -> np.ndarray:
+        """The peak of all leads; a model that needs V6."""
+        found = [float(r.signal.max()) if np.ptp(r.lead("V6")) > 1e-6 else np.nan for r in records]
+        return np.array(found)
+
+    effects = by_lead_and_wave(score, sim.record, sim.beats)
+    assert np.isnan(effects.by_lead[-1]) and np.isfinite(effects.by_lead[:-1]).all()
+    assert np.isfinite(effects.values).all() and np.isfinite(effects.heat).all()
 
 
 def test_patches_of_an_array() -> None:

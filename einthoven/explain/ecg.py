@@ -193,7 +193,7 @@ def explain_image(
         return made, Pictured(picture, page, np.zeros(picture.shape[:2]))
     found = evidence(net, torch.from_numpy(images.scaled(form, picture[None])), label_score(k, task), method)
     fs = 250.0  # finer than a pixel
-    values, off = on_page(found.values, page, shown, fs, round(record.duration * fs))
+    values, off = on_page(found.over_mean() if found.even else found.values, page, shown, fs, round(record.duration * fs))
     made = Explanation(
         **common, leads=shown, fs=fs, values=values, heat=heat_of(values, fs),
         shares=shares(values, regions(beats, shown, fs, values.shape[1]), shown),

@@ -34,9 +34,11 @@ class Evidence:
     def heat(self, fs: float) -> Doubles:
         """Of a signal (L, T), as it is drawn: heat_of; where the method is `even`, what is above the mean, in full colour from
         twice the mean on."""
-        if not self.even:
-            return heat_of(self.values, fs)
-        made: Doubles = np.clip(self.values / max(float(self.values.mean()), 1e-12) - 1, 0, 1)
+        return np.minimum(self.over_mean(), 1.0) if self.even else heat_of(self.values, fs)
+
+    def over_mean(self) -> Doubles:
+        """What is above the mean, in means."""
+        made: Doubles = np.clip(self.values / max(float(self.values.mean()), 1e-12) - 1, 0, None)
         return made
 
 
