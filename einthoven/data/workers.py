@@ -143,7 +143,7 @@ def _on_ray(
 
 
 def _alone(
-    ray: Any, task: Any, work: Callable[[In], Out], item: In, lost: tuple[type, ...], killed: Callable[[In], Out]
+    ray: Any, task: Any, work: Callable[[In], Out], item: In, lost: tuple[type[Exception], ...], killed: Callable[[In], Out]
 ) -> Out:
     """An item of a chunk whose process died: each shows alone whether it was the one."""
     try:
