@@ -12,7 +12,11 @@ import typer
 from einthoven.cli.door import app, print_json, tell
 
 # objective -> module that has PretrainRecipe (from_dict, to_dict) and pretrain(recipe, folder) -> file of weights
-OBJECTIVES = {"cardx": "einthoven.train.pretrain_cardx", "ecg-fm": "einthoven.train.pretrain_ecgfm"}
+OBJECTIVES = {
+    "cardx": "einthoven.train.pretrain_cardx",
+    "ecg-fm": "einthoven.train.pretrain_ecgfm",
+    "heartbeit": "einthoven.train.pretrain_heartbeit",
+}
 
 
 @app.command()
@@ -23,7 +27,7 @@ def pretrain(
     ),
     objective: Annotated[
         str | None,
-        typer.Option(help="cardx or ecg-fm; else the recipe's line `objective`.", show_default=False),
+        typer.Option(help="cardx, ecg-fm or heartbeit; else the recipe's line `objective`.", show_default=False),
     ] = None,
     data: Annotated[
         list[str] | None,
@@ -32,9 +36,10 @@ def pretrain(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other line of a recipe.", show_default=False)
     ] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Two steps on simulated ECGs: does this recipe start here?")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
 ) -> None:
-    """Pre-train CardX or ECG-FM on simulated or on your own ECGs, without labels.
+    """Pre-train CardX, ECG-FM or HeartBEiT on simulated or on your own ECGs, without labels.
 
     The same command goes on with a run that was cut off. The weights are for `einthoven finetune --weights`. On many GPUs:
     `accelerate launch -m einthoven pretrain ...`.
@@ -68,6 +73,10 @@ def pretrain(
         room: Any = import_module(OBJECTIVES[chosen])
     except ImportError as fault:
         _stop(f"pre-training needs more packages: pip install 'einthoven[train]' ({fault})", 1)
+    if smoke:
+        if not hasattr(room, "SMOKE"):
+            _stop(f"--smoke is of {', '.join(n for n in OBJECTIVES if n == 'heartbeit')}, not of {chosen}", 2)
+        words |= room.SMOKE
     try:
         made = room.PretrainRecipe.from_dict(words)
     except EcgError as fault:

@@ -108,13 +108,21 @@ class Attention(nn.Module):  # type: ignore[misc]
         self.q_bias = None if key_bias else nn.Parameter(torch.zeros(width))
         self.v_bias = None if key_bias else nn.Parameter(torch.zeros(width))
 
+    def _projected(self, x: Tensor) -> Tensor:
+        if self.q_bias is None or self.v_bias is None:
+            projected: Tensor = self.qkv(x)
+            return projected
+        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        if type(self.qkv) is nn.Linear:  # in one go with the matrix
+            return functional.linear(x, self.qkv.weight, bias)
+        projected = self.qkv(x)  # adapted: LoRA
+        return projected + bias.to(projected.dtype)
+
     def forward(self, x: Tensor, bias: Tensor | None = None, kept: list[Tensor] | None = None) -> Tensor:
         """`kept` takes up the weights (B, M, N, N), which then lie on the way to the result."""
         b, n, d = x.shape
-        qkv = self.qkv(x).reshape(b, n, 3, d)
+        qkv = self._projected(x).reshape(b, n, 3, d)
         q, k, v = qkv.unbind(2)
-        if self.q_bias is not None and self.v_bias is not None:
-            q, v = q + self.q_bias.to(q.dtype), v + self.v_bias.to(v.dtype)
         q, k, v = (y.reshape(b, n, self.heads, -1).transpose(1, 2) for y in (q, k, v))  # (B, M, N, D/M)
         dropout = self.dropout if self.training else 0.0
         if bias is not None:
@@ -289,7 +297,8 @@ class PatchTransformer(ImageModel):
         self.start_head()
 
     def fitted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Positions of another size are interpolated, a bias shared by all layers is given to each. Raises EcgError for a size
+        """Positions of another size are interpolated, a bias shared by all layers is given to each, and one that
+        is the same in all of them to all. Raises EcgError for a size
         that cannot be told (of no square image)."""
         out = dict(state)
         own = self.state_dict()
@@ -297,6 +306,12 @@ class PatchTransformer(ImageModel):
         if shared is not None and "bias.table" not in own:
             del out["bias.table"]
             out |= {name: shared.clone() for name in own if re.fullmatch(r"layers\.\d+\.bias\.table", name)}
+        elif shared is None and "bias.table" in own:
+            each = {name: out.pop(name) for name in list(out) if re.fullmatch(r"layers\.\d+\.bias\.table", name)}
+            first = next(iter(each.values()), None)
+            if first is not None and any(not torch.equal(first, table) for table in each.values()):
+                raise EcgError("each layer has a position bias of its own: one for all cannot be made of them")
+            out |= {} if first is None else {"bias.table": first}
         for name, value in out.items():
             if name not in own or value.shape == own[name].shape:
                 continue
