@@ -8,6 +8,8 @@ height of peaks that are narrower than the pen.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -17,7 +19,46 @@ from einthoven.paper.page import Floats
 
 Ints = NDArray[np.int32]
 
-INK = 0.42  # more than this is ink
+INK = 0.5  # more than this is ink
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of ink in each column of a sheet: the number of each column's first (W + 1,), and for all runs their upper and
+    lower edges (N,) and whether they belong to something small (N,)."""
+
+    first: Ints
+    top: Floats
+    bottom: Floats
+    tiny: NDArray[np.uint8]
+
+    def trace(
+        self,
+        baseline: float,
+        reach: float,
+        left: int,
+        right: int,
+        pen: float | None = None,
+        shared: tuple[bool, bool] = (False, False),
+    ) -> tuple[Floats, float]:
+        """The curve (right - left,) of the trace with this base line from column `left` to before `right`, NaN where there is
+        no ink, and half its pen's width; all in pixels. `reach`: how far it may go from its base line. `shared`: whether
+        another trace is drawn up to its left and right end."""
+        path = follow(self.first, self.top, self.bottom, self.tiny, baseline, left, right, reach, 10 * SCALE, float(SCALE))[
+            left:right
+        ]
+        on = path >= 0
+        upper, lower = np.full(len(path), np.nan), np.full(len(path), np.nan)
+        upper[on], lower[on] = self.top[path[on]], self.bottom[path[on]]
+        if pen is None:
+            pen = pen_radius(upper, lower)
+        ends = [int(np.ceil(pen)) if side else 0 for side in shared]
+        return sharpen(upper, lower, pen, 25, ends[0], ends[1]), pen
+
+
+def find_runs(ink: Field, small: NDArray[np.uint8]) -> Runs:
+    """The runs of an ink image (H, W); `small` (H, W) marks what is too small to be a trace."""
+    return Runs(*runs_of(ink, INK, small))
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -87,7 +128,10 @@ def follow(
             if near > reach:
                 continue
             away = abs(middle - baseline) if bottom[k] - top[k] < 12 * scale else near
+            high = bottom[k] - top[k]
             own = 1.0 - 0.02 * min(away, 40 * scale) / scale - (0.9 if tiny[k] else 0.0)
+            # Beside a stroke, what is left of a grid line is no trace.
+            own += 0.01 * min(high, 3 * scale) - (0.5 if high < 0.15 * scale else 0.0)
             top_score, from_ = own - 0.05 * near, -1
             for back_x in range(x - 1, max(x - 1 - longest_gap, left - 1), -1):
                 skipped = x - 1 - back_x
@@ -117,40 +161,82 @@ def follow(
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def sharpen(top: Floats, bottom: Floats, radius: float, rounds: int) -> Floats:
+def sharpen(top: Floats, bottom: Floats, radius: float, rounds: int, left: int, right: int) -> Floats:
     """The curve (W,), one height a column, whose stroke of this radius has its edges where the ink has them.
 
-    top, bottom: (W,) edges of the ink, NaN where there is none. Begins in the middle between them, then moves by what
-    the stroke's own edges lack.
+    top, bottom: (W,) edges of the ink, NaN where there is none. Begins in the middle between them, at tips a radius from the
+    edge. What a stroke's edge lacks is then given to the part of the curve that makes that edge (SIRT, as in tomography:
+    Gilbert 1972), over and over. left, right: so many columns at the ends hold a neighbour's ink as well; the curve goes
+    on straight there, inside the ink.
     """
     w = len(top)
     y = 0.5 * (top + bottom)
-    wide = int(np.ceil(radius)) + 1
+    middle = y.copy()
+    for i in range(w):
+        if np.isfinite(middle[i]) and bottom[i] - top[i] > 3 * radius:
+            highest = lowest = True
+            for j in range(max(i - 2, 0), min(i + 3, w)):
+                highest = highest and not middle[j] < middle[i]
+                lowest = lowest and not middle[j] > middle[i]
+            if highest:
+                y[i] = top[i] + radius
+            elif lowest:
+                y[i] = bottom[i] - radius
+    points = 6  # along the pen to each side
+    total, weight = np.zeros(w), np.zeros(w)
     for _ in range(rounds):
-        step = np.zeros(w)
+        total[:] = 0.0
+        weight[:] = 0.0
         for i in range(w):
             if not np.isfinite(y[i]):
                 continue
-            high, low = y[i] - radius, y[i] + radius
+            high, high_a, high_b, high_f = y[i] - radius, i, i, 0.0
+            low, low_a, low_b, low_f = y[i] + radius, i, i, 0.0
             for side in (-1, 1):
-                for k in range(1, 2 * wide + 1):
-                    # Half pixels along the curve, straight between columns.
-                    d = 0.5 * k
-                    if d >= radius:
-                        break
-                    a = i + side * (k // 2)
-                    b = a + side * (k % 2)
+                for k in range(1, points + 1):
+                    d = radius * k / points
+                    whole = int(d)
+                    f = d - whole
+                    a = i + side * whole
+                    b = a + side
                     if min(a, b) < 0 or max(a, b) >= w or not (np.isfinite(y[a]) and np.isfinite(y[b])):
                         break
-                    at = 0.5 * (y[a] + y[b])
-                    bow = np.sqrt(radius * radius - d * d)
-                    high, low = min(high, at - bow), max(low, at + bow)
-            move = 0.5 * ((top[i] - high) + (bottom[i] - low))
-            step[i] = 0.6 * min(max(move, -12.0), 12.0)
+                    at = y[a] * (1 - f) + y[b] * f
+                    bow = np.sqrt(max(radius * radius - d * d, 0.0))
+                    if at - bow < high:
+                        high, high_a, high_b, high_f = at - bow, a, b, f
+                    if at + bow > low:
+                        low, low_a, low_b, low_f = at + bow, a, b, f
+            up = min(max(top[i] - high, -20.0), 20.0)
+            down = min(max(bottom[i] - low, -20.0), 20.0)
+            if i < left or i >= w - right:
+                up, down = max(up, 0.0), min(down, 0.0)
+            total[high_a] += up * (1 - high_f)
+            weight[high_a] += 1 - high_f
+            total[high_b] += up * high_f
+            weight[high_b] += high_f
+            total[low_a] += down * (1 - low_f)
+            weight[low_a] += 1 - low_f
+            total[low_b] += down * low_f
+            weight[low_b] += low_f
         for i in range(w):
-            if np.isfinite(y[i]):
+            if np.isfinite(y[i]) and weight[i] > 0:
                 # The curve stays inside its ink.
-                y[i] = min(max(y[i] + step[i], min(top[i] + 0.5 * radius, bottom[i])), max(bottom[i] - 0.5 * radius, top[i]))
+                y[i] += 0.8 * total[i] / max(weight[i], 1.0)
+                y[i] = min(max(y[i], top[i]), bottom[i])
+        for k in range(left):
+            i = left - 1 - k
+            if i + 2 < w and np.isfinite(y[i]) and np.isfinite(y[i + 2]):
+                y[i] = min(max(2 * y[i + 1] - y[i + 2], top[i]), bottom[i])
+        for i in range(w - right, w):
+            if i >= 2 and np.isfinite(y[i]) and np.isfinite(y[i - 2]):
+                y[i] = min(max(2 * y[i - 1] - y[i - 2], top[i]), bottom[i])
+        for i in range(2, w - 2):
+            # What no edge depends on (the tip between two flanks) goes on as its neighbours do, in a cubic.
+            if weight[i] < 0.4 and np.isfinite(y[i]):
+                at = (4 * (y[i - 1] + y[i + 1]) - y[i - 2] - y[i + 2]) / 6
+                if np.isfinite(at):
+                    y[i] = min(max(at, top[i]), bottom[i])
     return y
 
 
@@ -159,4 +245,4 @@ def pen_radius(top: Floats, bottom: Floats) -> float:
     height = (bottom - top)[np.isfinite(top)]
     if not len(height):
         return 0.15 * SCALE
-    return float(np.clip(np.percentile(height, 25) / 2, 0.5, 0.6 * SCALE))
+    return float(np.clip(np.percentile(height, 10) / 2, 0.5, 0.6 * SCALE))

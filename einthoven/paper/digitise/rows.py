@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.paper.digitise.follow import INK, follow, pen_radius, runs_of, sharpen
+from einthoven.paper.digitise.follow import INK, Runs
 from einthoven.paper.digitise.lattice import SCALE, Field
 from einthoven.paper.page import Floats
 from einthoven.record import EcgError
@@ -22,12 +22,15 @@ _LETTERS_MM = 5.0
 class Row:
     """A row's curve on the sheet: `y` (W,) pixels for each column, NaN where there is no ink; `baseline` pixels.
 
-    ink: the share of its columns between its ends where ink was found.
+    ink: the share of its columns between its ends where ink was found. pen: half the line's width, reach: how far from
+    its base line it may go, pixels.
     """
 
     y: Floats
     baseline: float
     ink: float
+    pen: float
+    reach: float
 
     @property
     def ends(self) -> tuple[int, int]:
@@ -48,22 +51,21 @@ def small_parts(ink: Field) -> tuple[Mask, NDArray[np.int32]]:
     return small[label].astype(np.uint8), parts.astype(np.int32)
 
 
-def find_rows(ink: Field, small: Mask) -> list[Row]:
+def find_rows(runs: Runs, shape: tuple[int, ...]) -> list[Row]:
     """The rows from the top. Raises EcgError where there are none."""
-    first, top, bottom, tiny = runs_of(ink, INK, small)
-    column = np.repeat(np.arange(len(first) - 1), np.diff(first))
-    flat = (bottom - top < 1.3 * SCALE) & (tiny == 0)
-    levels = _levels(0.5 * (top + bottom)[flat], column[flat], ink.shape)
-    if not levels:
-        raise EcgError("no traces were found on this paper")
+    column = np.repeat(np.arange(len(runs.first) - 1), np.diff(runs.first))
+    flat = (runs.bottom - runs.top < 1.3 * SCALE) & (runs.tiny == 0)
+    levels = _levels(0.5 * (runs.top + runs.bottom)[flat], column[flat], shape)
     rows = []
     gaps = np.diff([-np.inf, *levels, np.inf])
     for k, level in enumerate(levels):
         reach = float(np.clip(1.6 * min(max(gaps[k], gaps[k + 1]), 60 * SCALE), 12 * SCALE, 60 * SCALE))
-        path = follow(first, top, bottom, tiny, float(level), 0, ink.shape[1], reach, 10 * SCALE, float(SCALE))
-        row = _curve(path, top, bottom, float(level))
-        if row is not None:
-            rows.append(row)
+        y, pen = runs.trace(level, reach, 0, shape[1])
+        good = np.isfinite(y)
+        if good.sum() >= 25 * SCALE:
+            ends = np.flatnonzero(good)
+            share = float(good[ends[0] : ends[-1] + 1].mean())
+            rows.append(Row(bridged(y), level, share, pen, reach))
     rows = _apart(rows)
     if not rows:
         raise EcgError("no traces were found on this paper")
@@ -91,23 +93,9 @@ def _levels(y: Floats, column: NDArray[np.int64], shape: tuple[int, ...]) -> lis
     return [float(p) for p in peaks]
 
 
-def _curve(path: NDArray[np.int32], top: Floats, bottom: Floats, level: float) -> Row | None:
-    on = path >= 0
-    if on.sum() < 25 * SCALE:
-        return None
-    upper, lower = np.full(len(path), np.nan), np.full(len(path), np.nan)
-    upper[on], lower[on] = top[path[on]], bottom[path[on]]
-    # Two or three columns without ink are a faint stroke, not the end of one.
-    y = sharpen(upper, lower, pen_radius(upper, lower), 10)
-    ends = np.flatnonzero(np.isfinite(y))
-    inner = y[ends[0] : ends[-1] + 1]
-    share = float(np.isfinite(inner).mean())
-    y = _bridged(y, round(0.6 * SCALE))
-    return Row(y, level, share)
-
-
-def _bridged(y: Floats, longest: int) -> Floats:
-    """Gaps of up to `longest` columns filled straight."""
+def bridged(y: Floats) -> Floats:
+    """The curve with its short gaps filled straight: columns without ink in a faint stroke are not its end."""
+    longest = round(0.6 * SCALE)
     good = np.isfinite(y)
     at = np.flatnonzero(good)
     if len(at) < 2:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from einthoven.paper.digitise.digitised import Trace
+from einthoven.paper.digitise.follow import find_runs
 from einthoven.paper.digitise.ink import ink_of
 from einthoven.paper.digitise.lattice import SCALE, Image, Lattice, find_lattice, rectify
 from einthoven.paper.digitise.names import read_names
@@ -40,9 +41,12 @@ def read_scan(
     sheet = rectify(image, lattice)
     ink = ink_of(sheet, lattice, image)
     small, parts = small_parts(ink)
-    rows = find_rows(ink, small)
+    runs = find_runs(ink, small)
+    rows = find_rows(runs, ink.shape)
     names = read_names(ink, parts)
-    page, traces, warnings = read_sheet(rows, names, lattice.size, _grid_box(lattice), layout=layout, speed=speed, gain=gain)
+    page, traces, warnings = read_sheet(
+        runs, rows, names, lattice.size, _grid_box(lattice), layout=layout, speed=speed, gain=gain
+    )
     to_sheet = np.array([[SCALE, 0, -0.5], [0, SCALE, -0.5], [0, 0, 1]]) @ np.linalg.inv(lattice.homography)
     return Scan(page, traces, warnings, sheet, to_sheet / to_sheet[2, 2], lattice)
 

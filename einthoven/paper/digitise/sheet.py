@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from einthoven.paper.digitise.digitised import Trace
+from einthoven.paper.digitise.follow import Runs
 from einthoven.paper.digitise.lattice import SCALE
-from einthoven.paper.digitise.rows import Row
+from einthoven.paper.digitise.rows import Row, bridged
 from einthoven.paper.digitise.words import GAINS, Name
 from einthoven.paper.page import ORDERS, RHYTHM, Box, Floats, Layout, Page, Strip, Text, parse_layout
 from einthoven.record import EcgError
@@ -28,6 +29,7 @@ class Pulse:
 
 
 def read_sheet(
+    runs: Runs,
     rows: Sequence[Row],
     names: Sequence[Name],
     size: tuple[float, float],
@@ -53,7 +55,10 @@ def read_sheet(
 
     spans = _spans(rows, pulses)
     plan, slots, sure = _plan(rows, spans, names, layout, warnings)
-    feet = [p.foot if p is not None else _level(row.y[a:b]) for row, p, (a, b) in zip(rows, pulses, spans, strict=True)]
+    feet = [
+        p.foot if p is not None else _level(row.y[round(a) : round(b)])
+        for row, p, (a, b) in zip(rows, pulses, spans, strict=True)
+    ]
     origin = min(a for a, _ in spans)
     edges = [grid.top, *((feet[k] + feet[k + 1] + 1) / 2 / SCALE for k in range(len(feet) - 1)), grid.bottom]
     strips: list[Strip] = []
@@ -65,9 +70,12 @@ def read_sheet(
         box = Box(left, edges[slot.row], right, edges[slot.row + 1])
         start, stop = (left - x0) / speed, (right - x0) / speed
         strip = Strip(slot.lead, start, stop, left, foot, box, slot.sign, rhythm=slot.rhythm)
-        a, b = max(round(slot.left), 0), min(round(slot.right), len(row.y) - 1)
-        y = (row.y[a : b + 1] + 0.5) / SCALE
-        x = (np.arange(a, b + 1) + 0.5) / SCALE
+        others = [s for s in slots if s.row == slot.row]
+        shared = tuple(
+            any(abs(at - edge) < 2 * SCALE for edge in edges_of)
+            for at, edges_of in ((slot.left, [s.right for s in others]), (slot.right, [s.left for s in others]))
+        )
+        x, y = ((v + 0.5) / SCALE for v in _strip_of(runs, row, slot.left, slot.right, (shared[0], shared[1])))
         if np.isfinite(y).sum() < 2 * SCALE:
             warnings.append(f"{strip.label}: nothing printed was found where it should be")
             continue
@@ -128,36 +136,36 @@ def _shape(pulse: Pulse) -> tuple[tuple[float, float], ...]:
     return tuple(zip(xs, (low, low, high, high, low, low), strict=True))
 
 
-def _spans(rows: Sequence[Row], pulses: Sequence[Pulse | None]) -> list[tuple[int, int]]:
-    """First and last column of each row's traces, without the calibration pulse. Rows begin and end together, nearly."""
+def _spans(rows: Sequence[Row], pulses: Sequence[Pulse | None]) -> list[tuple[float, float]]:
+    """Where each row's traces begin and end, pixels, without the calibration pulse. Rows begin and end together, nearly.
+
+    A pen's line reaches half its width beyond the trace.
+    """
     spans = []
     for row, pulse in zip(rows, pulses, strict=True):
-        a, b = row.ends
+        first, last = row.ends
+        a, b = first - 0.5 + row.pen, last + 0.5 - row.pen
         good = np.isfinite(row.y)
-        if pulse is not None and pulse.start < (a + b) / 2:
-            a = pulse.stop + 2
+        if pulse is not None and pulse.start < (first + last) / 2:
             # The pulse's own foot is a millimetre or two; what begins after a gap is the trace.
-            near = good[a : a + 5 * SCALE]
-            holes = np.flatnonzero(~near)
-            if len(holes) and good[a + holes[-1] :].any():
-                a = a + int(holes[-1]) + 1
+            at = pulse.stop + 2
+            holes = np.flatnonzero(~good[at : at + 5 * SCALE])
+            a = at + float(holes[-1]) + 0.5 + row.pen if len(holes) else float(at)
         elif pulse is not None:
-            b = pulse.start - 2
-            near = good[b - 5 * SCALE : b]
-            holes = np.flatnonzero(~near)
-            if len(holes):
-                b = b - 5 * SCALE + int(holes[0]) - 1
+            at = pulse.start - 2
+            holes = np.flatnonzero(~good[max(at - 5 * SCALE, 0) : at])
+            b = max(at - 5 * SCALE, 0) + float(holes[0]) - 0.5 - row.pen if len(holes) else float(at)
         spans.append((a, b))
-    left = int(np.median([a for a, _ in spans]))
-    right = int(np.median([b for _, b in spans]))
     # A row that begins or ends with a word, or lacks its first faint millimetres, is set right by the others.
-    return [
-        (
-            a if abs(a - left) < 1.2 * SCALE and len(spans) < 3 else left,
-            b if abs(b - right) < 1.2 * SCALE and len(spans) < 3 else right,
-        )
-        for a, b in spans
-    ]
+    left, right = (float(np.median(side)) for side in zip(*spans, strict=True))
+    return [(left, right)] * len(spans)
+
+
+def _strip_of(runs: Runs, row: Row, left: float, right: float, shared: tuple[bool, bool]) -> tuple[Floats, Floats]:
+    """A strip's curve, x and y in pixels, followed anew between its ends: a row's path may end in the neighbour's first beat."""
+    a, b = max(int(np.ceil(left)), 0), min(int(np.floor(right)), len(row.y) - 1)
+    y, _ = runs.trace(row.baseline, row.reach, a, b + 1, row.pen, shared)
+    return np.arange(a, b + 1, dtype=np.float64), bridged(y)
 
 
 def _level(y: Floats) -> float:
@@ -196,7 +204,7 @@ _PLANS: dict[int, tuple[str, ...]] = {
 
 def _plan(
     rows: Sequence[Row],
-    spans: Sequence[tuple[int, int]],
+    spans: Sequence[tuple[float, float]],
     names: Sequence[Name],
     wanted: str | None,
     warnings: list[str],
@@ -244,7 +252,7 @@ def _leads(plan: Layout, order: str) -> list[tuple[tuple[str, int], ...]]:
 
 
 def _slots(
-    plan: Layout, leads: Sequence[tuple[str, int]], rows: Sequence[Row], spans: Sequence[tuple[int, int]]
+    plan: Layout, leads: Sequence[tuple[str, int]], rows: Sequence[Row], spans: Sequence[tuple[float, float]]
 ) -> list[_Slot]:
     out = []
     for place in range(min(plan.rows * plan.columns, len(leads))):
@@ -252,7 +260,7 @@ def _slots(
         if r < len(rows):
             a, b = spans[r]
             step = _column(b - a, plan.columns)
-            out.append(_Slot(*leads[place], r, a + c * step, min(a + (c + 1) * step, b + 1.0)))
+            out.append(_Slot(*leads[place], r, a + c * step, a + (c + 1) * step))
     for k in range(plan.rhythm):
         r = plan.rows + k
         if r < len(rows):
