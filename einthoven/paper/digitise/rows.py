@@ -38,8 +38,28 @@ class Row:
         return int(at[0]), int(at[-1])
 
 
-def small_parts(ink: Field) -> tuple[Mask, NDArray[np.int32]]:
-    """What is too small to be trace: mask (H, W), and boxes of the parts that may be letters (N, 4): x, y, width, height."""
+@dataclass(frozen=True)
+class Pulse:
+    """A calibration pulse: columns where its flat top begins and ends, its height and its foot, pixels."""
+
+    start: int
+    stop: int
+    height: float
+    foot: float
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The connected pieces of an ink image: `small` (H, W), what is too small to be trace; `letters` (N, 4), boxes (x, y,
+    width, height) of what may be letters; `pulses`, calibration pulses that stand alone."""
+
+    small: Mask
+    letters: NDArray[np.int32]
+    pulses: tuple[Pulse, ...]
+
+
+def take_parts(ink: Field) -> Parts:
+    """Sorts the connected pieces of ink; pulses that stand alone are taken out of the ink, for they are nobody's trace."""
     import cv2
 
     mask = (ink > INK).astype(np.uint8)
@@ -47,8 +67,44 @@ def small_parts(ink: Field) -> tuple[Mask, NDArray[np.int32]]:
     wide, high = stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]
     small = (np.maximum(wide, high) < _LETTERS_MM * SCALE) & (wide < _TRACE_MM * SCALE)
     small[0] = True
-    parts = stats[small & (stats[:, cv2.CC_STAT_AREA] >= 6)][1:, :4]
-    return small[label].astype(np.uint8), parts.astype(np.int32)
+    letters = stats[small & (stats[:, cv2.CC_STAT_AREA] >= 6)][1:, :4]
+    shaped = (wide > 2.5 * SCALE) & (wide < 13 * SCALE) & (high > 2.2 * SCALE) & (high < 45 * SCALE)
+    shaped[0] = False
+    found = [(k, pulse) for k in np.flatnonzero(shaped) if (pulse := _pulse(mask, label, int(k), stats[k])) is not None]
+    pulses = []
+    for k, pulse in found:
+        alike = [p for _, p in found if abs(p.start - pulse.start) < 3 * SCALE and abs(p.height - pulse.height) < 0.6 * SCALE]
+        if len(alike) == max(len([p for _, p in found if abs(p.start - pulse.start) < 3 * SCALE]), 1) or len(alike) > 1:
+            pulses.append(pulse)
+            x, y, w, h = stats[k, :4]
+            box = ink[y : y + h, x : x + w]
+            box[label[y : y + h, x : x + w] == k] = 0
+    return Parts(small[label].astype(np.uint8), letters.astype(np.int32), tuple(pulses))
+
+
+def _pulse(mask: Mask, label: NDArray[np.int32], k: int, stat: NDArray[np.int32]) -> Pulse | None:
+    """A piece as a pulse: two upright strokes of its whole height, a flat top between them, and nothing else above the feet."""
+    x, y, w, h = (int(v) for v in stat[:4])
+    piece = label[y : y + h, x : x + w] == k
+    filled = piece.sum(axis=0)
+    upright = np.flatnonzero(filled > 0.8 * h)
+    if not len(upright):
+        return None
+    left, right = int(upright[0]), int(upright[-1])
+    inner = piece[:, left + 1 : right]
+    gap = np.flatnonzero(np.diff(upright) > 1.2 * SCALE)
+    if right - left < 1.5 * SCALE or len(gap) != 1:
+        return None
+    between = filled[upright[gap[0]] + 2 : upright[gap[0] + 1] - 1]
+    pen = float(np.median(between))
+    top = float(np.median(inner.argmax(axis=0)))
+    if pen > 1.2 * SCALE or top > 0.6 * SCALE or (np.abs(between - pen) > 0.3 * SCALE + 1).mean() > 0.1:
+        return None
+    height = h - pen
+    feet = np.concatenate([filled[: max(left - 1, 0)], filled[right + 2 :]])
+    if len(feet) and feet.max() > 0.35 * h:
+        return None
+    return Pulse(x + left + 1, x + right - 1, height, y + h - 0.5 - pen / 2)
 
 
 def find_rows(runs: Runs, shape: tuple[int, ...]) -> list[Row]:
@@ -111,6 +167,9 @@ def bridged(y: Floats) -> Floats:
 def _apart(rows: list[Row]) -> list[Row]:
     """Without those that are another row's ink over again, and those that are far shorter than the rest."""
     longest = max((np.isfinite(r.y).sum() for r in rows), default=0)
+    swing = [float(np.subtract(*np.nanpercentile(r.y, (99.5, 0.5)))) for r in rows]
+    # A line of the grid's border or of a form is straight, the heart is not.
+    rows = [r for r, s in zip(rows, swing, strict=True) if s > 0.2 * SCALE or max(swing) < 0.5 * SCALE]
     kept: list[Row] = []
     for row in sorted(rows, key=lambda r: -np.isfinite(r.y).sum()):
         good = np.isfinite(row.y)

@@ -11,7 +11,7 @@ from einthoven.paper.digitise.follow import find_runs
 from einthoven.paper.digitise.ink import ink_of
 from einthoven.paper.digitise.lattice import SCALE, Image, Lattice, find_lattice, rectify
 from einthoven.paper.digitise.names import read_names
-from einthoven.paper.digitise.rows import find_rows, small_parts
+from einthoven.paper.digitise.rows import find_rows, take_parts
 from einthoven.paper.digitise.sheet import read_sheet
 from einthoven.paper.page import Box, Floats, Page
 
@@ -40,12 +40,12 @@ def read_scan(
     lattice = find_lattice(image, corners)
     sheet = rectify(image, lattice)
     ink = ink_of(sheet, lattice, image)
-    small, parts = small_parts(ink)
-    runs = find_runs(ink, small)
+    parts = take_parts(ink)
+    runs = find_runs(ink, parts.small)
     rows = find_rows(runs, ink.shape)
-    names = read_names(ink, parts)
+    names = read_names(ink, parts.letters)
     page, traces, warnings = read_sheet(
-        runs, rows, names, lattice.size, _grid_box(lattice), layout=layout, speed=speed, gain=gain
+        runs, rows, parts.pulses, names, lattice.size, _grid_box(lattice), layout=layout, speed=speed, gain=gain
     )
     to_sheet = np.array([[SCALE, 0, -0.5], [0, SCALE, -0.5], [0, 0, 1]]) @ np.linalg.inv(lattice.homography)
     return Scan(page, traces, warnings, sheet, to_sheet / to_sheet[2, 2], lattice)

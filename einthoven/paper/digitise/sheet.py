@@ -10,7 +10,7 @@ import numpy as np
 from einthoven.paper.digitise.digitised import Trace
 from einthoven.paper.digitise.follow import Runs
 from einthoven.paper.digitise.lattice import SCALE
-from einthoven.paper.digitise.rows import Row, bridged
+from einthoven.paper.digitise.rows import Pulse, Row, bridged
 from einthoven.paper.digitise.words import GAINS, Name
 from einthoven.paper.page import ORDERS, RHYTHM, Box, Floats, Layout, Page, Strip, Text, parse_layout
 from einthoven.record import EcgError
@@ -18,19 +18,10 @@ from einthoven.record import EcgError
 _DPI = SCALE * 25.4
 
 
-@dataclass(frozen=True)
-class Pulse:
-    """A calibration pulse in a row: columns where it begins and ends, its height and its foot, pixels."""
-
-    start: int
-    stop: int
-    height: float
-    foot: float
-
-
 def read_sheet(
     runs: Runs,
     rows: Sequence[Row],
+    alone: Sequence[Pulse],
     names: Sequence[Name],
     size: tuple[float, float],
     grid: Box,
@@ -41,7 +32,7 @@ def read_sheet(
 ) -> tuple[Page, list[Trace], list[str]]:
     """Page, traces and warnings of a sheet's rows. What the caller knows (layout, speed, gain) is taken as it is."""
     warnings: list[str] = []
-    pulses = [find_pulse(row) for row in rows]
+    pulses = _assigned(rows, alone) if alone else [find_pulse(row) for row in rows]
     seen = _gain_of([p for p in pulses if p is not None])
     if gain is None:
         gain = seen or 10.0
@@ -87,6 +78,16 @@ def read_sheet(
     shapes = tuple(_shape(p) for p in pulses if p is not None)
     page = Page(speed, gain, _DPI, size, str(plan), grid, tuple(strips), texts, shapes)
     return page, traces, warnings
+
+
+def _assigned(rows: Sequence[Row], alone: Sequence[Pulse]) -> list[Pulse | None]:
+    """Each row's pulse of those that stand alone: the one whose foot is nearest to its base line."""
+    out: list[Pulse | None] = []
+    for row in rows:
+        near = min(alone, key=lambda p: abs(p.foot - row.baseline))
+        others = min(abs(near.foot - other.baseline) for other in rows)
+        out.append(near if abs(near.foot - row.baseline) <= min(others + 1e-6, 8 * SCALE) else None)
+    return out
 
 
 def find_pulse(row: Row) -> Pulse | None:
@@ -156,8 +157,10 @@ def _spans(rows: Sequence[Row], pulses: Sequence[Pulse | None]) -> list[tuple[fl
             holes = np.flatnonzero(~good[max(at - 5 * SCALE, 0) : at])
             b = max(at - 5 * SCALE, 0) + float(holes[0]) - 0.5 - row.pen if len(holes) else float(at)
         spans.append((a, b))
-    # A row that begins or ends with a word, or lacks its first faint millimetres, is set right by the others.
-    left, right = (float(np.median(side)) for side in zip(*spans, strict=True))
+    # A row that begins or ends with a word, or lacks its first faint millimetres, is set right by the others; rows whose
+    # pulse was seen know best where the trace begins.
+    sure = [span for span, pulse in zip(spans, pulses, strict=True) if pulse is not None] or spans
+    left, right = (float(np.median(side)) for side in zip(*sure, strict=True))
     return [(left, right)] * len(spans)
 
 
