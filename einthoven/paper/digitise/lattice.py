@@ -8,7 +8,7 @@ it leaves (curl, folds, lenses) is read from the phases of the carriers on the r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numba import njit
@@ -34,14 +34,20 @@ class Lattice:
 
     homography: (3, 3), mm of the sheet -> pixels of the image. bend: (h, w, 2) float32, mm to be added to sheet
     coordinates (at steps of 5 mm) before the homography. size: mm of the sheet. origin: mm of the first 5 mm line in x
-    and y (0 to 5). strength: how clear the grid is, in x and y.
+    and y (0 to 5). clear: (h, w, 2), how clear the lines are in x and y, at every 5 mm.
     """
 
     homography: Floats
     bend: Field
     size: tuple[float, float]
-    origin: tuple[float, float]
-    strength: tuple[float, float]
+    origin: tuple[float, float] = (0.0, 0.0)
+    clear: Field = field(default_factory=lambda: np.ones((1, 1, 2), np.float32))
+
+    def on_grid(self) -> NDArray[np.bool_]:
+        """Where there is grid, (h, w) at steps of 5 mm: where its lines are a third as clear as in its clearer half."""
+        both = np.sqrt(self.clear[:, :, 0] * self.clear[:, :, 1])
+        good: NDArray[np.bool_] = both > 0.33 * np.percentile(both, 75)
+        return good
 
 
 def paleness(image: Image) -> tuple[Image, Image]:
@@ -310,7 +316,7 @@ def _within(image: Image, corners: Floats) -> Lattice:
         image, flat_to_image, (round(width), round(height)), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     )
     inner = find_lattice(flat)
-    return Lattice(flat_to_image @ inner.homography, inner.bend, inner.size, inner.origin, inner.strength)
+    return replace(inner, homography=flat_to_image @ inner.homography)
 
 
 _FLAT = 0.12  # mm: what a homography leaves on flat paper, by rounding and noise
@@ -318,35 +324,26 @@ _FLAT = 0.12  # mm: what a homography leaves on flat paper, by rounding and nois
 
 def _bent(image: Image, to_pixel: Floats, size: tuple[float, float]) -> Lattice:
     """The lattice made exact by the carriers' phases on the rectified sheet: first the homography, then what it leaves."""
-    lattice, clear, step, origin = (
-        Lattice(to_pixel, _no_bend(size), size, (0.0, 0.0), (0.0, 0.0)),
-        np.ones(1),
-        np.ones(1),
-        np.zeros(2),
-    )
+    lattice = Lattice(to_pixel, _no_bend(size), size)
     for _ in range(2):
         step, clear = _measured(image, lattice)
         moved = _refit(step, clear)
         h, w = image.shape[:2]
         to_mm, size = _placed(np.linalg.inv(lattice.homography @ moved), w, h)
-        lattice = Lattice(np.linalg.inv(to_mm), _no_bend(size), size, (0.0, 0.0), (0.0, 0.0))
+        lattice = Lattice(np.linalg.inv(to_mm), _no_bend(size), size)
         if np.abs(step - step.mean(axis=(0, 1))).max() < 0.1:
             break
-    bend = lattice.bend
-    for turn in range(3):
-        step, clear = _measured(image, lattice)
+    step, clear = _measured(image, lattice)
+    # The whole lattice may stand anywhere on the sheet: the mean says where the first line is, and bends nothing.
+    origin = np.array([np.average(step[:, :, k], weights=clear[:, :, k] ** 2) for k in (0, 1)], np.float32)
+    for _ in range(2):
+        step = step - origin
         sure = clear > 0.5 * np.median(clear, axis=(0, 1))
-        if turn == 0:
-            # The whole lattice may stand anywhere on the sheet: the mean says where the first line is, and bends nothing.
-            origin = np.array([np.average(step[:, :, k], weights=clear[:, :, k] ** 2) for k in (0, 1)])
-        step = step - origin.astype(np.float32)
         if np.sqrt(np.mean(step[sure] ** 2)) < _FLAT:
             break
-        bend = bend + step
-        lattice = Lattice(lattice.homography, bend, size, (0.0, 0.0), (0.0, 0.0))
-    strength = clear.mean(axis=(0, 1))
-    at = origin % 5
-    return Lattice(lattice.homography, bend, size, (float(at[0]), float(at[1])), (float(strength[0]), float(strength[1])))
+        lattice = replace(lattice, bend=lattice.bend + step)
+        step, clear = _measured(image, lattice)
+    return replace(lattice, origin=(float(origin[0] % 5), float(origin[1] % 5)), clear=clear)
 
 
 def _no_bend(size: tuple[float, float]) -> Field:
@@ -426,12 +423,12 @@ def _displacement(lines: Field, axis: int, shape: tuple[int, int]) -> tuple[Fiel
     # Block k stands in the middle of square k; the field is wanted at the lines, 0, 5, 10, ... mm.
     out_h, out_w = (shape[1], shape[0]) if axis else shape
     at_x, at_y = np.meshgrid(np.arange(out_w, dtype=np.float32) - 0.5, np.arange(out_h, dtype=np.float32) - 0.5)
-    field, clear = (
+    moved, clear = (
         cv2.remap(f.astype(np.float32), at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for f in (smooth, clear)
     )
     if axis == 1:
-        field, clear = np.ascontiguousarray(field.T), np.ascontiguousarray(clear.T)
-    return field, clear
+        moved, clear = np.ascontiguousarray(moved.T), np.ascontiguousarray(clear.T)
+    return moved, clear
 
 
 def _unwrapped(value: Field, clear: Field, period: float) -> Field:

@@ -107,8 +107,8 @@ def _pulse(mask: Mask, label: NDArray[np.int32], k: int, stat: NDArray[np.int32]
     return Pulse(x + left + 1, x + right - 1, height, y + h - 0.5 - pen / 2)
 
 
-def find_rows(runs: Runs, shape: tuple[int, ...]) -> list[Row]:
-    """The rows from the top. Raises EcgError where there are none."""
+def find_rows(runs: Runs, shape: tuple[int, ...], on_grid: NDArray[np.bool_]) -> list[Row]:
+    """The rows from the top; `on_grid` (h, w) says for every 5 mm of the sheet whether it is millimetre paper. Raises EcgError where there are none."""
     column = np.repeat(np.arange(len(runs.first) - 1), np.diff(runs.first))
     flat = (runs.bottom - runs.top < 1.3 * SCALE) & (runs.tiny == 0)
     levels = _levels(0.5 * (runs.top + runs.bottom)[flat], column[flat], shape)
@@ -120,6 +120,12 @@ def find_rows(runs: Runs, shape: tuple[int, ...]) -> list[Row]:
         good = np.isfinite(y)
         if good.sum() >= 25 * SCALE:
             ends = np.flatnonzero(good)
+            i, j = (
+                np.clip((v / SCALE / 5).round().astype(int), 0, n - 1)
+                for v, n in ((y[ends], on_grid.shape[0]), (ends, on_grid.shape[1]))
+            )
+            if on_grid[i, j].mean() < 0.5:
+                continue  # words, the edge of a desk
             share = float(good[ends[0] : ends[-1] + 1].mean())
             rows.append(Row(bridged(y), level, share, pen, reach))
     rows = _apart(rows)

@@ -42,7 +42,7 @@ def read_scan(
     ink = ink_of(sheet, lattice, image)
     parts = take_parts(ink)
     runs = find_runs(ink, parts.small)
-    rows = find_rows(runs, ink.shape)
+    rows = find_rows(runs, ink.shape, lattice.on_grid())
     names = read_names(ink, parts.letters)
     page, traces, warnings = read_sheet(
         runs, rows, parts.pulses, names, lattice.size, _grid_box(lattice), layout=layout, speed=speed, gain=gain
@@ -52,8 +52,15 @@ def read_scan(
 
 
 def _grid_box(lattice: Lattice) -> Box:
-    """The large squares that the sheet has room for."""
-    x, y = lattice.origin
-    right = x + 5 * np.floor((lattice.size[0] - x) / 5)
-    bottom = y + 5 * np.floor((lattice.size[1] - y) / 5)
-    return Box(x, y, float(right), float(bottom))
+    """The large squares that are printed, as a rectangle."""
+    on = lattice.on_grid()
+    found = []
+    for axis, start, size in ((0, lattice.origin[0], lattice.size[0]), (1, lattice.origin[1], lattice.size[1])):
+        share = on.mean(axis=axis)
+        at = np.flatnonzero(share > 0.5 * share.max())
+        # A line's clearness is spread over its neighbours; the outermost third is outside.
+        low, high = (5.0 * float(at[0]) + 5, 5.0 * float(at[-1]) - 5) if len(at) > 6 else (0.0, size)
+        low = low if low > 9 else 0.0
+        high = high if high < size - 9 else size
+        found.append((start + 5 * np.ceil((low - start) / 5), start + 5 * np.floor((high - start) / 5)))
+    return Box(float(found[0][0]), float(found[1][0]), float(found[0][1]), float(found[1][1]))
