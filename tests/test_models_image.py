@@ -17,6 +17,7 @@ pytest.importorskip("transformers")
 from safetensors.torch import load_file, save_file  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+from einthoven import tune  # noqa: E402
 from einthoven.models.convert import OBJECTIVE, load, store  # noqa: E402
 from einthoven.models.count import parameters  # noqa: E402
 from einthoven.models.image.beit import BEiT, MaskedHead  # noqa: E402
@@ -149,6 +150,28 @@ def test_no_model_is_missing_from_the_table() -> None:
         for cls in vars(module).values():
             if isinstance(cls, type) and issubclass(cls, ImageModel) and cls.__module__ == module.__name__:
                 assert inspect.isabstract(cls) or f"image.{path.stem}:{cls.__name__}" in rows
+
+
+@every_model
+@pytest.mark.parametrize("method", ["head", "lora", "adapter"])
+def test_all_tuning_works(name: str, method: str) -> None:
+    """The first output is the base model's; what trains gets a gradient; LoRA folds back into the weights."""
+    model, row, x = run_in(tiny(name), name), MODELS[name], pictures(name)
+    before = model(x).embedding
+    tuning = tune.Tuning(method=method, **({"rank": 2, "alpha": 8} if method == "lora" else {}))  # type: ignore[arg-type]
+    told = tune.apply(model, tuning, row)
+    assert 0 < told.trainable < told.parameters
+    torch.testing.assert_close(model.eval()(x).embedding, before)
+    model.train()(pictures(name, 8)).logits.square().sum().backward()
+    tune.check_gradients(model)
+    if method == "lora":
+        with torch.no_grad():
+            for n, p in model.named_parameters():
+                if "lora_B" in n:
+                    p.normal_(0, 0.3)
+        tuned = model.eval()(x).embedding
+        assert not torch.equal(tuned, before)
+        torch.testing.assert_close(tune.merge(model).eval()(x).embedding, tuned, rtol=1e-4, atol=1e-5)
 
 
 # ---- transformers' numbers -----------------------------------------------------------------------------------------------

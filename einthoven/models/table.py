@@ -208,6 +208,7 @@ _ROWS: tuple[Model, ...] = (
         defaults={"kind": "efficientnet-b4"},
         tiny={"size": 32, "options": _TINY_EFFICIENTNET},
         tiny_samples=32,
+        adaptable=r"body\.encoder\.(blocks\.\d+\.(expansion\.expand_conv|projection\.project_conv)|top_conv)",
         blocks=r"body\.encoder\.blocks\.\d+",
     ),
     Model(

@@ -1,6 +1,7 @@
 """Bottleneck adapters: x + up(GELU(down(x))) behind a module, its up projection zero at the start.
 
-`down` and `up` are Linear where features stand last, (B, N, D), and 1x1 convolutions where channels stand second, (B, C, T).
+`down` and `up` are Linear where features stand last, (B, N, D), and 1x1 convolutions where channels stand second, (B, C, T) or
+(B, C, h, w).
 2 d b + b + d parameters each, d wide with bottleneck b.
 Houlsby et al. 2019 (arXiv 1902.00751); Pfeiffer et al. 2021 (arXiv 2005.00247).
 
@@ -21,7 +22,7 @@ from einthoven.tune.tuning import Tuning
 
 
 class Adapter(nn.Module):  # type: ignore[misc]
-    """(B, ..., D) or, with `channels`, (B, D, T) -> the same."""
+    """(B, ..., D) or, with `channels`, (B, D, ...) -> the same."""
 
     def __init__(self, width: int, bottleneck: int, channels: bool, dropout: float, device: torch.device) -> None:
         super().__init__()
@@ -38,8 +39,9 @@ class Adapter(nn.Module):  # type: ignore[misc]
         nn.init.zeros_(self.up.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        inside = nn.functional.gelu(self.down(x.to(self.down.weight.dtype)))
-        return x + self.up(self.dropout(inside)).to(x.dtype)
+        flat = x.flatten(2) if x.ndim > 3 and isinstance(self.down, nn.Conv1d) else x  # of an image: place by place
+        inside = nn.functional.gelu(self.down(flat.to(self.down.weight.dtype)))
+        return x + self.up(self.dropout(inside)).to(x.dtype).reshape(x.shape)
 
 
 def through_adapter(module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
@@ -52,9 +54,10 @@ def add_adapters(model: nn.Module, head: nn.Module, places: str, tuning: Tuning,
     """Puts an adapter behind every module that `places` matches. -> their names.
 
     Args:
-        probe: a signal (B, L, T) that the model takes; one pass of it tells the widths.
+        probe: an input that the model takes, a signal (B, L, T) say; one pass of it tells the widths.
 
-    Raises EcgError where a module's output is not one tensor of three axes with channels or features that can be told apart.
+    Raises EcgError where a module's output is not one tensor of three axes (an image's: four) with channels or features that
+    can be told apart.
     """
     in_head = set(head.modules())
     chosen = {n: m for n, m in model.named_modules() if n and m not in in_head and re.fullmatch(places, n)}
@@ -101,15 +104,17 @@ def width_of(name: str, module: nn.Module, shapes: dict[nn.Module, torch.Size], 
     the number of its outputs is the size of the other axis (a squeeze-and-excitation of Linear in a convolutional block)."""
     shape, inside = shapes.get(module), set(module.modules())
     leaf = next((leaf for leaf in reversed(order) if leaf in inside), None)
-    if shape is None or leaf is None or len(shape) != 3:
+    if shape is None or leaf is None or len(shape) not in (3, 4):
         fault = f"its output is {list(shape)}" if shape is not None and leaf else "nothing with a weight runs in it"
         raise EcgError(f"no adapter can stand here: {fault}", where=name)
     outputs = leaf.out_channels if isinstance(leaf, nn.ConvTranspose1d) else leaf.weight.shape[0]
-    if (shape[1] == outputs) != (shape[2] == outputs):
+    if (shape[1] == outputs) != (shape[-1] == outputs):
         channels = bool(shape[1] == outputs)
+    elif len(shape) == 4:  # an image's, however its convolutions are written
+        channels = True
     else:
         channels = not isinstance(leaf, nn.Linear | nn.LayerNorm | nn.RMSNorm | nn.Embedding)
-    return int(shape[1 if channels else 2]), channels
+    return int(shape[1 if channels else -1]), channels
 
 
 def adapters(model: nn.Module) -> list[tuple[str, Adapter]]:

@@ -1,9 +1,9 @@
-"""LoRA on Linear and Conv1d: a frozen weight W becomes W + s B A, and can be folded back into W.
+"""LoRA on Linear, Conv1d and Conv2d: a frozen weight W becomes W + s B A, and can be folded back into W.
 
     y = W x + s B(A(dropout(x)))    A starts as a Linear does, B at zero: the first output is the base model's
 
-An adapted module *is* still a Linear or a Conv1d, under its old name, with its old weight: nobody who reads its `weight` or
-`out_channels` notices, and names in a state dict stay. A convolution's A has the kernel, stride, dilation and padding of the
+An adapted module *is* still a Linear or a convolution, under its old name, with its old weight: nobody who reads its `weight`
+or `out_channels` notices, and names in a state dict stay. A convolution's A has the kernel, stride, dilation and padding of the
 base, its B is 1x1, so that B A is again a kernel of the base's shape. In a convolution of g groups A and B are grouped alike
 (exact, B A of each group), which needs a rank divisible by g.
 
@@ -28,8 +28,8 @@ class Lora(nn.Module):  # type: ignore[misc]
     """What both kinds share. Never made by itself."""
 
     weight: nn.Parameter
-    lora_A: nn.Linear | nn.Conv1d
-    lora_B: nn.Linear | nn.Conv1d
+    lora_A: nn.Linear | nn.Conv1d | nn.Conv2d
+    lora_B: nn.Linear | nn.Conv1d | nn.Conv2d
     groups: int
     scale: float
 
@@ -66,26 +66,49 @@ class LoraLinear(Lora, nn.Linear):  # type: ignore[misc]
 
 class LoraConv1d(Lora, nn.Conv1d):  # type: ignore[misc]
     def __init__(self, base: nn.Conv1d, tuning: Tuning) -> None:
-        how = (base.kernel_size, base.stride, base.padding, base.dilation, base.groups)
-        c, d, r, mode = base.in_channels, base.out_channels, tuning.rank, base.padding_mode
-        nn.Conv1d.__init__(self, c, d, *how, base.bias is not None, mode, device="meta")
-        self.weight, self.bias = base.weight, base.bias
-        device = base.weight.device
-        self.lora_A = nn.Conv1d(c, r, *how, False, mode, device=device)
-        self.lora_B = nn.Conv1d(r, d, 1, groups=base.groups, bias=False, device=device)
-        self.start(tuning)
+        _convolve(self, nn.Conv1d, base, tuning)
 
     def forward(self, x: Tensor) -> Tensor:
         y = nn.Conv1d.forward(self, x)
         return y + self.update(x).to(y.dtype)
 
 
+class LoraConv2d(Lora, nn.Conv2d):  # type: ignore[misc]
+    def __init__(self, base: nn.Conv2d, tuning: Tuning) -> None:
+        _convolve(self, nn.Conv2d, base, tuning)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = nn.Conv2d.forward(self, x)
+        return y + self.update(x).to(y.dtype)
+
+
+def _convolve(
+    self: LoraConv1d | LoraConv2d, kind: type[nn.Conv1d | nn.Conv2d], base: nn.Conv1d | nn.Conv2d, tuning: Tuning
+) -> None:
+    """The constructor of both."""
+    how = (base.kernel_size, base.stride, base.padding, base.dilation, base.groups)
+    c, d, r, mode = base.in_channels, base.out_channels, tuning.rank, base.padding_mode
+    kind.__init__(self, c, d, *how, base.bias is not None, mode, device="meta")
+    self.weight, self.bias = base.weight, base.bias
+    device = base.weight.device
+    self.lora_A = kind(c, r, *how, False, mode, device=device)
+    self.lora_B = kind(r, d, 1, groups=base.groups, bias=False, device=device)
+    self.start(tuning)
+
+
+_ADAPTED: dict[type[nn.Module], type[LoraLinear | LoraConv1d | LoraConv2d]] = {
+    nn.Linear: LoraLinear,
+    nn.Conv1d: LoraConv1d,
+    nn.Conv2d: LoraConv2d,
+}
+
+
 def why_not(module: nn.Module, parent: nn.Module, rank: int) -> str:
     """Why a module that carries a weight cannot be adapted exactly; empty if it can."""
     if isinstance(parent, nn.MultiheadAttention):
         return "nn.MultiheadAttention reads its weight without calling it"
-    if type(module) not in (nn.Linear, nn.Conv1d):
-        return f"LoRA is for Linear and Conv1d, not {type(module).__name__}"
+    if type(module) not in _ADAPTED:
+        return f"LoRA is for Linear, Conv1d and Conv2d, not {type(module).__name__}"
     if hasattr(module, "parametrizations"):
         return "its weight is computed (weight norm)"
     groups = getattr(module, "groups", 1)
@@ -111,7 +134,7 @@ def add_lora(model: nn.Module, head: nn.Module, targets: str, tuning: Tuning) ->
             left_out.append(f"{name}: {reason}")
             continue
         if module not in made:  # one module under two names stays one
-            made[module] = LoraLinear(module, tuning) if isinstance(module, nn.Linear) else LoraConv1d(module, tuning)
+            made[module] = _ADAPTED[type(module)](module, tuning)
             made[module].train(module.training)
             names.append(name)
         setattr(parent, last, made[module])
@@ -152,6 +175,7 @@ def plain(module: Lora) -> nn.Module:
         base = nn.Linear(module.in_features, module.out_features, bias, device="meta")
     else:
         how = (module.kernel_size, module.stride, module.padding, module.dilation, module.groups)
-        base = nn.Conv1d(module.in_channels, module.out_channels, *how, bias, module.padding_mode, device="meta")
+        kind = nn.Conv1d if isinstance(module, LoraConv1d) else nn.Conv2d
+        base = kind(module.in_channels, module.out_channels, *how, bias, module.padding_mode, device="meta")
     base.weight, base.bias = module.weight, module.bias
     return base.train(module.training)

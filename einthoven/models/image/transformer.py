@@ -126,7 +126,7 @@ class Attention(nn.Module):  # type: ignore[misc]
         q, k, v = (y.reshape(b, n, self.heads, -1).transpose(1, 2) for y in (q, k, v))  # (B, M, N, D/M)
         dropout = self.dropout if self.training else 0.0
         if bias is not None:
-            bias = bias.to(q.dtype)
+            bias = bias.to(q.dtype)[None]  # of three axes torch's fast kernels take no mask
         if kept is None:
             seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
         else:
