@@ -152,6 +152,30 @@ def test_no_model_is_missing_from_the_table() -> None:
                 assert inspect.isabstract(cls) or f"image.{path.stem}:{cls.__name__}" in rows
 
 
+@pytest.mark.parametrize("name", ["vit-tiny", "beit-tiny"])
+def test_onnx_is_torch(name: str, tmp_path: Path) -> None:
+    """With the batch left open."""
+    onnxruntime, model, x = pytest.importorskip("onnxruntime"), shaken(tiny(name)), pictures(name, 2)
+    batch = torch.export.Dim("batch", min=1)
+    plain = Logits(model)
+    program = torch.onnx.export(plain, (x,), dynamo=True, input_names=["image"], dynamic_shapes=({0: batch},), verbose=False)
+    program.save(str(tmp_path / "a.onnx"))
+    session = onnxruntime.InferenceSession(str(tmp_path / "a.onnx"), providers=["CPUExecutionProvider"])
+    for count in (1, 5):
+        x = pictures(name, count)
+        with torch.no_grad():
+            assert np.allclose(session.run(None, {"image": x.numpy()})[0], plain(x).numpy(), atol=1e-5)
+
+
+class Logits(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x).logits
+
+
 @every_model
 @pytest.mark.parametrize("method", ["head", "lora", "adapter"])
 def test_all_tuning_works(name: str, method: str) -> None:

@@ -228,7 +228,7 @@ class PatchTransformer(ImageModel):
         x = self.patch(image).flatten(2).transpose(1, 2)
         if masked is not None and mask is not None:
             x = torch.where(masked[:, :, None], mask.to(x.dtype), x)
-        x = torch.cat([self.token.to(x.dtype).expand(len(x), 1, -1), x], 1)
+        x = torch.cat([self.token.to(x.dtype).expand(x.shape[0], 1, -1), x], 1)
         if self.positions is not None:
             x = x + (self.positions if grid == self.grid else resized_positions(self.positions, self.grid, grid)).to(x.dtype)
         shared = None if self.bias is None else self.bias(grid)
