@@ -158,7 +158,10 @@ def test_onnx_is_torch(name: str, tmp_path: Path) -> None:
     onnxruntime, model, x = pytest.importorskip("onnxruntime"), shaken(tiny(name)), pictures(name, 2)
     batch = torch.export.Dim("batch", min=1)
     plain = Logits(model)
-    program = torch.onnx.export(plain, (x,), dynamo=True, input_names=["image"], dynamic_shapes=({0: batch},), verbose=False)
+    with torch.no_grad():  # with gradients torch traces another attention, whose layout its exporter does not follow
+        program = torch.onnx.export(
+            plain, (x,), dynamo=True, input_names=["image"], dynamic_shapes=({0: batch},), verbose=False
+        )
     program.save(str(tmp_path / "a.onnx"))
     session = onnxruntime.InferenceSession(str(tmp_path / "a.onnx"), providers=["CPUExecutionProvider"])
     for count in (1, 5):
