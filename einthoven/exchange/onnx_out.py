@@ -74,7 +74,7 @@ def export(
     if size > _LARGEST:
         raise EcgError(f"{size:,} bytes of weights: one ONNX file holds at most {_LARGEST:,}", path=path)
     try:
-        with _quiet():
+        with _quiet(), torch.no_grad():  # with gradients attention under a mask is traced in a layout that cannot be exported
             program = torch.onnx.export(
                 plain,
                 example,
