@@ -50,7 +50,7 @@ def interpret(
     """Reads, measures and interprets one ECG.
 
     Args:
-        ecg: a path, or a Record.
+        ecg: a path, or a Record. A picture or a PDF of an ECG on paper is digitised first.
         model: whose opinion stands beside the rules: a model's name or a Bundle's path; "default" the one that ships;
             None asks none.
         fs: sampling rate in Hz, for files that do not say (CSV without a time column).
@@ -69,12 +69,7 @@ def interpret(
     from einthoven.represent.features import FS, vector
     from einthoven.signal.quality import assess
 
-    if isinstance(ecg, Record):
-        record = ecg.ecg()
-    else:
-        from einthoven.io import read
-
-        record = read(ecg, fs=fs, unit=unit).ecg()
+    record = (ecg if isinstance(ecg, Record) else record_of(ecg, fs=fs, unit=unit)).ecg()
     record = derive_limb_leads(record)  # files come with them; a Record made in memory may not
     quality = assess(record)
     beats = classify(record, delineate(record))
@@ -98,6 +93,34 @@ def interpret(
         warnings=record.warnings + measurements.warnings + against_the_recorder(record, measurements),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def record_of(path: str | Path, *, fs: float | None = None, unit: str | None = None) -> Record:
+    """The ECG in a file of any format, or on a picture or PDF of paper (then its warnings say so). Raises EcgError."""
+    from einthoven.io import read
+
+    if not _is_paper(path):
+        return read(path, fs=fs, unit=unit)
+    from einthoven.paper.digitise import digitize
+
+    found = digitize(path)
+    unsure = [f"{name} ({share:.0%})" for name, share in found.confidence.items() if share < _SURE]
+    told = [f"not sure of {', '.join(unsure)}: look at the trace over the print (einthoven digitize)"] if unsure else []
+    return found.record.warn("digitised from paper", *told)
+
+
+_SURE = 0.8  # a lead's confidence below this is told
+_PAPER = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"%PDF", b"BM", b"II*\0", b"MM\0*")
+
+
+def _is_paper(path: str | Path) -> bool:
+    """A picture or a PDF, by its first bytes; what cannot be opened is the reader's to tell."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except (OSError, ValueError):
+        return False
+    return head.startswith(_PAPER) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
 # How far two careful measurements of one ECG may lie apart before somebody should look: rate as a ratio, intervals in ms.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,3 +78,21 @@ def test_the_models_opinion_is_what_predict_says() -> None:
         assert opinion is not None and opinion.calibrated and opinion.model.startswith("einthoven-12 ")
         alone = Predictor.load().predict(record).labels
         assert {one.name: one.probability for one in opinion.labels} == pytest.approx(dict(alone), abs=1e-6)
+
+
+def test_a_photo_of_paper_is_interpreted_as_the_file_is(tmp_path: Path) -> None:
+    """From a phone's picture of the printed page: the same conclusion, the same intervals to within what paper resolves."""
+    import cv2
+
+    from einthoven.paper.distort import distort
+    from einthoven.paper.render import render
+
+    record = simulate("lbbb", rate=72, seed=11).record
+    image, page = render(record, layout="3x4+1")
+    picture, _ = distort(image, page, "photo", seed=5)
+    cv2.imwrite(str(tmp_path / "photo.jpg"), picture[:, :, ::-1])
+    file, photo = ecg.interpret(record, model=None), ecg.interpret(tmp_path / "photo.jpg", model=None)
+    assert any("digitised from paper" in words for words in photo.warnings)
+    assert photo.measurements["rate_bpm"] == pytest.approx(file.measurements["rate_bpm"], abs=2)
+    assert photo.measurements["qrs_ms"] == pytest.approx(file.measurements["qrs_ms"], abs=20)
+    assert {"clbbb"} <= {f.name for f in file.findings} & {f.name for f in photo.findings}

@@ -11,7 +11,7 @@ import pytest
 
 from einthoven.record import STANDARD_LEADS, Record
 from einthoven.signal.quality import Quality, assess
-from einthoven.synth import simulate
+from einthoven.synth import Noise, simulate
 
 T = np.arange(5000) / 500
 RNG = np.random.default_rng(0)
@@ -185,3 +185,19 @@ def test_fold_9_of_ptb_xl_is_rarely_accused(shared_data) -> None:  # type: ignor
     assert sum(bool(f.flags) for f in found) <= 2
     assert not any(f.readable == "unreadable" for f in found)
     assert np.mean([bool(q.flags) for f in found for q in f.leads.values()]) < 0.12
+
+
+def test_leads_printed_one_after_another_are_judged_over_their_own_stretch() -> None:
+    """Three rows by four columns, as on paper: each column is what a record of that column alone would be."""
+    record = simulate(rate=70, noise=Noise(muscle=0.02), seed=2).record
+    columns = (("I", "II", "III"), ("aVR", "aVL", "aVF"), ("V1", "V2", "V3"), ("V4", "V5", "V6"))
+    signal = np.full_like(record.signal, np.nan)
+    for k, leads in enumerate(columns):
+        rows = [record.leads.index(name) for name in leads]
+        signal[rows, 1250 * k : 1250 * (k + 1)] = record.signal[rows, 1250 * k : 1250 * (k + 1)]
+    printed = assess(replace(record, signal=signal))
+    for k, leads in enumerate(columns):
+        alone = assess(record.pick(leads).crop(2.5 * k, 2.5 * (k + 1)))
+        for name in leads:
+            assert printed.leads[name] == replace(alone.leads[name], flags=("missing", *alone.leads[name].flags))
+    assert printed.readable != "unreadable"

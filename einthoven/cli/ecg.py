@@ -57,11 +57,11 @@ def measure(files: Files, json: AsJson = False, fs: Rate = None, unit: Unit = No
     from einthoven.beats.classify import classify
     from einthoven.beats.delineate import delineate
     from einthoven.beats.measure import measure as measured
-    from einthoven.io import read
+    from einthoven.interpretation import record_of
     from einthoven.report import measurements_json, measurements_text
 
     def work(path: str) -> None:
-        record = read(path, fs=fs, unit=unit).ecg()
+        record = record_of(path, fs=fs, unit=unit).ecg()
         figures = measured(record, classify(record, delineate(record)))
         if json:
             print_json({"path": path, "ok": True, **measurements_json(figures)})
@@ -215,13 +215,13 @@ def demo(
 ) -> None:
     """The main job on one ECG, start to end: read, measure, interpret, and write the report and the page."""
     from einthoven.interpretation import interpret as interpreted
-    from einthoven.io import read
+    from einthoven.interpretation import record_of
     from einthoven.paper.save import save_page
     from einthoven.report import save, to_text
 
     def work(path: str) -> None:
         if path:
-            record = read(path, fs=fs, unit=unit)
+            record = record_of(path, fs=fs, unit=unit)
         else:
             from dataclasses import replace
 

@@ -95,11 +95,43 @@ def assess(record: Record) -> Quality:
     """
     signal, fs = record.signal, record.fs
     if record.duration <= 2 * _WINDOW_S:
+        stretches = _stretches(np.isfinite(signal), fs)
+        if len(stretches) > 1:
+            return _staggered(signal, fs, record.leads, stretches)
         return _assess(signal, fs, record.leads)
     window = round(_WINDOW_S * fs)
     count = min(_MOST_WINDOWS, int(record.duration / _WINDOW_S))
     starts = np.linspace(0, signal.shape[1] - window, count).astype(int)
     return _merged([_assess(signal[:, a : a + window], fs, record.leads) for a in starts], record.leads)
+
+
+def _stretches(valid: NDArray[np.bool_], fs: float) -> dict[tuple[int, int], list[int]]:
+    """Rows by the stretch (start, stop) in which they were recorded, to a tenth of a second: on paper each column of leads has
+    its own. Rows with gaps inside, or next to nothing, count as recorded all along."""
+    samples, step = valid.shape[1], max(round(fs / 10), 1)
+    found: dict[tuple[int, int], list[int]] = {}
+    for i, row in enumerate(valid):
+        known = np.flatnonzero(row)
+        a, b = (int(known[0]), int(known[-1]) + 1) if known.size else (0, samples)
+        whole = known.size < max(SHORTEST_S * fs, 0.98 * (b - a))
+        a, b = (0, samples) if whole else (a // step * step, min(-(-b // step) * step, samples))
+        found.setdefault((a, b), []).append(i)
+    return found
+
+
+def _staggered(
+    signal: NDArray[np.float32], fs: float, names: tuple[str, ...], stretches: Mapping[tuple[int, int], list[int]]
+) -> Quality:
+    """Leads judged over the stretch in which they were recorded; "missing" says that it is not all of the record."""
+    leads: dict[str, LeadQuality] = {}
+    flags: list[str] = []
+    for (a, b), rows in stretches.items():
+        part = _assess(signal[rows, a:b], fs, tuple(names[i] for i in rows))
+        short = b - a < 0.98 * signal.shape[1]
+        for name, q in part.leads.items():
+            leads[name] = replace(q, flags=("missing", *q.flags)) if short and "missing" not in q.flags else q
+        flags += part.flags
+    return _verdict({name: leads[name] for name in names}, tuple(dict.fromkeys(flags)))
 
 
 def _assess(signal: NDArray[np.float32], fs: float, names: tuple[str, ...]) -> Quality:
