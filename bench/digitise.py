@@ -43,7 +43,8 @@ def records(count: int, folder: Path | None) -> Iterator[tuple[str, Record]]:
     real = _fold_9(folder) if folder else iter(())
     for k in range(count):
         found = next(real, None) if k % 2 else None
-        yield found or (f"seed {FIRST_SEED + k}", random_simulation(np.random.default_rng(FIRST_SEED + k), noise=NOISE_DB).record)
+        rng = np.random.default_rng(FIRST_SEED + k)
+        yield found or (f"seed {FIRST_SEED + k}", random_simulation(rng, noise=NOISE_DB).record)
 
 
 def _fold_9(folder: Path) -> Iterator[tuple[str, Record]]:

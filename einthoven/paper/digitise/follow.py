@@ -53,7 +53,7 @@ class Runs:
         if pen is None:
             pen = pen_radius(upper, lower)
         ends = [int(np.ceil(pen)) if side else 0 for side in shared]
-        return sharpen(upper, lower, pen, 25, ends[0], ends[1]), pen
+        return sharpen(upper, lower, pen, 25, ends[0], ends[1])[0], pen
 
 
 def find_runs(ink: Field, small: NDArray[np.uint8]) -> Runs:
@@ -161,8 +161,9 @@ def follow(
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def sharpen(top: Floats, bottom: Floats, radius: float, rounds: int, left: int, right: int) -> Floats:
-    """The curve (W,), one height a column, whose stroke of this radius has its edges where the ink has them.
+def sharpen(top: Floats, bottom: Floats, radius: float, rounds: int, left: int, right: int) -> tuple[Floats, float]:
+    """The curve (W,), one height a column, whose stroke of this radius has its edges where the ink has them; and by how many
+    pixels these edges miss the ink's, on the mean.
 
     top, bottom: (W,) edges of the ink, NaN where there is none. Begins in the middle between them, at tips a radius from the
     edge. What a stroke's edge lacks is then given to the part of the curve that makes that edge (SIRT, as in tomography:
@@ -184,7 +185,9 @@ def sharpen(top: Floats, bottom: Floats, radius: float, rounds: int, left: int, 
                 y[i] = bottom[i] - radius
     points = 6  # along the pen to each side
     total, weight = np.zeros(w), np.zeros(w)
+    misfit, count = 0.0, 1e-9
     for _ in range(rounds):
+        misfit, count = 0.0, 1e-9
         total[:] = 0.0
         weight[:] = 0.0
         for i in range(w):
@@ -209,6 +212,8 @@ def sharpen(top: Floats, bottom: Floats, radius: float, rounds: int, left: int, 
                         low, low_a, low_b, low_f = at + bow, a, b, f
             up = min(max(top[i] - high, -20.0), 20.0)
             down = min(max(bottom[i] - low, -20.0), 20.0)
+            misfit += min(abs(up), 3.0) + min(abs(down), 3.0)
+            count += 2
             if i < left or i >= w - right:
                 up, down = max(up, 0.0), min(down, 0.0)
             total[high_a] += up * (1 - high_f)
@@ -237,12 +242,16 @@ def sharpen(top: Floats, bottom: Floats, radius: float, rounds: int, left: int, 
                 at = (4 * (y[i - 1] + y[i + 1]) - y[i - 2] - y[i + 2]) / 6
                 if np.isfinite(at):
                     y[i] = min(max(at, top[i]), bottom[i])
-    return y
+    return y, misfit / count
 
 
 def pen_radius(top: Floats, bottom: Floats) -> float:
-    """Half the pen's width, pixels: of the ink's runs where the trace is flat, that is, of the lower half of their heights."""
+    """Half the pen's width, pixels: the radius whose strokes' edges fit the ink's best."""
     height = (bottom - top)[np.isfinite(top)]
     if not len(height):
         return 0.15 * SCALE
-    return float(np.clip(np.percentile(height, 10) / 2, 0.5, 0.6 * SCALE))
+    # Where the trace is flat, its height is the pen's; a noisy trace is nowhere flat, and looks thicker.
+    thin = float(np.clip(np.percentile(height, 10) / 2, 0.5, 0.6 * SCALE))
+    tried = thin * np.array([0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3])
+    misfits = [sharpen(top, bottom, float(r), 8, 0, 0)[1] for r in tried]
+    return float(np.clip(tried[int(np.argmin(misfits))], 0.45, 0.6 * SCALE))

@@ -27,10 +27,12 @@ def ink_of(sheet: Image, lattice: Lattice, source: Image) -> Field:
     outside = _outside(lattice, sheet.shape[:2], source.shape[:2])
     dark[outside] = 0
     weights = _unmix(dark, outside)
-    ink = cv2.transform(dark, weights[None].astype(np.float32) / 255.0, None)
-    ink = ink if ink.dtype == np.float32 else _transformed(dark, weights)
-    ink = ink.reshape(dark.shape[:2])
-    ink -= _of_grid(ink, lattice)
+    ink = _weighted(dark, weights)
+    # Ink hides the grid under it: of a pixel on a line, what lies between the line's darkness and the ink's own counts.
+    grid = _of_grid(ink, lattice)
+    darkest = max(float(np.percentile(ink[::3, ::3], 99.3)), 1e-3)
+    np.minimum(grid, 0.7 * darkest, out=grid)
+    ink = (ink - grid) * (darkest / (darkest - grid))
     np.clip(ink, 0.0, 1.5, out=ink)
     ink[outside] = 0
     # The middle of traces is 1: they cover one or two percent of a sheet.
@@ -42,14 +44,14 @@ def ink_of(sheet: Image, lattice: Lattice, source: Image) -> Field:
     return ink
 
 
-def _transformed(dark: Image, weights: Floats) -> Field:
+def _weighted(dark: Image, weights: Floats) -> Field:
     import cv2
 
     planes = cv2.split(dark)
     out = planes[0].astype(np.float32) * np.float32(weights[0] / 255)
     for plane, weight in zip(planes[1:], weights[1:], strict=True):
         out += plane.astype(np.float32) * np.float32(weight / 255)
-    return out
+    return np.asarray(out, np.float32)
 
 
 def _outside(lattice: Lattice, shape: tuple[int, ...], source: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -82,10 +84,9 @@ def _unmix(dark: Image, outside: NDArray[np.bool_]) -> Floats:
 
 
 def _of_grid(ink: Field, lattice: Lattice) -> Field:
-    """The grid's own part in each pixel, (H, W): for each tile of 40 mm, the median over its rows (columns) that stand alike."""
+    """The grid's own part in each pixel, (H, W): in tiles of 40 mm, the median of what stands alike to the lattice."""
     import cv2
 
-    h, w = ink.shape
     out = np.zeros_like(ink)
     for axis in (0, 1):
         part = ink if axis == 0 else np.ascontiguousarray(ink.T)

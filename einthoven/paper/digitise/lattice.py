@@ -99,7 +99,7 @@ def find_lattice(image: Image, corners: Floats | None = None) -> Lattice:
     sx, sy = small.shape[1] / w, small.shape[0] / h
     to_mm = to_mm @ np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1.0]])
     to_mm, size = _placed(to_mm, w, h)
-    return _bent(image, np.linalg.inv(to_mm), size)
+    return _bent(image, np.asarray(np.linalg.inv(to_mm), np.float64), size)
 
 
 def grid_lines(image: Image) -> Field:
@@ -117,7 +117,7 @@ def grid_lines(image: Image) -> Field:
 
 
 def _spectra(lines: Field) -> tuple[Field, Floats]:
-    """Spectra of overlapping windows, (N, W, W), zero frequency in the middle: logarithms of amplitudes over their surroundings';
+    """Spectra of overlapping windows (N, W, W), zero frequency in the middle, as logarithms of amplitude over its surroundings;
     and the windows' centres (N, 2)."""
     import cv2
 
@@ -166,7 +166,7 @@ def _first_guess(spectra: Field, longest: int) -> Floats:
     m, b = np.unravel_index(int(np.argmax(part)), part.shape)
     found = (int(k), int(low + m), int(left + b))
     best = float(total[k, a])
-    if min(float(across[k, a]), float(part[m, b])) < _LEAST:
+    if best < 2 * _LEAST or min(float(across[k, a]), float(part[m, b])) < 0.4 * _LEAST:
         raise EcgError(f"no millimetre grid was found (clearness {best:.1f})")
     f, g = frequencies[found[0]], frequencies[found[1]]
     alpha, beta = angles[a], angles[found[2]] + np.pi / 2
@@ -387,7 +387,7 @@ def _refit(step: Field, clear: Field) -> Floats:
 
 
 def _displacement(lines: Field, axis: int, shape: tuple[int, int]) -> tuple[Field, Field]:
-    """How far (mm) the grid's lines stand from multiples of 5 mm in x (axis 0) or y (1), at every 5 mm; and how clear they are."""
+    """How far (mm) the lines stand from multiples of 5 mm in x (axis 0) or y (1), at every 5 mm; and how clear they are."""
     import cv2
 
     part = lines if axis == 0 else np.ascontiguousarray(lines.T)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,11 +108,14 @@ def _pulse(mask: Mask, label: NDArray[np.int32], k: int, stat: NDArray[np.int32]
     return Pulse(x + left + 1, x + right - 1, height, y + h - 0.5 - pen / 2)
 
 
-def find_rows(runs: Runs, shape: tuple[int, ...], on_grid: NDArray[np.bool_]) -> list[Row]:
+def find_rows(runs: Runs, shape: tuple[int, ...], on_grid: NDArray[np.bool_], pulses: Sequence[Pulse]) -> list[Row]:
     """The rows from the top; `on_grid` (h, w) says for every 5 mm of the sheet whether it is millimetre paper. Raises EcgError where there are none."""
     column = np.repeat(np.arange(len(runs.first) - 1), np.diff(runs.first))
     flat = (runs.bottom - runs.top < 1.3 * SCALE) & (runs.tiny == 0)
     levels = _levels(0.5 * (runs.top + runs.bottom)[flat], column[flat], shape)
+    # Where a pulse stands there is a row, however it wanders.
+    levels += [p.foot for p in pulses if all(abs(p.foot - level) > 3 * SCALE for level in levels)]
+    levels.sort()
     rows = []
     gaps = np.diff([-np.inf, *levels, np.inf])
     for k, level in enumerate(levels):
@@ -122,7 +126,7 @@ def find_rows(runs: Runs, shape: tuple[int, ...], on_grid: NDArray[np.bool_]) ->
             ends = np.flatnonzero(good)
             i, j = (
                 np.clip((v / SCALE / 5).round().astype(int), 0, n - 1)
-                for v, n in ((y[ends], on_grid.shape[0]), (ends, on_grid.shape[1]))
+                for v, n in zip((y[ends], ends), on_grid.shape, strict=True)
             )
             if on_grid[i, j].mean() < 0.5:
                 continue  # words, the edge of a desk
@@ -151,7 +155,7 @@ def _levels(y: Floats, column: NDArray[np.int64], shape: tuple[int, ...]) -> lis
     profile = table.mean(axis=0)
     if profile.max() <= 0:
         return []
-    peaks, found = find_peaks(profile, height=0.22 * profile.max(), distance=5 * SCALE, prominence=0.12 * profile.max())
+    peaks, _ = find_peaks(profile, height=0.22 * profile.max(), distance=5 * SCALE, prominence=0.12 * profile.max())
     return [float(p) for p in peaks]
 
 
@@ -182,7 +186,9 @@ def _apart(rows: list[Row]) -> list[Row]:
         if good.sum() < 0.3 * longest:
             continue
         twin = any(
-            np.nanmean(np.abs(row.y - other.y) < 0.5 * SCALE) > 0.5 for other in kept if (good & np.isfinite(other.y)).any()
+            np.mean(np.abs(row.y - other.y)[good & np.isfinite(other.y)] < 0.5 * SCALE) > 0.3
+            for other in kept
+            if (good & np.isfinite(other.y)).any()
         )
         if not twin:
             kept.append(row)

@@ -219,6 +219,8 @@ def _plan(
         if plans[0].rows + plans[0].rhythm != n:
             raise EcgError(f"layout {wanted} has {plans[0].rows + plans[0].rhythm} rows, {n} were found on the paper")
     else:
+        if n > 12:
+            raise EcgError(f"{n} rows of traces seem to be on this paper: its grid or its shade could not be told from ink")
         plans = [parse_layout(text) for text in _PLANS.get(n, (f"{n}x1",))]
     best: tuple[float, Layout, list[_Slot], int] | None = None
     for place, plan in enumerate(plans):
@@ -226,7 +228,7 @@ def _plan(
             for leads in _leads(plan, order):
                 slots = _slots(plan, leads, rows, spans)
                 score, named = _borne_out(slots, rows, names)
-                score -= 0.3 * place + 0.2 * (order == "cabrera")
+                score -= (2.0 if plan.columns == 1 and n < 7 else 0.3) * place + 0.2 * (order == "cabrera")
                 if best is None or score > best[0]:
                     best = (score, plan, slots, named)
     if best is None:
@@ -295,7 +297,7 @@ def _borne_out(slots: Sequence[_Slot], rows: Sequence[Row], names: Sequence[Name
 
 
 def _rhythm(slots: list[_Slot], rows: Sequence[Row], names: Sequence[Name]) -> list[_Slot]:
-    """Rhythm strips named: by which lead's strip they repeat, for both show the same stretch of time; the name printed helps."""
+    """Rhythm strips named: by which lead's strip they repeat, for both show the same time; the name printed helps."""
     main = [s for s in slots if not s.rhythm]
     out = list(main)
     for slot in (s for s in slots if s.rhythm):
