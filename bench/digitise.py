@@ -79,7 +79,8 @@ def main() -> int:
     args = parser.parse_args()
     pages = list(records(args.pages, args.ptbxl if args.ptbxl.is_dir() else None))
     print(
-        f"{'preset':<10}{'mean dB':>9}{'median':>8}{'10 %':>8}{'12 leads':>10}{'refused':>9}{'CPU s':>8}{'most':>7}   ({len(pages)} pages)"
+        f"{'preset':<10}{'mean dB':>9}{'median':>8}{'10 %':>8}{'12 leads':>10}{'refused':>9}{'CPU s':>8}{'most':>7}"
+        f"   ({len(pages)} pages)"
     )
     missed = []
     for preset in args.presets.split(","):

@@ -109,7 +109,10 @@ def _pulse(mask: Mask, label: NDArray[np.int32], k: int, stat: NDArray[np.int32]
 
 
 def find_rows(runs: Runs, shape: tuple[int, ...], on_grid: NDArray[np.bool_], pulses: Sequence[Pulse]) -> list[Row]:
-    """The rows from the top; `on_grid` (h, w) says for every 5 mm of the sheet whether it is millimetre paper. Raises EcgError where there are none."""
+    """The rows from the top; `on_grid` (h, w) says for every 5 mm of the sheet whether it is millimetre paper.
+
+    Raises EcgError where there are none.
+    """
     column = np.repeat(np.arange(len(runs.first) - 1), np.diff(runs.first))
     flat = (runs.bottom - runs.top < 1.3 * SCALE) & (runs.tiny == 0)
     levels = _levels(0.5 * (runs.top + runs.bottom)[flat], column[flat], shape)

@@ -165,7 +165,7 @@ def _spans(rows: Sequence[Row], pulses: Sequence[Pulse | None]) -> list[tuple[fl
 
 
 def _strip_of(runs: Runs, row: Row, left: float, right: float, shared: tuple[bool, bool]) -> tuple[Floats, Floats]:
-    """A strip's curve, x and y in pixels, followed anew between its ends: a row's path may end in the neighbour's first beat."""
+    """A strip's curve, x and y in pixels, followed anew between its ends: a row's path may end in the neighbour's beat."""
     a, b = max(int(np.ceil(left)), 0), min(int(np.floor(right)), len(row.y) - 1)
     y, _ = runs.trace(row.baseline, row.reach, a, b + 1, row.pen, shared)
     return np.arange(a, b + 1, dtype=np.float64), bridged(y)
