@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import einthoven as ecg
-from einthoven.cli import app
+from einthoven.cli import app, door
 from einthoven.synth import simulate
 
 run = CliRunner()
@@ -51,6 +51,27 @@ def test_wrong_use_is_exit_code_2(folder: Path) -> None:
     assert run.invoke(app, ["interpret"]).exit_code == 2
     assert run.invoke(app, ["interpret", str(folder / "a.npz"), "--format", "docx"]).exit_code == 2
     assert run.invoke(app, ["nonsense"]).exit_code == 2
+
+
+def test_a_folder_without_ecgs_is_told_and_exits_1(tmp_path: Path) -> None:
+    for asked in (["measure"], ["predict"], ["predict", "-o", str(tmp_path / "out.jsonl")]):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        out = run.invoke(app, [*asked, str(tmp_path / "empty")])
+        assert out.exit_code == 1 and "empty: no ECG in it" in out.stderr
+
+
+def test_a_place_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").write_text("a file where a folder is wanted")
+
+    def writing() -> None:
+        (tmp_path / "taken" / "below").mkdir()
+
+    monkeypatch.setattr(door, "app", writing)
+    with pytest.raises(SystemExit) as left:
+        door.main()
+    assert left.value.code == 1 and capsys.readouterr().err == f"error: {tmp_path / 'taken' / 'below'}: Not a directory\n"
 
 
 def test_missing_file_is_told_and_exits_1() -> None:

@@ -36,11 +36,16 @@ Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Processes; 0 takes ever
 
 
 def main() -> None:
-    """The entry point: EcgError becomes one line on stderr and exit code 1."""
+    """The entry point: a disk that cannot be written, a folder that is a file, become one line on stderr and exit code 1."""
     try:
         app()
     except BrokenPipeError:  # `einthoven info ... | head`: the reader has gone, which is no fault of anybody
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as fault:
+        if fault.filename is None:  # not about a file that was named: a fault of the program
+            raise
+        tell(f"error: {fault.filename}: {fault.strerror}")
         sys.exit(1)
 
 
@@ -62,7 +67,10 @@ def find(files: list[str]) -> tuple[list[str], int]:
     failed = 0
     for name in files:
         try:
-            found += map(str, find_inputs([name]))
+            inside = [str(path) for path in find_inputs([name])]
+            if not inside:
+                raise EcgError("no ECG in it", path=name)
+            found += inside
         except EcgError as fault:
             tell(f"error: {fault}")
             failed = 1
