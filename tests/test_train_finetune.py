@@ -25,6 +25,7 @@ from einthoven.models.table import MODELS, build  # noqa: E402
 from einthoven.record import EcgError  # noqa: E402
 from einthoven.signal.presets import apply  # noqa: E402
 from einthoven.synth import simulate  # noqa: E402
+from einthoven.train import checkpoint  # noqa: E402
 from einthoven.train.augment import Augment  # noqa: E402
 from einthoven.train.finetune import finetune, fold_into_head, new_model, prepare  # noqa: E402
 from einthoven.train.judge import evaluate_bundle  # noqa: E402
@@ -457,6 +458,25 @@ def test_what_cannot_be_learned_is_refused(index: Path, tmp_path: Path) -> None:
         assert "cannot be learned" in str(told.value)
     finally:
         module._labelled = known
+
+
+def test_a_run_that_never_trained_makes_room(ecgs: Path, tmp_path: Path) -> None:
+    """Labels put right and a misspelt name corrected go into the same folder, as long as nothing was trained there."""
+    labels, out = tmp_path / "labels.csv", tmp_path / "out"
+    labels.write_text("file_name,label\ne000,LBBB\ne001,normal\n")
+    recipe = Recipe(data=str(ecgs), labels=str(labels), device="cpu", method="head", jobs=1)
+    with pytest.raises(EcgError, match="no preset foo"):
+        finetune(recipe.with_(preset="foo"), out, quiet=True)
+    assert not (out / "work" / "index").exists()  # told before the data is read
+    with pytest.raises(EcgError, match="more patients are needed"):
+        finetune(recipe, out, quiet=True)
+    labels.write_text((ecgs / "labels.csv").read_text())
+    made = prepare(recipe, out / "work", silent)
+    assert len(made.index) == 64 and "drawn at random" in made.warnings[0]
+    (out / "work" / checkpoint.STATE).mkdir()  # from here on there is something to lose
+    labels.write_text("file_name,label\ne000,LBBB\ne001,normal\n")
+    with pytest.raises(EcgError, match="--fresh begins anew"):
+        prepare(recipe, out / "work", silent)
 
 
 def test_global_moments_are_those_of_training_patients(index: Path, tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ def finetune(
         words = Recipe.read(recipe).to_dict() if recipe else {}
         words |= {name: value for name, value in given.items() if value is not None} | _settings(set_ or [])
         made = Recipe.from_dict(words)
+        if not made.data:
+            raise EcgError("a recipe needs data: a folder of ECGs, an Index, or a public set's folder (--data)")
     except EcgError as fault:
         _stop(str(fault), 2)
     try:

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from einthoven import __version__, tune
-from einthoven.data import Choice, Index, Labels, Split, by_patient, check_leaks, fraction, labels_of, load, official
+from einthoven.data import Choice, Index, Labels, Split, by_patient, check_leaks, fraction, is_index, labels_of, load, official
 from einthoven.evaluate import Calibration, Evaluation, choose_thresholds, evaluate, metrics
 from einthoven.evaluate import calibration as calibrate
 from einthoven.exchange import card
@@ -149,6 +149,9 @@ def finetune(recipe: Recipe, out: str | os.PathLike[str], *, fresh: bool = False
         return bundle
     work = out / WORK
     log(f"einthoven {__version__}, {RESEARCH_ONLY}")
+    if not recipe.data:
+        raise EcgError("a recipe needs data: a folder of ECGs, an Index, or a public set's folder (--data)")
+    preset_of(recipe, row_of(recipe))  # a misspelt name is told before hours of reading, not after
 
     with accelerator.main_process_first():  # who comes second finds everything made
         data = prepare(recipe, work, log)
@@ -192,11 +195,15 @@ def new_accelerator(recipe: Recipe) -> Accelerator:
 
 
 def _open_folder(recipe: Recipe, out: Path, fresh: bool) -> None:
-    """`out` made ready: the recipe in it, nothing of another run."""
+    """`out` made ready: the recipe in it, nothing of another run. A run that stopped before its first checkpoint (a label
+    that was misspelt) is nothing to protect, and makes room for the next recipe."""
     saved = out / RECIPE
+    if out.exists() and not out.is_dir():
+        raise EcgError("is a file: choose another place for the run", path=out)
     if out.exists() and not saved.exists() and any(out.iterdir()):
         raise EcgError("is not empty and holds no run: choose another folder", path=out)
-    if saved.exists() and fresh:
+    begun = (out / BUNDLE).exists() or _trained(out / WORK)
+    if saved.exists() and (fresh or (not begun and recipe.differences(Recipe.read(saved)))):
         for name in (*OUTPUTS, BUNDLE, WORK):
             place = out / name
             shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
@@ -207,6 +214,10 @@ def _open_folder(recipe: Recipe, out: Path, fresh: bool) -> None:
     (out / WORK).mkdir(parents=True, exist_ok=True)
     with replacing(saved) as draft:
         draft.write_text(recipe.text(), encoding="utf-8")
+
+
+def _trained(work: Path) -> bool:
+    return any((work / name).exists() for name in (checkpoint.STATE, checkpoint.SHARDED))
 
 
 # ---- the data -----------------------------------------------------------------------------------------------------------
@@ -220,6 +231,11 @@ def prepare(recipe: Recipe, work: Path, log: Callable[[str], None]) -> Prepared:
     index, known = _labelled(recipe, work, log)
     warnings: list[str] = []
     known, dropped = _frequent(known, recipe)
+    if recipe.method != "full" and not recipe.weights:
+        warnings.append(
+            f"method {recipe.method} without weights: what does not train stays as it was drawn at random; give --weights, "
+            "or take --method full"
+        )
     if dropped:
         warnings.append(f"left out, fewer than {recipe.minimum} positives: {', '.join(dropped)}")
     split, how = split_of(index, known, recipe)
@@ -269,13 +285,21 @@ def prepare(recipe: Recipe, work: Path, log: Callable[[str], None]) -> Prepared:
 
 
 def _labelled(recipe: Recipe, work: Path, log: Callable[[str], None]) -> tuple[Index, Labels]:
-    if not recipe.data:
-        raise EcgError("a recipe needs data: a folder of ECGs, an Index, or a public set's folder (--data)")
     numbers = recipe.level == "target" or recipe.task == "regression"
     targets = tuple(n for n in recipe.names or () if n != "age") if numbers and recipe.labels else ()
     choice = Choice(rate=recipe.rate, targets=targets)
     log(f"reading {recipe.data}")
-    index = load(recipe.data, recipe.labels, folder=work / "index", choice=choice, jobs=recipe.jobs)
+    try:
+        index = load(recipe.data, recipe.labels, folder=work / "index", choice=choice, jobs=recipe.jobs)
+    except EcgError as fault:
+        if not is_index(work / "index"):
+            raise
+        if _trained(work):
+            raise EcgError("its labels are others than when the run began: --fresh begins anew", path=recipe.data) from fault
+        log("the labels are others than when they were read: reading again")
+        shutil.rmtree(work)
+        work.mkdir()
+        index = load(recipe.data, recipe.labels, folder=work / "index", choice=choice, jobs=recipe.jobs)
     task = recipe.task if not numbers else "regression"
     return index, labels_of(index, "target" if numbers else recipe.level, names=recipe.names, task=task)
 
