@@ -116,8 +116,15 @@ def find_rows(runs: Runs, shape: tuple[int, ...], on_grid: NDArray[np.bool_], pu
     column = np.repeat(np.arange(len(runs.first) - 1), np.diff(runs.first))
     flat = (runs.bottom - runs.top < 1.3 * SCALE) & (runs.tiny == 0)
     levels = _levels(0.5 * (runs.top + runs.bottom)[flat], column[flat], shape)
+    # A title is no row, nor are its letters pulses: rows stand where the sheet is millimetre paper over most of its width.
+    share = on_grid.mean(axis=1)
+
+    def printed(y: float) -> bool:
+        return bool(share[min(max(round(y / SCALE / 5), 0), len(share) - 1)] > 0.5 * share.max())
+
+    levels = [level for level in levels if printed(level)]
     # Where a pulse stands there is a row, however it wanders.
-    levels += [p.foot for p in pulses if all(abs(p.foot - level) > 3 * SCALE for level in levels)]
+    levels += [p.foot for p in pulses if printed(p.foot) and all(abs(p.foot - level) > 3 * SCALE for level in levels)]
     levels.sort()
     rows = []
     gaps = np.diff([-np.inf, *levels, np.inf])
@@ -131,7 +138,7 @@ def find_rows(runs: Runs, shape: tuple[int, ...], on_grid: NDArray[np.bool_], pu
                 np.clip((v / SCALE / 5).round().astype(int), 0, n - 1)
                 for v, n in zip((y[ends], ends), on_grid.shape, strict=True)
             )
-            if on_grid[i, j].mean() < 0.5:
+            if on_grid[i, j].mean() < 0.35:
                 continue  # words, the edge of a desk
             share = float(good[ends[0] : ends[-1] + 1].mean())
             rows.append(Row(bridged(y), level, share, pen, reach))

@@ -32,7 +32,9 @@ def read_sheet(
 ) -> tuple[Page, list[Trace], list[str]]:
     """Page, traces and warnings of a sheet's rows. What the caller knows (layout, speed, gain) is taken as it is."""
     warnings: list[str] = []
-    pulses = _assigned(rows, alone) if alone else [find_pulse(row) for row in rows]
+    pulses = _assigned(rows, alone) if alone else []
+    if not any(pulses):
+        pulses = [find_pulse(row) for row in rows]
     seen = _gain_of([p for p in pulses if p is not None])
     if gain is None:
         gain = seen or 10.0
