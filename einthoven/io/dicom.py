@@ -145,7 +145,7 @@ def _records(data: bytes, options: Options) -> list[Record]:
 def _kind(dataset: Any) -> str:
     uid = dataset.get("SOPClassUID")
     name = getattr(uid, "name", None) or "no SOP class"
-    return f"{name}: ECGs on paper are not read yet" if "PDF" in str(name) else str(name)
+    return f"{name}: digitize and interpret read ECGs on paper, this does not" if "PDF" in str(name) else str(name)
 
 
 def _parse(data: bytes) -> tuple[Any, bool]:

@@ -39,13 +39,13 @@ FORMATS: dict[str, Format] = {
 
 # What people hand over by mistake, by first bytes.
 _OTHERS: tuple[tuple[bytes, str], ...] = (
-    (b"\xff\xd8\xff", "a JPEG image: ECGs on paper are not read yet"),
-    (b"\x89PNG\r\n", "a PNG image: ECGs on paper are not read yet"),
-    (b"GIF8", "a GIF image: ECGs on paper are not read yet"),
-    (b"BM", "a BMP image: ECGs on paper are not read yet"),
-    (b"II*\0", "a TIFF image: ECGs on paper are not read yet"),
-    (b"MM\0*", "a TIFF image: ECGs on paper are not read yet"),
-    (b"%PDF", "a PDF: ECGs on paper are not read yet"),
+    (b"\xff\xd8\xff", "a JPEG image: digitize and interpret read ECGs on paper, this does not"),
+    (b"\x89PNG\r\n", "a PNG image: digitize and interpret read ECGs on paper, this does not"),
+    (b"GIF8", "a GIF image: digitize and interpret read ECGs on paper, this does not"),
+    (b"BM", "a BMP image: digitize and interpret read ECGs on paper, this does not"),
+    (b"II*\0", "a TIFF image: digitize and interpret read ECGs on paper, this does not"),
+    (b"MM\0*", "a TIFF image: digitize and interpret read ECGs on paper, this does not"),
+    (b"%PDF", "a PDF: digitize and interpret read ECGs on paper, this does not"),
     (b"\x1f\x8b", "gzip data: unpack it first"),
     (b"BZh", "bzip2 data: unpack it first"),
     (b"7z\xbc\xaf", "a 7-Zip archive: unpack it first"),
@@ -80,9 +80,17 @@ def looks_like(file: File) -> str:
         if head.startswith(magic):
             return told
     if head.startswith(b"RIFF"):
-        return "a WebP image: ECGs on paper are not read yet" if head[8:12] == b"WEBP" else "WAV or AVI media"
+        return (
+            "a WebP image: digitize and interpret read ECGs on paper, this does not"
+            if head[8:12] == b"WEBP"
+            else "WAV or AVI media"
+        )
     if head[4:8] == b"ftyp":
-        return "a HEIC image: ECGs on paper are not read yet" if head[8:11] in (b"hei", b"mif") else "an MP4 film"
+        return (
+            "a HEIC image: digitize and interpret read ECGs on paper, this does not"
+            if head[8:11] in (b"hei", b"mif")
+            else "an MP4 film"
+        )
     if not head.strip(b"\0"):
         return "nothing but zero bytes"
     if head.startswith(b"PK"):

@@ -60,7 +60,7 @@ def paleness(image: Image) -> tuple[Image, Image]:
     share = cv2.split(cv2.divide(image, paper_of(image), scale=255))
     darkest = cv2.min(cv2.min(share[0], share[1]), share[2])
     palest = cv2.max(cv2.max(share[0], share[1]), share[2])
-    return cv2.bitwise_not(darkest), cv2.bitwise_not(palest)  # type: ignore[return-value]
+    return cv2.bitwise_not(darkest), cv2.bitwise_not(palest)
 
 
 def paper_of(image: Image, reach: int = 0) -> Image:
@@ -159,7 +159,7 @@ def _first_guess(spectra: Field, longest: int) -> Floats:
 
     loose = cv2.dilate(down, np.ones((2 * wide + 1, 41), np.uint8))  # over spacings (rows) and angles (columns)
     total = across + loose
-    k, a = np.unravel_index(int(np.argmax(total)), total.shape)
+    k, a = (int(i) for i in np.unravel_index(int(np.argmax(total)), total.shape))
     low, high = max(k - wide, 0), min(k + wide + 1, len(frequencies))
     left, right = max(a - 20, 0), min(a + 21, len(angles))
     part = down[low:high, left:right]
@@ -186,7 +186,7 @@ def _at(spectrum: Field, fx: float, fy: float) -> float:
         return 0.0
     u, v = x - i, y - j
     c, w, e, n, s = spectrum[j, i], spectrum[j, i - 1], spectrum[j, i + 1], spectrum[j - 1, i], spectrum[j + 1, i]
-    return c + 0.5 * (u * (e - w) + u * u * (e + w - 2 * c) + v * (s - n) + v * v * (n + s - 2 * c))
+    return float(c + 0.5 * (u * (e - w) + u * u * (e + w - 2 * c) + v * (s - n) + v * v * (n + s - 2 * c)))
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -272,7 +272,8 @@ def _projective(centres: Floats, fields: Floats, clear: Floats, shape: tuple[int
         a, b, c, d, g, h = p
         w = 1 + g * x + h * y
         u, v = a * x + b * y, c * x + d * y
-        return np.stack([(a * w - u * g), (b * w - u * h), (c * w - v * g), (d * w - v * h)], axis=1) / (w**2)[:, None]
+        made: Floats = np.stack([(a * w - u * g), (b * w - u * h), (c * w - v * g), (d * w - v * h)], axis=1) / (w**2)[:, None]
+        return made
 
     measured = (fields * unit / scale).reshape(-1, 4)
     each = np.repeat(weight, 2, axis=1)
@@ -287,7 +288,8 @@ def _projective(centres: Floats, fields: Floats, clear: Floats, shape: tuple[int
     if (1 + g * x + h * y).min() < 0.3:
         raise EcgError("the paper is seen too much from the side to be read")
     to_unit = np.array([[1 / unit, 0, -middle[0] / unit], [0, 1 / unit, -middle[1] / unit], [0, 0, 1]])
-    return np.diag([scale, scale, 1.0]) @ np.array([[a, b, 0], [c, d, 0], [g, h, 1]]) @ to_unit
+    found: Floats = np.diag([scale, scale, 1.0]) @ np.array([[a, b, 0], [c, d, 0], [g, h, 1]]) @ to_unit
+    return found
 
 
 def _placed(to_mm: Floats, w: int, h: int) -> tuple[Floats, tuple[float, float]]:
@@ -329,8 +331,8 @@ def _bent(image: Image, to_pixel: Floats, size: tuple[float, float]) -> Lattice:
         step, clear = _measured(image, lattice)
         moved = _refit(step, clear)
         h, w = image.shape[:2]
-        to_mm, size = _placed(np.linalg.inv(lattice.homography @ moved), w, h)
-        lattice = Lattice(np.linalg.inv(to_mm), _no_bend(size), size)
+        to_mm, size = _placed(np.asarray(np.linalg.inv(lattice.homography @ moved), np.float64), w, h)
+        lattice = Lattice(np.asarray(np.linalg.inv(to_mm), np.float64), _no_bend(size), size)
         if np.abs(step - step.mean(axis=(0, 1))).max() < 0.1:
             break
     step, clear = _measured(image, lattice)
