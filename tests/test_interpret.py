@@ -96,3 +96,11 @@ def test_a_photo_of_paper_is_interpreted_as_the_file_is(tmp_path: Path) -> None:
     assert photo.measurements["rate_bpm"] == pytest.approx(file.measurements["rate_bpm"], abs=2)
     assert photo.measurements["qrs_ms"] == pytest.approx(file.measurements["qrs_ms"], abs=20)
     assert {"clbbb"} <= {f.name for f in file.findings} & {f.name for f in photo.findings}
+
+
+def test_a_short_strip_is_told_beside_the_models_opinion() -> None:
+    record = simulate(rate=90, seed=5).record
+    short, whole = ecg.interpret(record.crop(0, 3)).opinion, ecg.interpret(record).opinion
+    assert short is not None and whole is not None
+    assert any("3 s are little" in words for words in short.warnings)
+    assert not any("little" in words for words in whole.warnings)

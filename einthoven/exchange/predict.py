@@ -32,6 +32,7 @@ Doubles = NDArray[np.float64]
 
 NEARLY = 0.99  # of a window: a recording of 9.95 s is a recording of 10 s
 KNOWN = 0.5  # of each lead in a window must have been recorded, or the window is left out
+_MEASURED_S = 8.0  # a model of measured features that gets less than this says so
 _BATCH = 32  # windows that are run together
 
 
@@ -111,6 +112,9 @@ class Predictor:
             from einthoven.represent.features import doubts, features
 
             measured = features(record) if measured is None else measured
+            if record.duration < _MEASURED_S:
+                told = f"{record.duration:g} s are little to measure: the model learned from 10 s, trust it less"
+                warnings = [*warnings, told]
             try:
                 warnings = [*warnings, *doubts(measured)]
             except EcgError as fault:
