@@ -31,6 +31,7 @@ import json
 import math
 import os
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -209,7 +210,7 @@ def sensible(qtc: float) -> float:
     return qtc if QTC_RANGE_MS[0] <= qtc <= QTC_RANGE_MS[1] else math.nan
 
 
-class Source:
+class Source(ABC):
     """Examples by number: `train` of them an epoch, `held` for validation; what datasets and features are called; `spread`,
     mV, the standard deviation of what is to be drawn, by which reconstruction is scaled."""
 
@@ -219,13 +220,13 @@ class Source:
     features: tuple[str, ...]
     spread: float
 
+    @abstractmethod
     def example(self, epoch: int, place: int) -> Example:
         """The example at this place of an epoch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def kept(self, place: int) -> Example:
         """A held-out one."""
-        raise NotImplementedError
 
     def scale(self) -> float:
         """Standard deviation (mV) of the first pictures."""

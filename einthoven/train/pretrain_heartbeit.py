@@ -28,6 +28,7 @@ import json
 import math
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -230,19 +231,19 @@ def hide(rng: np.random.Generator, grid: tuple[int, int], masked: int, block: in
 # ---- images --------------------------------------------------------------------------------------------------------------
 
 
-class Source:
+class Source(ABC):
     """Images by number: `train` of them an epoch, `held` for validation; (H, W) grey or (H, W, 3) uint8."""
 
     train: int
     held: int
 
+    @abstractmethod
     def example(self, epoch: int, place: int) -> Bytes:
         """The image at this place of an epoch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def kept(self, place: int) -> Bytes:
         """A held-out one."""
-        raise NotImplementedError
 
 
 class Synth(Source):
