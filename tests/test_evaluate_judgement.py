@@ -23,7 +23,7 @@ from einthoven.evaluate import (
     subgroups,
 )
 from einthoven.evaluate import calibration as calibrate
-from einthoven.evaluate.calibration import Calibration, Kind, brier, ece, fit, reliability
+from einthoven.evaluate.calibration import Calibration, Kind, brier, ece, ece_debiased, fit, reliability
 from einthoven.evaluate.compare import macro_auroc, macro_f1
 from einthoven.evaluate.metrics import auroc, choose, count, decide, f1
 from einthoven.evaluate.selective import confidence, mistakes
@@ -54,6 +54,44 @@ def test_ece_and_brier_by_hand() -> None:
     assert sum(b.records * abs(b.observed - b.mean_probability) for b in bins) / 4 == pytest.approx(ece(truth, p, bins=2)[0])
     unknown = np.append(truth, np.nan)
     assert ece(unknown, np.append(p, 0.5), bins=2)[0] == pytest.approx(ece(truth, p, bins=2)[0])
+
+
+def test_debiased_ece_is_what_kumar_samples() -> None:
+    """Their code draws the observed rates again (normal, variance of a mean) and takes out what the draws show too much."""
+    rng = np.random.default_rng(3)
+    p = rng.random(300)
+    truth = (rng.random(300) < p**1.3).astype(float)
+    rows = reliability(truth, p)
+    n, observed, mean = (np.array([getattr(b, name) for b in rows]) for name in ("records", "observed", "mean_probability"))
+    drawn = rng.normal(observed, np.sqrt(observed * (1 - observed) / n), (200_000, len(n)))
+    plain = ece(truth, p)[0]
+    too_much = (np.abs(drawn - mean) @ n / n.sum()).mean() - plain
+    assert ece_debiased(truth, p)[0] == pytest.approx(plain - too_much, abs=1e-4)
+    assert ece_debiased(np.append(truth, np.nan), np.append(p, 0.5))[0] == pytest.approx(ece_debiased(truth, p)[0])
+
+
+def test_debiased_ece_of_a_small_sample_lies_nearer_the_truth() -> None:
+    honest, wrong = [], []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        p = expit(rng.normal(0, 2, 250))
+        for found, true in ((honest, p), (wrong, expit(2 * np.log(p / (1 - p))))):
+            truth = (rng.random(250) < true).astype(float)
+            found.append([ece(truth, p)[0], ece_debiased(truth, p)[0], np.abs(true - p).mean()])
+    plain, debiased, true = np.mean(honest, 0)
+    assert true == 0 and 0 < debiased < 0.7 * plain  # it does not flatter: what is left is above the truth
+    plain, debiased, true = np.mean(wrong, 0)
+    assert true - 0.01 < debiased < plain and abs(debiased - true) < abs(plain - true)
+
+
+def test_debiased_ece_takes_out_what_resampling_adds() -> None:
+    """Of draws with replacement plain ECE rises, since they add noise of their own; debiased, it stays."""
+    rng = np.random.default_rng(5)
+    p = expit(rng.normal(0, 2, 400))
+    truth = (rng.random(400) < expit(np.log(p / (1 - p)) + 0.7)).astype(float)
+    weights = rng.multinomial(400, np.full(400, 1 / 400), 500).astype(float)
+    assert ece(truth, p, weights).mean() > ece(truth, p)[0] + 0.01
+    assert ece_debiased(truth, p, weights).mean() == pytest.approx(ece_debiased(truth, p)[0], abs=0.01)
 
 
 def test_ece_of_an_honest_model_is_small_and_of_a_boaster_is_not() -> None:

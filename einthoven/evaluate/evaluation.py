@@ -220,6 +220,7 @@ class Classification:
             "sensitivity": metrics.sensitivity(counts),
             "specificity": metrics.specificity(counts),
             "ece": calibrate.ece(self.y, self.p, weights, bins=self.bins),
+            "ece_debiased": calibrate.ece_debiased(self.y, self.p, weights, bins=self.bins),
             "brier": calibrate.brier(self.y, self.p, weights),
         }
         found: dict[str, Floats] = {"accuracy": exact} if self.task == "single" else {}
@@ -231,7 +232,8 @@ class Classification:
             found["micro_f1"] = metrics.f1(metrics.micro(counts))[:, 0]
             found["exact_match"] = exact
             found["hamming"] = metrics.hamming(self.y, self.predicted, weights)
-        found["mean_ece"], found["mean_brier"] = metrics.macro(one["ece"]), metrics.macro(one["brier"])
+        for name in ("ece", "ece_debiased", "brier"):
+            found[f"mean_{name}"] = metrics.macro(one[name])
         if self.top is not None:
             found["top_label_ece"] = calibrate.ece(*self.top, weights, bins=self.bins)[:, 0]
         return found, one

@@ -23,6 +23,7 @@ MEANING = {
     "f1": "between precision and sensitivity, their harmonic mean",
     "accuracy": "share that is right",
     "ece": "how far a stated probability is from how often it comes true, on average; 0 is perfect",
+    "ece_debiased": "the same less what the noise of few ECGs adds to it (Kumar et al. 2019)",
     "brier": "mean squared distance of probability and truth; 0 is perfect",
     "mae": "mean absolute error",
     "rmse": "root of the mean squared error",
@@ -200,7 +201,7 @@ def _calibration(manifest: Manifest) -> str:
         f"{f.name} {shown(f)} on {s.data}"
         for s in manifest.metrics
         for f in s.figures
-        if f.label is None and f.name.endswith("ece")
+        if f.label is None and f.name.endswith(("ece", "ece_debiased"))
     ]
     measured = f" Measured afterwards: {'; '.join(found)}." if found else ""
     return (

@@ -35,6 +35,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "exact_match": ("Exact match", "share of records with every label right"),
     "hamming": ("Hamming loss", "share of single answers that are wrong"),
     "mean_ece": ("Calibration error (ECE), mean of the labels", "mean distance of stated probability and what happened"),
+    "mean_ece_debiased": ("The same less the noise of few records", "Kumar et al. 2019; what more patients would leave of it"),
     "mean_brier": ("Brier score, mean of the labels", "mean squared distance of probability and truth"),
     "mean_mae": ("Mean absolute error", "in the unit of the value"),
     "mean_rmse": ("Root mean squared error", "in the unit of the value"),
