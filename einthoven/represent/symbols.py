@@ -32,6 +32,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from einthoven.data.index import Index
@@ -268,21 +269,33 @@ def ladder(alphabet: Alphabet, record: Record) -> tuple[Ids, Tokens]:
     if strange:
         raise EcgError(f"alphabet {alphabet.name} has no mark for {', '.join(strange)}", path=record.source.path)
     leads = canonical_order(record.leads)
-    x = record.signal[[record.leads.index(lead) for lead in leads]].astype(np.float64)
-    known = np.isfinite(x)
-    if not alphabet.marks and (leads != STANDARD_LEADS or not known.all()):
+    x = record.signal if leads == record.leads else record.signal[[record.leads.index(lead) for lead in leads]]
+    if not alphabet.marks and (leads != STANDARD_LEADS or not np.isfinite(x).all()):
         raise EcgError(f"alphabet {alphabet.name} wants twelve leads, wholly recorded", path=record.source.path)
     low, width = alphabet.low, alphabet.width
     if alphabet.scale == "record":
         low = float(x.min()) if x.size else 0.0
         width = max(float(x.max()) - low if x.size else 0.0, 1e-6) / alphabet.levels
-    with np.errstate(invalid="ignore"):
-        step = np.floor((x - low) / width)
-    top = alphabet.levels - 1
-    # A record's own maximum is the upper edge of the last step, not beyond it.
-    beyond = known & ((step < 0) | (x > low + alphabet.levels * width))
-    steps = np.where(known, np.clip(np.where(known, step, 0), 0, top), alphabet.missing).astype(np.int32)
-    return steps, Tokens(np.zeros(0, np.int32), leads, x.shape[1], alphabet.fs, low, width, int(beyond.sum()))
+    steps, beyond = _steps(np.ascontiguousarray(x, np.float32), low, width, alphabet.levels)
+    return steps, Tokens(np.zeros(0, np.int32), leads, x.shape[1], alphabet.fs, low, width, beyond)
+
+
+@njit(cache=True)
+def _steps(x: NDArray[np.float32], low: float, width: float, levels: int) -> tuple[Ids, int]:
+    """Step of each sample, `levels` where it is NaN; and how many are beyond. A value at the upper edge is of the last step:
+    a record's own maximum stands there."""
+    out = np.empty(x.shape, np.int32)
+    beyond, high = 0, (1 + 1e-9) * levels
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            place = (np.float64(x[i, j]) - low) / width
+            if np.isnan(place) or np.isinf(place):
+                out[i, j] = levels
+                continue
+            if place < 0 or place > high:
+                beyond += 1
+            out[i, j] = np.int32(min(max(np.floor(place), 0), levels - 1))
+    return out, beyond
 
 
 def learn(
