@@ -98,8 +98,9 @@ def main() -> None:
     pooled, mean, floor = calibrated_to(truth, known)
     errors = (
         f"ECE (15 bins) **{pooled:.3f}** over all pairs of record and superclass; in the mean by superclass {mean:.3f}, where "
-        f"a perfectly calibrated model would show {floor:.3f} on {first.records} records: each bin's noise counts as error. Less that noise (Kumar et al., NeurIPS "
-        f"2019, `evaluate.calibration.ece_debiased`) **{first.figure('mean_ece_debiased')}** in the mean by superclass."
+        f"a perfectly calibrated model would show {floor:.3f} on {first.records} records: each bin's noise counts as error. "
+        "Less that noise (Kumar et al., NeurIPS 2019, `evaluate.calibration.ece_debiased`) "
+        f"**{first.figure('mean_ece_debiased')}** in the mean by superclass."
     )
     lines = [
         HEAD,
