@@ -12,6 +12,7 @@ from einthoven.beats.fiducials import Beats
 from einthoven.beats.measurements import Measurements
 from einthoven.findings import Finding
 from einthoven.opinion import Opinion
+from einthoven.paper.entry import record_of
 from einthoven.record import Record, derive_limb_leads
 from einthoven.signal.quality import Quality
 
@@ -93,34 +94,6 @@ def interpret(
         warnings=record.warnings + measurements.warnings + against_the_recorder(record, measurements),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def record_of(path: str | Path, *, fs: float | None = None, unit: str | None = None) -> Record:
-    """The ECG in a file of any format, or on a picture or PDF of paper (then its warnings say so). Raises EcgError."""
-    from einthoven.io import read
-
-    if not _is_paper(path):
-        return read(path, fs=fs, unit=unit)
-    from einthoven.paper.digitise import digitize
-
-    found = digitize(path)
-    unsure = [f"{name} ({share:.0%})" for name, share in found.confidence.items() if share < _SURE]
-    told = [f"not sure of {', '.join(unsure)}: look at the trace over the print (einthoven digitize)"] if unsure else []
-    return found.record.warn("digitised from paper", *told)
-
-
-_SURE = 0.8  # a lead's confidence below this is told
-_PAPER = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"%PDF", b"BM", b"II*\0", b"MM\0*")
-
-
-def _is_paper(path: str | Path) -> bool:
-    """A picture or a PDF, by its first bytes; what cannot be opened is the reader's to tell."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(16)
-    except (OSError, ValueError):
-        return False
-    return head.startswith(_PAPER) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
 # How far two careful measurements of one ECG may lie apart before somebody should look: rate as a ratio, intervals in ms.

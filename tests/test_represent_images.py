@@ -95,7 +95,7 @@ def test_a_form_is_written_and_read() -> None:
         assert ImageForm.from_dict(json.loads(json.dumps(form.to_dict()))) == form
     assert by_form("heartbeit-448").at(224) == by_form("heartbeit").at(448).at(224)
     with pytest.raises(EcgError, match="there are: heartbeit"):
-        by_form("photo")
+        by_form("drawing")
     with pytest.raises(EcgError, match="8 to 8192"):
         by_form("page-4")
     with pytest.raises(EcgError, match="colourful"):

@@ -57,7 +57,7 @@ def measure(files: Files, json: AsJson = False, fs: Rate = None, unit: Unit = No
     from einthoven.beats.classify import classify
     from einthoven.beats.delineate import delineate
     from einthoven.beats.measure import measure as measured
-    from einthoven.interpretation import record_of
+    from einthoven.paper.entry import record_of
     from einthoven.report import measurements_json, measurements_text
 
     def work(path: str) -> None:
@@ -215,7 +215,7 @@ def demo(
 ) -> None:
     """The main job on one ECG, start to end: read, measure, interpret, and write the report and the page."""
     from einthoven.interpretation import interpret as interpreted
-    from einthoven.interpretation import record_of
+    from einthoven.paper.entry import record_of
     from einthoven.paper.save import save_page
     from einthoven.report import save, to_text
 

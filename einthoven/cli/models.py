@@ -157,8 +157,12 @@ def verify(bundle: BundleName) -> None:
             if one.kind == "features":
                 given[one.name] = np.zeros((2, len(one.names)), np.float32)
             else:
-                preset = one.as_preset()
-                shape = (2, len(preset.leads or ()) or 12, preset.length or 1000)
+                shape: tuple[int, ...]
+                if one.kind == "image":
+                    shape = (2, 3, *one.as_form().size)
+                else:
+                    preset = one.as_preset()
+                    shape = (2, len(preset.leads or ()) or 12, preset.length or 1000)
                 given[one.name] = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
         predictor.probabilities(predictor.run(given)[0])
         typer.echo(f"ok  {opened.manifest.name} {opened.manifest.version} runs; manifest {opened.digest}")

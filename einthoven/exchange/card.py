@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import yaml
 
-from einthoven.exchange.manifest import Figure, Manifest, Scores, SignalInput
+from einthoven.exchange.manifest import Figure, ImageInput, Manifest, Scores, SignalInput
 
 # What the names of figures mean, in one line each.
 MEANING = {
@@ -122,11 +122,20 @@ def _inputs(manifest: Manifest) -> str:
     for one in manifest.inputs:
         if isinstance(one, SignalInput):
             said.append(_signal(one))
+        elif isinstance(one, ImageInput):
+            said.append(_image(one))
         else:
             said.append(
                 f"- {len(one.names)} figures that Einthoven measures (intervals, amplitudes, axes; version {one.version})."
             )
     return "\n".join(said)
+
+
+_LONGER = {
+    "mean": "a longer recording is read in windows, whose outputs are averaged",
+    "max": "a longer recording is read in windows, of which the highest output counts",
+    "first": "of a longer recording only the beginning is read",
+}
 
 
 def _signal(one: SignalInput) -> str:
@@ -135,19 +144,36 @@ def _signal(one: SignalInput) -> str:
     rate = f" at {preset.fs:g} Hz" if preset.fs else ""
     length = f"{preset.length / preset.fs:g} s" if preset.length and preset.fs else "the whole recording"
     steps = " → ".join(step.name for step in preset.steps) or "nothing"
-    longer = {
-        "mean": "a longer recording is read in windows, whose outputs are averaged",
-        "max": "a longer recording is read in windows, of which the highest output counts",
-        "first": "of a longer recording only the beginning is read",
-    }[one.windows.over]
     missing = {
         "refuse": "A recording without one of the leads is refused.",
         "zero": "It was trained with leads left out: a missing lead is given as zero, with a warning.",
     }[one.missing_leads]
     unit = {"mV": "millivolts", "z": "standard deviations", "1": "a range of -1 to 1"}.get(preset.unit, preset.unit)
     return (
-        f"- The ECG itself: {leads}; {length}{rate}, in {unit}; {longer}. {missing}\n"
+        f"- The ECG itself: {leads}; {length}{rate}, in {unit}; {_LONGER[one.windows.over]}. {missing}\n"
         f"- Preparation `{preset.name}`: {steps}." + (f" {preset.notes}" if preset.notes else "")
+    )
+
+
+def _image(one: ImageInput) -> str:
+    form = one.as_form()
+    colours = "colour" if form.colour else "grey"
+    what = {
+        "plot": f"a plot of {', '.join(form.leads) if form.leads else 'all leads'}, no paper",
+        "page": f"a page of ECG paper ({form.layout}, {form.palette})",
+        "photo": f"a whole sheet of {form.paper} paper ({form.layout}, {form.palette})",
+    }[form.kind]
+    missing = {
+        "refuse": "A recording without one of the leads is refused.",
+        "blank": "It was trained with leads left out: a missing lead is empty paper, with a warning.",
+    }[one.missing_leads]
+    pictures = {
+        "look": "A photo or a scan is looked at as it is: whole, averaged down, its proportions kept, white around it.",
+        "digitise": "Of a photo or a scan the traces are read off first, and drawn like a recording's.",
+    }[one.pictures]
+    return (
+        f"- An image of {form.size[1]} x {form.size[0]} pixels in {colours}. A recording is drawn, {form.seconds:g} s of it: {what}; "
+        f"{_LONGER[one.windows.over]}. {missing}\n- {pictures}"
     )
 
 

@@ -11,12 +11,15 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from einthoven.record import EcgError
 from einthoven.signal.presets import Preset
+
+if TYPE_CHECKING:
+    from einthoven.represent.images import ImageForm
 
 SCHEMA_VERSION: Literal[1] = 1
 SCHEMA_FILE = Path(__file__).with_name("bundle.schema.json")
@@ -86,6 +89,41 @@ class SignalInput(Part):
         return Preset.from_dict(self.preset)
 
 
+class ImageInput(Part):
+    """An ONNX input (B, 3, H, W): `form` is einthoven.represent.images.ImageForm.to_dict(), how a recording is drawn; a window
+    is as long as a form shows.
+
+    `pictures`: what is done with a photo or a scan. "look": the model sees it as it is, whole, averaged down and padded
+    (`from_picture`); "digitise": its traces are read off and drawn, for a form that does not look like paper. `missing_leads`:
+    a recording without a lead that the form has a place for is refused, or ("blank", for a model trained with such) has
+    empty paper there, and a warning. `shortest_s`: what is shorter is refused; null: half of what the form shows.
+    """
+
+    name: str = "image"
+    kind: Literal["image"] = "image"
+    form: dict[str, Any]
+    windows: Windows = Windows()
+    pictures: Literal["look", "digitise"] = "look"
+    missing_leads: Literal["refuse", "blank"] = "refuse"
+    shortest_s: float | None = Field(default=None, ge=0)
+
+    @field_validator("form")
+    @classmethod
+    def _is_form(cls, words: dict[str, Any]) -> dict[str, Any]:
+        from einthoven.represent.images import ImageForm  # numba comes with it
+
+        try:
+            ImageForm.from_dict(words)
+        except EcgError as fault:
+            raise ValueError(f"{fault.where}: {fault.what}" if fault.where else fault.what) from fault
+        return words
+
+    def as_form(self) -> ImageForm:
+        from einthoven.represent.images import ImageForm
+
+        return ImageForm.from_dict(self.form)
+
+
 class FeaturesInput(Part):
     """An ONNX input (B, F) of measured features, in the order of `names`; `version` is that of einthoven.represent.features."""
 
@@ -95,7 +133,7 @@ class FeaturesInput(Part):
     version: str
 
 
-Input = Annotated[SignalInput | FeaturesInput, Field(discriminator="kind")]
+Input = Annotated[SignalInput | ImageInput | FeaturesInput, Field(discriminator="kind")]
 
 
 class Thresholds(Part):
@@ -215,6 +253,8 @@ class Manifest(Part):
             raise ValueError("input names repeat")
         if sum(one.kind == "signal" for one in self.inputs) > 1 or sum(one.kind == "features" for one in self.inputs) > 1:
             raise ValueError("at most one signal and one features input")
+        if len(self.inputs) > 1 and any(one.kind == "image" for one in self.inputs):
+            raise ValueError("an image is the only input")
         if self.activation not in fits:
             raise ValueError(f"task {self.task} goes with activation {' or '.join(fits)}, not {self.activation}")
         if self.thresholds and (strange := set(self.thresholds.values) - set(names)):
@@ -229,6 +269,10 @@ class Manifest(Part):
     @property
     def signal(self) -> SignalInput | None:
         return next((one for one in self.inputs if isinstance(one, SignalInput)), None)
+
+    @property
+    def image(self) -> ImageInput | None:
+        return next((one for one in self.inputs if isinstance(one, ImageInput)), None)
 
     @property
     def features(self) -> FeaturesInput | None:

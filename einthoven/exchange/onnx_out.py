@@ -1,6 +1,7 @@
 """A torch model as ONNX: checked against torch before anybody gets it, with the manifest in its metadata.
 
-Inputs are named as in the manifest ("signal" (B, L, T), and "features" (B, F) where the model takes them), outputs are
+Inputs are named as in the manifest ("signal" (B, L, T), and "features" (B, F) where the model takes them; "image" (B, 3, H, W)
+of a model of images), outputs are
 "logits" (B, K), before any activation and calibration, and "embedding" (B, D). The batch is dynamic.
 """
 
@@ -35,10 +36,11 @@ _LARGEST = 2_000_000_000  # bytes of weights: protobuf ends at 2 GiB, and weight
 def export(
     model: nn.Module,
     path: str | Path,
-    samples: int,
+    samples: int = 0,
     leads: int = 12,
     *,
     features: int = 0,
+    image: tuple[int, int] | None = None,
     manifest: Manifest | None = None,
     trainable: bool = False,
     batches: Sequence[int] = (1, 2, 5),
@@ -46,8 +48,9 @@ def export(
     """Writes `model` as ONNX and proves that onnxruntime computes with it what torch does.
 
     Args:
-        model: an einthoven.models.signal.model.SignalModel; called as model(signal) or, with features, model(signal, features).
+        model: an einthoven.models.network.Network; called as model(signal), model(image) or, with features, model(signal, features).
         samples, leads, features: the shape of the inputs, (B, leads, samples) and (B, features).
+        image: (height, width) of the one input of a model of images.
         manifest: goes into the metadata (`metadata`).
         trainable: keeps BatchNorm as it is, so that the graph can be trained on (train.onnx). Otherwise it is folded
             into the convolutions.
@@ -64,7 +67,9 @@ def export(
         raise EcgError(f"export needs torch and onnx: pip install 'einthoven[train]' ({fault})") from fault
 
     path = Path(path)
-    shapes = {"signal": (leads, samples)} | ({"features": (features,)} if features else {})
+    shapes: dict[str, tuple[int, ...]] = {"image": (3, *image)} if image else {"signal": (leads, samples)}
+    if features:
+        shapes["features"] = (features,)
     was_training = model.training
     plain = _plain(model)
     # Batch 2: an example of one would make the exporter take the batch for a constant.

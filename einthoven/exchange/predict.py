@@ -1,16 +1,17 @@
-"""`Predictor`: a Bundle's model applied to Records, through onnxruntime, without torch.
+"""`Predictor`: a Bundle's model applied to Records and to pictures of paper, through onnxruntime, without torch.
 
     predictor = Predictor.load()                  # the default model; or a name, or a path
     predictor.predict(record).labels              # {"NORM": 0.93, ...}
+    predictor.predict_picture(rgb).labels         # of a photo or a scan; predict_file takes either, by its path
 
 The manifest is a contract: what it asks for and the recording has not is refused or warned of, never filled up in silence.
-B windows, L leads, T samples, F features, K labels, D width of the embedding.
+B windows, L leads, T samples, H x W pixels, F features, K labels, D width of the embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,18 +21,21 @@ from numpy.typing import NDArray
 
 from einthoven.exchange import shelf
 from einthoven.exchange.bundle import MANIFEST, Bundle
-from einthoven.exchange.manifest import FeaturesInput, SignalInput
-from einthoven.record import EcgError, Record, derive_limb_leads
+from einthoven.exchange.manifest import FeaturesInput, ImageInput, SignalInput
+from einthoven.exchange.windows import KNOWN, NEARLY, windows
+from einthoven.record import EcgError, Record
 from einthoven.signal.presets import Preset, apply
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+    from einthoven.represent.images import ImageForm
+
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
-NEARLY = 0.99  # of a window: a recording of 9.95 s is a recording of 10 s
-KNOWN = 0.5  # of each lead in a window must have been recorded, or the window is left out
+__all__ = ["KNOWN", "NEARLY", "Prediction", "Predictor", "loaded", "predicted", "session"]
+
 _MEASURED_S = 8.0  # a model of measured features that gets less than this says so
 _BATCH = 32  # windows that are run together
 
@@ -72,8 +76,9 @@ class Predictor:
         if "logits" not in outputs:
             raise EcgError(f"its model.onnx has no output logits (it has {', '.join(outputs)})", path=bundle.path)
         self._outputs = [name for name in ("logits", "embedding") if name in outputs]
-        signal, features = self.manifest.signal, self.manifest.features
+        signal, image, features = self.manifest.signal, self.manifest.image, self.manifest.features
         self._preset = None if signal is None else signal.as_preset()
+        self._form = None if image is None else _form(image, self._session, bundle)
         self._columns = None if features is None else _columns(features, bundle)
 
     @staticmethod
@@ -90,9 +95,36 @@ class Predictor:
             EcgError: a lead is missing, the recording is too short, or nothing of it can be read.
         """
         record = record.ecg()
-        warnings = list(record.warnings)
         inputs, told = self.inputs(record, measured=measured)
-        warnings += told
+        return self._predicted(inputs, (*record.warnings, *told))
+
+    def predict_picture(self, rgb: NDArray[np.uint8]) -> Prediction:
+        """The same of a photo, a scan or a render of paper, (h, w, 3) uint8 of any size. A model of images looks at it as it is,
+        where its manifest says so; for any other the traces are read off first (einthoven.paper.digitise).
+
+        Raises:
+            EcgError: no picture, one out of bounds, or traces that cannot be read.
+        """
+        image = self.manifest.image
+        if image is None or self._form is None or image.pictures == "digitise":
+            from einthoven.paper.entry import digitised
+
+            return self.predict(digitised(rgb))
+        from einthoven.represent.images import from_picture, scaled
+
+        return self._predicted({image.name: scaled(self._form, from_picture(self._form, rgb)[None])}, ())
+
+    def predict_file(self, path: str | Path, *, fs: float | None = None, unit: str | None = None) -> Prediction:
+        """The same of a file of any format, a picture or a PDF. fs, unit: for recordings that do not say. Raises EcgError."""
+        from einthoven.paper.entry import is_paper, picture_of, record_of
+
+        if self.manifest.image is None or self.manifest.image.pictures == "digitise" or not is_paper(path):
+            return self.predict(record_of(path, fs=fs, unit=unit))
+        rgb, told = picture_of(path)
+        made = self.predict_picture(rgb)
+        return replace(made, warnings=(*told, *made.warnings))
+
+    def _predicted(self, inputs: Mapping[str, Floats], warnings: Sequence[str]) -> Prediction:
         logits, embedding = self.run(inputs)
         whole = self._combine(self.probabilities(logits))
         labels = {name: float(p) for name, p in zip(self.manifest.names, whole, strict=True)}
@@ -104,10 +136,12 @@ class Predictor:
         """The model's inputs for one ECG, by name, first axis windows; and what has to be said of them."""
         made: dict[str, Floats] = {}
         warnings: list[str] = []
-        windows = 1
+        count = 1
         if self.manifest.signal is not None and self._preset is not None:
-            made[self.manifest.signal.name], warnings = _windows(record, self.manifest.signal, self._preset)
-            windows = len(made[self.manifest.signal.name])
+            made[self.manifest.signal.name], warnings = _signals(record, self.manifest.signal, self._preset)
+            count = len(made[self.manifest.signal.name])
+        if self.manifest.image is not None and self._form is not None:
+            made[self.manifest.image.name], warnings = _pictures(record, self.manifest.image, self._form)
         if self.manifest.features is not None and self._columns is not None:
             from einthoven.represent.features import doubts, features
 
@@ -119,7 +153,7 @@ class Predictor:
                 warnings = [*warnings, *doubts(measured)]
             except EcgError as fault:
                 raise EcgError(fault.what, path=record.source.path) from None
-            made[self.manifest.features.name] = np.repeat(measured[self._columns][None], windows, axis=0)
+            made[self.manifest.features.name] = np.repeat(measured[self._columns][None], count, axis=0)
         return made, warnings
 
     def run(self, inputs: Mapping[str, Floats]) -> tuple[Floats, Floats]:
@@ -155,7 +189,8 @@ class Predictor:
         return (names[int(np.argmax(probabilities))],) if self.manifest.task == "single" else ()
 
     def _combine(self, probabilities: Doubles) -> Doubles:
-        over = "mean" if self.manifest.signal is None else self.manifest.signal.windows.over
+        cut = self.manifest.signal or self.manifest.image
+        over = "mean" if cut is None else cut.windows.over
         made: Doubles = probabilities.max(0) if over == "max" else probabilities.mean(0)
         # The maxima of exclusive classes do not add up to one any more.
         return made / made.sum() if over == "max" and self.manifest.task == "single" else made
@@ -163,10 +198,8 @@ class Predictor:
 
 def predicted(path: str, *, model: str | None, fs: float | None = None, unit: str | None = None) -> dict[str, Any]:
     """The result line of one file: {"file", "model", "labels", "warnings"}. The model stays loaded. Raises EcgError."""
-    from einthoven.io import read
-
     predictor = loaded(model)
-    made = predictor.predict(read(path, fs=fs, unit=unit))
+    made = predictor.predict_file(path, fs=fs, unit=unit)
     labels = {name: float(f"{value:.6g}") for name, value in made.labels.items()}
     return {"file": path, "model": predictor.manifest.name, "labels": labels, "warnings": list(made.warnings)}
 
@@ -202,76 +235,32 @@ def _loaded(path: Path, changed: int) -> Predictor:
     return Predictor.load(path)
 
 
-def _windows(record: Record, wanted: SignalInput, preset: Preset) -> tuple[Floats, list[str]]:
+def _signals(record: Record, wanted: SignalInput, preset: Preset) -> tuple[Floats, list[str]]:
     """The windows of a recording as the preset wants them, (B, L, T) with B >= 1, and what has to be said of them."""
-    path = record.source.path
-    leads = preset.leads or record.leads
-    warnings: list[str] = []
-    if any(name not in record for name in leads):
-        derived = derive_limb_leads(record)
-        if own := [name for name in leads if name in derived and name not in record]:
-            warnings.append(f"derived from the other limb leads: {', '.join(own)}")
-        record = derived
-    known = {name: np.isfinite(record.lead(name)).mean() if name in record else 0.0 for name in leads}
-    missing = [name for name, share in known.items() if share == 0]
-    if missing:
-        told = f"{', '.join(missing)} not recorded"
-        if wanted.missing_leads == "refuse":
-            raise EcgError(f"the model needs leads that are not there: {told}", path=path)
-        if len(missing) == len(leads):
-            raise EcgError("none of the model's leads was recorded", path=path)
-        warnings.append(f"{told}: the model sees zeros there, as it did in training; trust it less")
-        record = record.pick(leads, missing="nan")
-
-    spans, width = _spans(record, wanted, preset, warnings)
-    present = [name for name in leads if name not in missing]
-    rows = [record.leads.index(name) for name in present]
-    made, lost, gaps = [], 0, 0
-    for start, stop in spans:
-        part = record if start == 0 and stop >= record.duration else record.crop(start, stop)
-        share = np.isfinite(part.signal[rows]).mean(1)
-        if share.min(initial=1.0) < KNOWN:
-            lost += 1
-            continue
-        gaps += bool((share < 1).any())
-        made.append(np.nan_to_num(apply(preset, part), nan=0.0))
-    if not made:
-        raise EcgError(f"no stretch of {width:g} s in which every lead was recorded", path=path)
-    if lost:
-        warnings.append(f"{lost} of {len(spans)} windows left out: a lead is missing for more than half of them")
-    if gaps:
-        warnings.append("gaps in the recording: the model sees the baseline there")
-    shapes = {x.shape for x in made}
-    if len(shapes) > 1:  # a preset without a length, and windows that differ by a sample
-        shortest = min(x.shape[1] for x in made)
-        made = [x[:, :shortest] for x in made]
-    return np.stack(made), warnings
+    width = None if preset.length is None else preset.length / (preset.fs or record.fs)
+    made, warnings = windows(
+        record, wanted, preset.leads or record.leads, width, lambda part: np.nan_to_num(apply(preset, part), nan=0.0)
+    )
+    shortest = min(x.shape[1] for x in made)  # without a length in the preset, windows may differ by a sample
+    return np.stack([x[:, :shortest] for x in made]), warnings
 
 
-def _spans(record: Record, wanted: SignalInput, preset: Preset, warnings: list[str]) -> tuple[list[tuple[float, float]], float]:
-    """(start, stop) in seconds of each window, and how long one is. Adds to `warnings`. Raises EcgError: too short."""
-    whole = record.duration
-    if preset.length is None:
-        return [(0.0, whole)], whole
-    width = preset.length / (preset.fs or record.fs)
-    least = width / 2 if wanted.shortest_s is None else wanted.shortest_s
-    if whole < least:
-        told = f"{whole:g} s are too short: the model reads {width:g} s and takes no less than {least:g} s"
-        raise EcgError(told, path=record.source.path)
-    if whole < NEARLY * width:
-        warnings.append(f"the recording lasts {whole:g} s, the model reads {width:g} s: the rest is filled up")
-        return [(0.0, whole)], width
-    stride = wanted.windows.stride_s or width
-    count = 1 if wanted.windows.over == "first" else 1 + int((whole - NEARLY * width) / stride)
-    starts = [i * stride for i in range(count)]
-    # What remains at the end is read, too, in a window that overlaps the one before, unless it is little.
-    if wanted.windows.over != "first" and whole - (starts[-1] + width) > width / 2:
-        starts.append(whole - width)
-    if len(starts) > 1:
-        warnings.append(f"{whole:g} s: the {wanted.windows.over} of {len(starts)} windows of {width:g} s")
-    elif whole > width / NEARLY:
-        warnings.append(f"{whole:g} s: the model reads the first {width:g} s alone")
-    return [(start, start + width) for start in starts], width
+def _pictures(record: Record, wanted: ImageInput, form: ImageForm) -> tuple[Floats, list[str]]:
+    """The windows of a recording drawn as the form wants them, (B, 3, H, W) with B >= 1, and what has to be said of them."""
+    from einthoven.represent.images import draw, scaled
+
+    made, warnings = windows(record, wanted, form.leads or record.leads, form.seconds, lambda part: draw(form, part)[0])
+    return scaled(form, np.stack(made)), warnings
+
+
+def _form(wanted: ImageInput, run: InferenceSession, bundle: Bundle) -> ImageForm:
+    """How the input's images are made. Raises EcgError where the network takes none of that size."""
+    form = wanted.as_form()
+    shape = next(one.shape for one in run.get_inputs() if one.name == wanted.name)
+    if len(shape) != 4 or any(isinstance(n, int) and n != own for n, own in zip(shape[1:], (3, *form.size), strict=True)):
+        told = f"its model.onnx takes {wanted.name} {shape}, its manifest gives images of (3, {form.size[0]}, {form.size[1]})"
+        raise EcgError(told, path=bundle.path)
+    return form
 
 
 def _columns(wanted: FeaturesInput, bundle: Bundle) -> NDArray[np.intp]:

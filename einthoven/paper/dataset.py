@@ -152,7 +152,8 @@ def picture(record: Record, plan: Plan, number: int) -> Picture:
 
     rng = np.random.default_rng([plan.seed, number, 0])
     options = _printed(LOOKS[plan.look], record, rng)
-    options["dpi"] = _dpi(plan, SIZES[options["size"]])
+    sheet = SIZES[options["size"]]
+    options["dpi"] = plan.dpi if plan.size is None else min(plan.dpi, sheet_dpi(plan.size, sheet, plan.fit))
     palette = options.pop("palette")
     # The report's words in the header would tell a model the answer.
     page = prepare(record if plan.words else replace(record, statements=()), **options)
@@ -185,13 +186,12 @@ def _printed(look: Look, record: Record, rng: np.random.Generator) -> dict[str, 
     }
 
 
-def _dpi(plan: Plan, sheet: tuple[float, float]) -> int:
-    """Small pictures come from small pages: drawing 3.7 million pixels for 200 thousand would be most of the work."""
-    if plan.size is None:
-        return plan.dpi
-    sides = plan.size[0] / sheet[0], plan.size[1] / sheet[1]
-    per_mm = max(_SHEET_PX * (min(sides) if plan.fit == "pad" else max(sides)), _THIN_PX)
-    return min(plan.dpi, math.ceil(per_mm * 25.4))
+def sheet_dpi(size: tuple[int, int], sheet: tuple[float, float], fit: str = "pad") -> int:
+    """At what resolution a sheet (mm) is drawn for a picture of `size` (width, height) px. Small pictures come from small pages:
+    drawing 3.7 million pixels for 200 thousand would be most of the work."""
+    sides = size[0] / sheet[0], size[1] / sheet[1]
+    per_mm = max(_SHEET_PX * (min(sides) if fit == "pad" else max(sides)), _THIN_PX)
+    return math.ceil(per_mm * 25.4)
 
 
 # ---- on disk ------------------------------------------------------------------------------------------------------------

@@ -149,6 +149,31 @@ class Page:
         y_mm = (np.asarray(y, np.float64) + 0.5) / self.px_per_mm
         return self.from_mm(self.strip(strip) if isinstance(strip, str) else strip, x_mm, y_mm)
 
+    def framed(self, shape: tuple[int, int]) -> Page:
+        """The page of a picture (rows, columns) that shows this one whole, in its proportions and in the middle: a larger sheet,
+        on which everything lies where it lies in the picture."""
+        tall, wide = self.shape
+        scale = min(shape[1] / wide, shape[0] / tall)  # pixels of the picture to one of the page
+        per_mm = scale * self.px_per_mm
+        dx, dy = (shape[1] - scale * wide) / 2 / per_mm, (shape[0] - scale * tall) / 2 / per_mm
+
+        def box(b: Box) -> Box:
+            return Box(b.left + dx, b.top + dy, b.right + dx, b.bottom + dy)
+
+        def lines(given: tuple[tuple[tuple[float, float], ...], ...]) -> tuple[tuple[tuple[float, float], ...], ...]:
+            return tuple(tuple((x + dx, y + dy) for x, y in line) for line in given)
+
+        return replace(
+            self,
+            dpi=per_mm * MM_PER_INCH,
+            size=(shape[1] / per_mm, shape[0] / per_mm),
+            grid=box(self.grid),
+            strips=tuple(replace(s, x=s.x + dx, baseline=s.baseline + dy, box=box(s.box)) for s in self.strips),
+            texts=tuple(replace(t, x=t.x + dx, y=t.y + dy) for t in self.texts),
+            pulses=lines(self.pulses),
+            rules=lines(self.rules),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `Page.from_dict` reads them back."""
         # Not dataclasses.asdict, which copies every number by itself and takes longer than drawing a small page.

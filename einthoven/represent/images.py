@@ -1,6 +1,8 @@
-"""Records as images that a model sees: the plot of HeartBEiT, or a page of ECG paper at any size; of a whole Index, in shards.
+"""Records as images that a model sees: the plot of HeartBEiT, a page of ECG paper at any size, or such a page as a photo of it
+comes; of a whole Index, in shards; and pictures of paper that exist, made what the model saw.
 
     picture, page = draw("heartbeit", record)                (H, W) uint8 grey or (H, W, 3) RGB, and where each trace lies on it
+    picture = from_picture("photo", rgb)                     the same of a photo or a scan, of any size
     seen = images(index, "heartbeit", folder="work/images")  (N, H, W) or (N, H, W, 3) uint8, drawn once, read from disk
     batch = scaled(form, seen[[3, 1, 4]])                    (B, 3, H, W) float32 as the model wants it
 
@@ -20,7 +22,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -31,10 +33,12 @@ from numpy.typing import NDArray
 from einthoven.data.index import Index, millivolts
 from einthoven.data.workers import ordered
 from einthoven.io.files import replacing
-from einthoven.paper.page import MM_PER_INCH, Box, Page, Strip
+from einthoven.paper.dataset import sheet_dpi
+from einthoven.paper.page import MM_PER_INCH, SIZES, Box, Page, Strip, parse_layout
+from einthoven.paper.palette import colours
 from einthoven.paper.render import draw as draw_page
 from einthoven.paper.render import prepare
-from einthoven.record import EcgError, Record, Source
+from einthoven.record import STANDARD_LEADS, EcgError, Record, Source
 from einthoven.signal.presets import Preset, by_name, prepared
 
 Bytes = NDArray[np.uint8]
@@ -49,15 +53,17 @@ SHARD = 512  # images a file
 class ImageForm:
     """How a record becomes an image.
 
-    kind "plot" (leads in `columns`, rows filled from the top, no paper) or "page" (render's sheet in `layout`, without words).
+    kind "plot" (leads in `columns`, rows filled from the top, no paper), "page" (render's sheet in `layout`, without words, as large
+    as the image) or "photo" (a whole sheet of `paper` with its header, averaged down into the image, white around it: what
+    `from_picture` makes of a scan of it, and paper.dataset.picture of a clean page).
     `size` (height, width) in pixels. `preset` prepares the signal; `seconds` of it are shown. speed and gain: of a page in
     mm/s and mm/mV, of a plot in pixels a second and a millivolt at 224 pixels (larger plots are the same, enlarged). `width` of
-    a page's sheet in mm: a sheet of that width fills the image. `line` the trace's thickness in pixels, of a plot at 224.
+    a "page"'s sheet in mm: a sheet of that width fills the image. `line` the trace's thickness in pixels, of a plot at 224.
     `colour` False: one grey channel is kept, which the model sees three times. mean, std: of each channel, for 0 to 1.
     """
 
     name: str
-    kind: Literal["plot", "page"] = "plot"
+    kind: Literal["plot", "page", "photo"] = "plot"
     size: tuple[int, int] = (224, 224)
     preset: str = "heartbeit"
     seconds: float = 5.0
@@ -68,10 +74,13 @@ class ImageForm:
     width: float = 279.4
     line: float = 1.0
     palette: str = "plain"
+    paper: str = "letter"
     colour: bool = False
     mean: tuple[float, float, float] = HALF[0]
     std: tuple[float, float, float] = HALF[1]
     citation: str = ""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - a dataclass's field would have an annotation
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a manifest; `preset` written out."""
@@ -80,7 +89,8 @@ class ImageForm:
 
     @staticmethod
     def from_dict(words: Mapping[str, Any]) -> ImageForm:
-        """What `to_dict` wrote. Raises EcgError for an unknown name, and where the signal's preset has changed since."""
+        """What `to_dict` wrote. Raises EcgError for an unknown name, a value of another kind, one that makes no image, and where the
+        signal's preset has changed since."""
         given = dict(words)
         preset = given.get("preset")
         if isinstance(preset, Mapping):
@@ -89,21 +99,46 @@ class ImageForm:
             if (told.steps, told.leads, told.fs, told.length) != (own.steps, own.leads, own.fs, own.length):
                 raise EcgError(f"the signal's preset {told.name} is not what it was when this image form was written")
             given["preset"] = told.name
+        from pydantic import ValidationError
+
         try:
-            plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-            form = ImageForm(**plain)
-        except TypeError as fault:
-            raise EcgError(f"not an image form: {fault}") from fault
+            form: ImageForm = _adapter().validate_python(given)
+        except ValidationError as fault:
+            first = fault.errors(include_url=False, include_input=False)[0]
+            raise EcgError(f"not an image form: {first['msg']}", where=".".join(map(str, first["loc"])) or None) from None
         form.check()
         return form
 
     def check(self) -> None:
-        """Raises EcgError for figures that make no image."""
-        if self.kind not in ("plot", "page") or len(self.size) != 2 or min(self.size) < 8 or max(self.size) > 8192:
-            raise EcgError(f"image form {self.name}: a plot or page of 8 to 8192 pixels a side, not {self.kind} {self.size}")
+        """Raises EcgError for figures and words that make no image."""
+        if self.kind not in ("plot", "page", "photo") or len(self.size) != 2 or min(self.size) < 8 or max(self.size) > 8192:
+            raise EcgError(
+                f"image form {self.name}: a plot, page or photo of 8 to 8192 pixels a side, not {self.kind} {self.size}"
+            )
         figures = (self.seconds, self.speed, self.gain, self.width, self.line, float(self.columns), *self.std)
         if not all(np.isfinite(f) and f > 0 for f in figures):
             raise EcgError(f"image form {self.name}: seconds, speed, gain, width, line, columns and std are positive")
+        if not np.isfinite(self.mean).all():
+            raise EcgError(f"image form {self.name}: the mean is no number")
+        by_name(self.preset)
+        if self.kind != "plot":
+            if self.layout != "auto":
+                parse_layout(self.layout)
+            colours(self.palette)
+            if self.paper not in SIZES:
+                raise EcgError(f"image form {self.name}: paper is {' or '.join(SIZES)}, not {self.paper!r}")
+
+    @property
+    def leads(self) -> tuple[str, ...] | None:
+        """The leads that the image has a place for; None where those that were recorded are shown."""
+        if own := by_name(self.preset).leads:
+            return own
+        if self.kind == "plot" or self.layout == "auto":
+            return None
+        layout = parse_layout(self.layout)
+        if layout.leads:
+            return layout.leads
+        return STANDARD_LEADS if layout.rows * layout.columns >= 12 else None
 
     def at(self, size: int | Sequence[int]) -> ImageForm:
         """The same at another size in pixels, named after it ("heartbeit-448")."""
@@ -112,6 +147,13 @@ class ImageForm:
             return self
         base = self.name.partition("-")[0]
         return replace(self, name=f"{base}-{both[0]}" if both[0] == both[1] else f"{base}-{both[0]}x{both[1]}", size=both)
+
+
+@lru_cache(1)
+def _adapter() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(ImageForm)
 
 
 _HEARTBEIT = "Vaid et al., HeartBEiT, npj Digital Medicine 2023;6:108: Methods, Preprocessing"
@@ -123,6 +165,7 @@ FORMS: Mapping[str, ImageForm] = MappingProxyType(
             ImageForm("heartbeit", citation=_HEARTBEIT),
             ImageForm("heartbeit-columns", columns=2, speed=22.4, citation=_HEARTBEIT),
             ImageForm("page", "page", (448, 448), "none", 10.0, speed=25.0, palette="pink", colour=True),
+            ImageForm("photo", "photo", (448, 448), "none", 10.0, speed=25.0, palette="pink", colour=True),
         )
     }
 )
@@ -149,6 +192,8 @@ def draw(form: ImageForm | str, record: Record) -> tuple[Bytes, Page]:
     to its pixels. Raises EcgError where the preset cannot prepare the record, or has no lead to show."""
     form = by_form(form) if isinstance(form, str) else form
     seen = prepared(form.preset, record)
+    if form.kind == "photo":
+        return _photographed(form, seen)
     if form.kind == "plot":
         page = plot_page(form, seen)
     else:
@@ -164,10 +209,37 @@ def draw(form: ImageForm | str, record: Record) -> tuple[Bytes, Page]:
             header=False,
         )
     image = draw_page(seen, page, palette=form.palette)
-    if form.colour:
-        return image.rgb(), page
-    grey = np.round(image.colours @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)  # ITU-R BT.601
-    return grey[image.index], page
+    return (image.rgb() if form.colour else _grey(image.colours)[image.index]), page
+
+
+def _photographed(form: ImageForm, record: Record) -> tuple[Bytes, Page]:
+    """As `draw`, of kind "photo". The header names nobody and tells no statement: the picture is the signal's alone, wherever
+    it came from."""
+    bare = Record(record.signal, record.fs, record.leads)
+    size = form.size[1], form.size[0]
+    dpi = sheet_dpi(size, SIZES[form.paper])
+    page = prepare(bare, layout=form.layout, speed=form.speed, gain=form.gain, dpi=dpi, size=form.paper)
+    return from_picture(form, draw_page(bare, page, palette=form.palette).rgb()), page.framed(form.size)
+
+
+def from_picture(form: ImageForm | str, rgb: Bytes) -> Bytes:
+    """A photo, a scan or a render (h, w, 3) uint8 as the form wants it: (H, W) grey or, with `colour`, (H, W, 3).
+
+    The whole picture, its proportions kept, averaged down and in the middle of white: paper.distort.run.framed, which is
+    how pictures for training are made, too. Raises EcgError for what is no picture, and for sizes out of bounds.
+    """
+    from einthoven.paper.digitise.picture import check_image
+    from einthoven.paper.distort.run import framed
+
+    form = by_form(form) if isinstance(form, str) else form
+    seen = framed(check_image(rgb), (form.size[1], form.size[0]))
+    return seen if form.colour else _grey(seen)
+
+
+def _grey(rgb: Bytes) -> Bytes:
+    """(..., 3) -> (...), by ITU-R BT.601."""
+    grey: Bytes = np.round(rgb @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+    return grey
 
 
 def plot_page(form: ImageForm, record: Record) -> Page:

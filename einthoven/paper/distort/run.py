@@ -11,7 +11,7 @@ from einthoven.paper.distort.presets import PRESETS, Step
 from einthoven.paper.distort.scene import Image, Scene, Stage
 from einthoven.paper.distort.table import DISTORTIONS, ORDER
 from einthoven.paper.distort.truth import Truth
-from einthoven.paper.page import Page
+from einthoven.paper.page import LETTER, MM_PER_INCH, Box, Page
 from einthoven.record import EcgError
 
 
@@ -75,6 +75,19 @@ def shoot(
             taken.append((step.name, round(strength, 4)))
     _reach(scene, stage, Stage.FILE, size, fit)
     return scene, Truth(page, scene.warp, tuple(taken))
+
+
+def framed(image: Image, size: tuple[int, int]) -> Image:
+    """A picture that exists, whole, in one of `size` (width, height) pixels: what `shoot` makes of a page to which nothing
+    happens. Averaged down, its proportions kept, in the middle of white.
+
+    image: (rows, columns, 3) uint8 RGB; not changed.
+    """
+    rows, columns = image.shape[:2]
+    per_mm = max(rows, columns) / max(LETTER)  # taken for a sheet of paper; what lies on it does not matter
+    sheet = columns / per_mm, rows / per_mm
+    page = Page(25.0, 10.0, per_mm * MM_PER_INCH, sheet, "", Box(0.0, 0.0, *sheet), ())
+    return shoot(image, page, "clean", size=size)[0].image
 
 
 def _steps(preset: str | Sequence[Step]) -> list[Step]:

@@ -1,0 +1,70 @@
+"""A file that may be a recording or paper: as the recording (`record_of`), or as the picture that it is (`picture_of`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.record import EcgError, Record
+
+_SURE = 0.8  # a lead's confidence below this is told
+_PAPER = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"%PDF", b"BM", b"II*\0", b"MM\0*")
+_PAGES = 20  # of a PDF that are looked at
+
+
+def is_paper(path: str | Path) -> bool:
+    """A picture or a PDF, by its first bytes; what cannot be opened is the reader's to tell."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except (OSError, ValueError):
+        return False
+    return head.startswith(_PAPER) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
+def record_of(path: str | Path, *, fs: float | None = None, unit: str | None = None) -> Record:
+    """The ECG in a file of any format, or on a picture or PDF of paper (then its warnings say so). Raises EcgError."""
+    from einthoven.io import read
+
+    return digitised(path) if is_paper(path) else read(path, fs=fs, unit=unit)
+
+
+def digitised(source: str | Path | NDArray[np.uint8]) -> Record:
+    """The ECG on a picture or PDF, or on an RGB array (H, W, 3); its warnings say that it was read off paper, and what of it is
+    not sure. Raises EcgError."""
+    from einthoven.paper.digitise import digitize
+
+    found = digitize(source)
+    unsure = [f"{name} ({share:.0%})" for name, share in found.confidence.items() if share < _SURE]
+    told = [f"not sure of {', '.join(unsure)}: look at the trace over the print (einthoven digitize)"] if unsure else []
+    return found.record.warn("digitised from paper", *told)
+
+
+def picture_of(path: str | Path) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """A picture, or the page of a PDF that holds an ECG, as RGB (H, W, 3), upright; and what has to be said of it.
+
+    Raises EcgError for what is neither, and for sizes out of bounds.
+    """
+    from einthoven.io.files import DiskFile
+    from einthoven.paper.digitise.picture import read_image
+
+    data = bytes(DiskFile(path).data)
+    if data[:1024].find(b"%PDF") < 0:
+        return read_image(data, str(path)), ()
+    from einthoven.paper.digitise.drawn import read_drawing
+    from einthoven.paper.digitise.pdf import Pdf
+
+    with Pdf(data, str(path)) as pdf:
+        scans = []
+        for k in range(min(pdf.pages, _PAGES)) if pdf.pages > 1 else ():
+            try:
+                drawing = pdf.drawing(k)
+                scans += [k] if drawing.images else []
+                read_drawing(drawing, speed=None, gain=None, path=str(path))
+            except EcgError:
+                continue
+            return pdf.image(k), (f"page {k + 1} of {pdf.pages}",)
+        chosen = scans[0] if scans else 0
+        return pdf.image(chosen), (f"page {chosen + 1} of {pdf.pages}",) if pdf.pages > 1 else ()
