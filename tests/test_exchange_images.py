@@ -21,8 +21,8 @@ from einthoven.exchange.predict import Predictor
 from einthoven.io import write
 from einthoven.paper.dataset import Plan, picture
 from einthoven.paper.distort.run import shoot
-from einthoven.paper.render import prepare, render
 from einthoven.paper.render import draw as draw_page
+from einthoven.paper.render import prepare, render
 from einthoven.paper.save import save_page
 from einthoven.record import STANDARD_LEADS, EcgError, Record
 from einthoven.represent.images import by_form, draw, from_picture, scaled

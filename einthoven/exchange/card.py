@@ -172,8 +172,8 @@ def _image(one: ImageInput) -> str:
         "digitise": "Of a photo or a scan the traces are read off first, and drawn like a recording's.",
     }[one.pictures]
     return (
-        f"- An image of {form.size[1]} x {form.size[0]} pixels in {colours}. A recording is drawn, {form.seconds:g} s of it: {what}; "
-        f"{_LONGER[one.windows.over]}. {missing}\n- {pictures}"
+        f"- An image of {form.size[1]} x {form.size[0]} pixels in {colours}. A recording is drawn, "
+        f"{form.seconds:g} s of it: {what}; {_LONGER[one.windows.over]}. {missing}\n- {pictures}"
     )
 
 

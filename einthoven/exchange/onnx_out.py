@@ -48,7 +48,8 @@ def export(
     """Writes `model` as ONNX and proves that onnxruntime computes with it what torch does.
 
     Args:
-        model: an einthoven.models.network.Network; called as model(signal), model(image) or, with features, model(signal, features).
+        model: an einthoven.models.network.Network; called as model(signal), model(image) or, with features,
+            model(signal, features).
         samples, leads, features: the shape of the inputs, (B, leads, samples) and (B, features).
         image: (height, width) of the one input of a model of images.
         manifest: goes into the metadata (`metadata`).

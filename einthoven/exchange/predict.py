@@ -99,8 +99,8 @@ class Predictor:
         return self._predicted(inputs, (*record.warnings, *told))
 
     def predict_picture(self, rgb: NDArray[np.uint8]) -> Prediction:
-        """The same of a photo, a scan or a render of paper, (h, w, 3) uint8 of any size. A model of images looks at it as it is,
-        where its manifest says so; for any other the traces are read off first (einthoven.paper.digitise).
+        """The same of a photo, a scan or a render of paper, (h, w, 3) uint8 of any size. A model of images looks at it as it
+        is, where its manifest says so; for any other the traces are read off first (einthoven.paper.digitise).
 
         Raises:
             EcgError: no picture, one out of bounds, or traces that cannot be read.

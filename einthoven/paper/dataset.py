@@ -187,8 +187,8 @@ def _printed(look: Look, record: Record, rng: np.random.Generator) -> dict[str, 
 
 
 def sheet_dpi(size: tuple[int, int], sheet: tuple[float, float], fit: str = "pad") -> int:
-    """At what resolution a sheet (mm) is drawn for a picture of `size` (width, height) px. Small pictures come from small pages:
-    drawing 3.7 million pixels for 200 thousand would be most of the work."""
+    """At what resolution a sheet (mm) is drawn for a picture of `size` (width, height) px. Small pictures come from small
+    pages: drawing 3.7 million pixels for 200 thousand would be most of the work."""
     sides = size[0] / sheet[0], size[1] / sheet[1]
     per_mm = max(_SHEET_PX * (min(sides) if fit == "pad" else max(sides)), _THIN_PX)
     return math.ceil(per_mm * 25.4)

@@ -150,8 +150,8 @@ class Page:
         return self.from_mm(self.strip(strip) if isinstance(strip, str) else strip, x_mm, y_mm)
 
     def framed(self, shape: tuple[int, int]) -> Page:
-        """The page of a picture (rows, columns) that shows this one whole, in its proportions and in the middle: a larger sheet,
-        on which everything lies where it lies in the picture."""
+        """The page of a picture (rows, columns) that shows this one whole, in its proportions and in the middle: a larger
+        sheet, on which everything lies where it lies in the picture."""
         tall, wide = self.shape
         scale = min(shape[1] / wide, shape[0] / tall)  # pixels of the picture to one of the page
         per_mm = scale * self.px_per_mm

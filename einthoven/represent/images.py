@@ -53,8 +53,8 @@ SHARD = 512  # images a file
 class ImageForm:
     """How a record becomes an image.
 
-    kind "plot" (leads in `columns`, rows filled from the top, no paper), "page" (render's sheet in `layout`, without words, as large
-    as the image) or "photo" (a whole sheet of `paper` with its header, averaged down into the image, white around it: what
+    kind "plot" (leads in `columns`, rows filled from the top, no paper), "page" (render's sheet in `layout`, without words,
+    as large as the image) or "photo" (a whole sheet of `paper` with its header, averaged down into the image, white around it: what
     `from_picture` makes of a scan of it, and paper.dataset.picture of a clean page).
     `size` (height, width) in pixels. `preset` prepares the signal; `seconds` of it are shown. speed and gain: of a page in
     mm/s and mm/mV, of a plot in pixels a second and a millivolt at 224 pixels (larger plots are the same, enlarged). `width` of
@@ -89,8 +89,8 @@ class ImageForm:
 
     @staticmethod
     def from_dict(words: Mapping[str, Any]) -> ImageForm:
-        """What `to_dict` wrote. Raises EcgError for an unknown name, a value of another kind, one that makes no image, and where the
-        signal's preset has changed since."""
+        """What `to_dict` wrote. Raises EcgError for an unknown name, a value of another kind, one that makes no image, and
+        where the signal's preset has changed since."""
         given = dict(words)
         preset = given.get("preset")
         if isinstance(preset, Mapping):
