@@ -105,14 +105,14 @@ _ROWS = (
     _s("trigeminy", "Trigeminal pattern", "rhythm", "TRIGU", "trigeminy|trigeminus|trigeminal pattern", "abnormal"),
     _s("ventricular_trigeminy", "Ventricular trigeminy", "rhythm", "TRIGU", "ventricular trigeminy", "abnormal", "251180001"),
     _s("pause", "Pause", "rhythm", "-", "sinus pause|pause", "abnormal"),
-    _s("undetermined_rhythm", "Rhythm cannot be determined", "rhythm", "-", "undetermined rhythm|unbestimmter rhythmus", "minor"),
+    _s("undetermined_rhythm", "Rhythm cannot be determined", "rhythm", "-", "undetermined rhythm|rhythm can not be determined|rhythm cannot be determined|unbestimmter rhythmus", "minor"),
     # pacing
     _s("paced", "Electronic pacemaker", "pacing", "PACE", "pacemaker|electronic pacemaker|pacing|paced rhythm|electronic ventricular pacemaker|schrittmacher|schrittmacherrhythmus|pacemakerrytm|schrittmacher ekg", "abnormal", "10370003"),
     _s("ventricular_paced", "Ventricular paced rhythm", "pacing", "PACE", "ventricular paced rhythm|ventricular pacing|ventricular paced complexes|atrial sensed ventricular paced rhythm", "abnormal", "251266004"),
     _s("atrial_paced", "Atrial paced rhythm", "pacing", "PACE", "atrial paced rhythm|atrial pacing|atrial paced complexes", "abnormal", "251268003"),
     # conduction
     _s("first_degree_av_block", "First-degree AV block", "conduction", "1AVB CD/_AVB", "1st degree av block|first degree av block|i degree av block|av block i|av block 1|av block 1 grades|av block ersten grades|av block i grad|av block grad i|av block grad 1", "minor", "270492004"),
-    _s("prolonged_pr", "Prolonged PR interval", "conduction", "LPR", "prolonged pr interval|prolonged pr|pq verlaengerung|pr verlaengerung|foerlaengd pq tid", "minor", "164947007"),
+    _s("prolonged_pr", "Prolonged PR interval", "conduction", "LPR", "prolonged pr interval|prolonged pr|pr interval is prolonged|pq verlaengerung|pr verlaengerung|foerlaengd pq tid", "minor", "164947007"),
     _s("short_pr", "Short PR interval", "conduction", "-", "short pr interval|short pr|verkuerzte pq zeit", "minor", "49578007"),
     _s("second_degree_av_block", "Second-degree AV block", "conduction", "2AVB CD/_AVB", "2nd degree av block|second degree av block|ii degree av block|av block ii|av block 2 grades|av block zweiten grades", "critical", "195042002"),
     _s("mobitz_1", "Second-degree AV block, Mobitz I (Wenckebach)", "conduction", "2AVB CD/_AVB", "mobitz i|mobitz 1|mobitz type i|wenckebach|2nd degree av block mobitz i", "abnormal", "54016002"),
@@ -132,7 +132,7 @@ _ROWS = (
     _s("preexcitation", "Ventricular pre-excitation (WPW pattern)", "conduction", "WPW CD/WPW", "wolff parkinson white|wolf parkinson white|wpw|ventricular pre excitation|ventricular preexcitation|pre excitation|praeexzitation", "abnormal", "74390002"),
     _s("abnormal_qrs", "Abnormal QRS", "conduction", "ABQRS", "abnormal qrs|qrs abnormal|qrs t abnormal|qrs abnorm", "minor", "164951009"),
     # axis
-    _s("axis_normal", "Normal QRS axis", "axis", "MID", "normal axis|lagetyp normal|normaltyp|indifferenztyp", "normal"),
+    _s("axis_normal", "Normal QRS axis", "axis", "MID", "normal axis|axis is normal|lagetyp normal|normaltyp|indifferenztyp", "normal"),
     _s("axis_left", "Left axis deviation", "axis", "LAD", "left axis deviation|linkstyp|ueberdrehter linkstyp|abnormal left axis deviation|vaenster el axel|linkslagetyp", "minor", "39732003"),
     _s("axis_right", "Right axis deviation", "axis", "RAD", "right axis deviation|rechtstyp|rightward axis|ueberdrehter rechtstyp|hoeger el axel|rechtslagetyp", "minor", "47665007"),
     _s("axis_extreme", "Extreme axis deviation (north-west)", "axis", "-", "extreme axis deviation|northwest axis|north west axis|right superior axis deviation", "abnormal"),
@@ -226,12 +226,20 @@ _WORDS: tuple[tuple[str, str], ...] = tuple(
 _PATTERN = re.compile(r"(?<![a-z0-9])(?:" + "|".join(re.escape(w) for w, _ in _WORDS) + r")(?![a-z0-9])")
 _NAME_OF = MappingProxyType({w: name for w, name in reversed(_WORDS)})
 
-# What denies everything after it in its clause, and what denies everything in its clause.
+# What denies everything after it in its clause, everything before it, and everything in it.
 _DENIES_AFTER = re.compile(
-    r"(?<![a-z])(?:no|not|without|denies|negative for|absence of|has replaced|have replaced|kein|keine|keinen|keiner|ohne|ingen|inga|inget)(?![a-z])"
+    r"(?<![a-z])(?:no|not|neither|nor|without|denies|negative for|absence of|rather than|history of|has replaced|have replaced|kein|keine|keinen|keiner|ohne|ingen|inga|inget)(?![a-z])"
+)
+_DENIES_BEFORE = re.compile(
+    r"(?<![a-z])(?:unlikely|less likely|improbable|(?:has|have) been replaced|replaced by|unwahrscheinlich)(?![a-z])"
 )
 _DENIES_ALL = re.compile(
     r"(?<![a-z])(?:no longer|not present|not seen|absent|ruled out|excluded|ausgeschlossen|nicht nachweisbar)(?![a-z])"
+)
+# What is normal of a part, or but for something, is no normal ECG.
+_NORMAL_IN_PART = re.compile(
+    r"(?<![a-z])(?:interval|qtc?|pr|pq|qrs|axis|rate|segments?|voltages?|waves?|durations?|progression)(?![a-z]).*within normal limits"
+    r"|(?<![a-z])(?:except|apart from|other than|ausser|bis auf)(?![a-z])"
 )
 # Doubt is not denial: "cannot rule out", "cannot be excluded", "nicht auszuschliessen" still name what is suspected.
 _DOUBT = re.compile(
@@ -251,10 +259,13 @@ def parse_statement(text: str) -> list[str]:
         plain = _DOUBT.sub(lambda m: " " * len(m.group()), clause)
         if _DENIES_ALL.search(plain):
             continue
-        denial = _DENIES_AFTER.search(plain)
+        after, before = _DENIES_AFTER.search(plain), _DENIES_BEFORE.search(plain)
+        first = 0 if before is None else before.start()
+        last = len(clause) if after is None else after.start()
         for match in _PATTERN.finditer(clause):
-            if denial is None or match.start() < denial.start():
-                found.setdefault(_NAME_OF[match.group()])
+            name = _NAME_OF[match.group()]
+            if first <= match.start() < last and not (name == "normal_ecg" and _NORMAL_IN_PART.search(clause)):
+                found.setdefault(name)
     return list(found)
 
 
