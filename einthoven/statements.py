@@ -11,7 +11,7 @@ single ECG of unknown age does not show.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -73,15 +73,15 @@ def _s(
 # fmt: off
 _ROWS = (
     # summary
-    _s("normal_ecg", "Normal ECG", "summary", "NORM NORM/NORM", "normal ecg|normal ekg|normales ekg|normalt ekg|otherwise normal ecg|otherwise normal|eljest normalt ekg|within normal limits", "normal", "164854000"),
-    _s("abnormal_ecg", "Abnormal ECG", "summary", "-", "abnormal ecg|abnormal ekg|pathologisches ekg|patologiskt ekg", "abnormal", "102594003"),
+    _s("normal_ecg", "Normal ECG", "summary", "NORM NORM/NORM", "normal ecg|normal ekg|normales ekg|normalt ekg|otherwise normal ecg|otherwise normal|eljest normalt ekg|within normal limits|ecg is normal|normal electrocardiogram|normal tracing", "normal", "164854000"),
+    _s("abnormal_ecg", "Abnormal ECG", "summary", "-", "abnormal ecg|abnormal ekg|pathologisches ekg|patologiskt ekg|ecg is abnormal|ekg is abnormal|ecg is not normal|ecg is clearly abnormal|tracing is abnormal", "abnormal", "102594003"),
     _s("borderline_ecg", "Borderline ECG", "summary", "-", "borderline ecg|borderline normal ecg|grenzwertiges ekg", "minor"),
     # rhythm
-    _s("sinus_rhythm", "Sinus rhythm", "rhythm", "SR", "sinus rhythm|normal sinus rhythm|sinusrhythmus|sinusrytm|nsr", "normal", "426783006"),
+    _s("sinus_rhythm", "Sinus rhythm", "rhythm", "SR", "sinus rhythm|normal sinus rhythm|sinusrhythmus|sinusrytm|nsr|rhythm is sinus|rhythm sinus|rhythm is most likely sinus", "normal", "426783006"),
     _s("sinus_bradycardia", "Sinus bradycardia", "rhythm", "SBRAD", "sinus bradycardia|sinusbradykardie|sinusbradykardi|marked sinus bradycardia", "minor", "426177001"),
     _s("sinus_tachycardia", "Sinus tachycardia", "rhythm", "STACH", "sinus tachycardia|sinustachykardie|sinustakykardi", "minor", "427084000"),
     _s("sinus_arrhythmia", "Sinus arrhythmia", "rhythm", "SARRH", "sinus arrhythmia|sinusarrhythmie|marked sinus arrhythmia|sinusarytmi", "normal", "427393009"),
-    _s("atrial_fibrillation", "Atrial fibrillation", "rhythm", "AFIB", "atrial fibrillation|vorhofflimmern|foermaksflimmer|afib|absolute arrhythmie", "abnormal", "164889003"),
+    _s("atrial_fibrillation", "Atrial fibrillation", "rhythm", "AFIB", "atrial fibrillation|vorhofflimmern|foermaksflimmer|afib|absolute arrhythmie|af", "abnormal", "164889003"),
     _s("atrial_flutter", "Atrial flutter", "rhythm", "AFLT", "atrial flutter|vorhofflattern|foermaksfladder", "abnormal", "164890007"),
     _s("supraventricular_tachycardia", "Supraventricular tachycardia", "rhythm", "SVTAC", "supraventricular tachycardia|supraventrikulaere tachykardie|svt|narrow complex tachycardia", "abnormal", "426761007"),
     _s("psvt", "Paroxysmal supraventricular tachycardia", "rhythm", "PSVT", "paroxysmal supraventricular tachycardia", "abnormal", "67198005"),
@@ -93,11 +93,11 @@ _ROWS = (
     _s("accelerated_junctional", "Accelerated junctional rhythm", "rhythm", "-", "accelerated junctional rhythm", "abnormal", "426664006"),
     _s("idioventricular_rhythm", "Idioventricular rhythm", "rhythm", "-", "idioventricular rhythm|idioventrikulaerer rhythmus", "critical", "49260003"),
     _s("accelerated_idioventricular", "Accelerated idioventricular rhythm", "rhythm", "-", "accelerated idioventricular rhythm", "abnormal", "61277005"),
-    _s("ventricular_tachycardia", "Ventricular tachycardia", "rhythm", "-", "ventricular tachycardia|ventrikulaere tachykardie|kammertachykardie", "critical", "164895002"),
+    _s("ventricular_tachycardia", "Ventricular tachycardia", "rhythm", "-", "ventricular tachycardia|ventrikulaere tachykardie|kammertachykardie|vt|ventricular tachycardias", "critical", "164895002"),
     _s("wide_qrs_tachycardia", "Wide QRS tachycardia of undetermined origin", "rhythm", "-", "wide qrs tachycardia|wide complex tachycardia", "critical"),
     _s("ventricular_fibrillation", "Ventricular fibrillation", "rhythm", "-", "ventricular fibrillation|kammerflimmern", "critical", "164896001"),
-    _s("pac", "Premature atrial complex", "rhythm", "PAC", "premature atrial complex|premature atrial complexes|premature atrial contraction|premature atrial contraction s|premature atrial contractions|atrial premature complex|atrial premature complexes|premature supraventricular complexes|supraventricular extrasystole|supraventricular premature complex|supraventrikulaere extrasystole|supraventrikulaere extrasystolen|supraventrikulaere extrasystole n|sves|supraventrikulaer es", "minor", "284470004"),
-    _s("pvc", "Premature ventricular complex", "rhythm", "PVC", "premature ventricular complex|premature ventricular complexes|premature ventricular contraction|premature ventricular contraction s|premature ventricular contractions|ventricular premature complex|ventricular premature complexes|ventricular extrasystole|ventrikulaere extrasystole|ventrikulaere extrasystolen|ventrikulaere extrasystole n|ves|pvcs|pvc", "minor", "427172004"),
+    _s("pac", "Premature atrial complex", "rhythm", "PAC", "premature atrial complex|premature atrial complexes|premature atrial contraction|premature atrial contraction s|premature atrial contractions|atrial premature complex|atrial premature complexes|premature supraventricular complexes|supraventricular extrasystole|supraventricular premature complex|supraventrikulaere extrasystole|supraventrikulaere extrasystolen|supraventrikulaere extrasystole n|sves|supraventrikulaer es|supraventrikulaeren extrasystolen|supraventricular extrasystoles|supraventricular ectopics|atrial premature beats|atrial ectopics", "minor", "284470004"),
+    _s("pvc", "Premature ventricular complex", "rhythm", "PVC", "premature ventricular complex|premature ventricular complexes|premature ventricular contraction|premature ventricular contraction s|premature ventricular contractions|ventricular premature complex|ventricular premature complexes|ventricular extrasystole|ventrikulaere extrasystole|ventrikulaere extrasystolen|ventrikulaere extrasystole n|ves|pvcs|pvc|ventricular extrasystoles|ventricular ectopics|ventricular ectopic beats|vpbs|vpb|ventricular premature beats|ventricular premature beat", "minor", "427172004"),
     _s("premature_complexes", "Premature complexes", "rhythm", "PRC(S)", "premature complexes|premature complex", "minor"),
     _s("bigeminy", "Bigeminal pattern", "rhythm", "BIGU", "bigeminy|bigeminus|bigeminal pattern", "abnormal"),
     _s("ventricular_bigeminy", "Ventricular bigeminy", "rhythm", "BIGU", "ventricular bigeminy", "abnormal", "11157007"),
@@ -108,11 +108,11 @@ _ROWS = (
     _s("undetermined_rhythm", "Rhythm cannot be determined", "rhythm", "-", "undetermined rhythm|rhythm can not be determined|rhythm cannot be determined|unbestimmter rhythmus", "minor"),
     # pacing
     _s("paced", "Electronic pacemaker", "pacing", "PACE", "pacemaker|electronic pacemaker|pacing|paced rhythm|electronic ventricular pacemaker|schrittmacher|schrittmacherrhythmus|pacemakerrytm|schrittmacher ekg", "abnormal", "10370003"),
-    _s("ventricular_paced", "Ventricular paced rhythm", "pacing", "PACE", "ventricular paced rhythm|ventricular pacing|ventricular paced complexes|atrial sensed ventricular paced rhythm", "abnormal", "251266004"),
+    _s("ventricular_paced", "Ventricular paced rhythm", "pacing", "PACE", "ventricular paced rhythm|ventricular pacing|ventricular paced complexes|atrial sensed ventricular paced rhythm|electronic ventricular pacemaker|ventrikulaerer schrittmacherrhythmus", "abnormal", "251266004"),
     _s("atrial_paced", "Atrial paced rhythm", "pacing", "PACE", "atrial paced rhythm|atrial pacing|atrial paced complexes", "abnormal", "251268003"),
     # conduction
     _s("first_degree_av_block", "First-degree AV block", "conduction", "1AVB CD/_AVB", "1st degree av block|first degree av block|i degree av block|av block i|av block 1|av block 1 grades|av block ersten grades|av block i grad|av block grad i|av block grad 1", "minor", "270492004"),
-    _s("prolonged_pr", "Prolonged PR interval", "conduction", "LPR", "prolonged pr interval|prolonged pr|pr interval is prolonged|pq verlaengerung|pr verlaengerung|foerlaengd pq tid", "minor", "164947007"),
+    _s("prolonged_pr", "Prolonged PR interval", "conduction", "LPR", "prolonged pr interval|prolonged pr|pr interval is prolonged|pq verlaengerung|pr verlaengerung|foerlaengd pq tid|pr prolongation", "minor", "164947007"),
     _s("short_pr", "Short PR interval", "conduction", "-", "short pr interval|short pr|verkuerzte pq zeit", "minor", "49578007"),
     _s("second_degree_av_block", "Second-degree AV block", "conduction", "2AVB CD/_AVB", "2nd degree av block|second degree av block|ii degree av block|av block ii|av block 2 grades|av block zweiten grades", "critical", "195042002"),
     _s("mobitz_1", "Second-degree AV block, Mobitz I (Wenckebach)", "conduction", "2AVB CD/_AVB", "mobitz i|mobitz 1|mobitz type i|wenckebach|2nd degree av block mobitz i", "abnormal", "54016002"),
@@ -124,16 +124,16 @@ _ROWS = (
     _s("irbbb", "Incomplete right bundle branch block", "conduction", "IRBBB CD/IRBBB", "incomplete right bundle branch block|incomplete rbbb|inkomplett hoegersidigt skaenkelblock|inkompletter rechtsschenkelblock|unvollstaendiger rechtsschenkelblock|rsr in v1|rsr or qr pattern in v1 suggests right ventricular conduction delay", "minor", "713426002"),
     _s("clbbb", "Complete left bundle branch block", "conduction", "CLBBB CD/CLBBB", "left bundle branch block|complete left bundle branch block|lbbb|linksschenkelblock|kompletter linksschenkelblock|vollstaendiger linksschenkelblock|vaenstersidigt skaenkelblock", "abnormal", "733534002"),
     _s("ilbbb", "Incomplete left bundle branch block", "conduction", "ILBBB CD/ILBBB", "incomplete left bundle branch block|incomplete lbbb|inkomplett vaenstersidigt skaenkelblock|inkompletter linksschenkelblock|unvollstaendiger linksschenkelblock", "minor", "251120003"),
-    _s("lafb", "Left anterior fascicular block", "conduction", "LAFB CD/LAFB/LPFB", "left anterior fascicular block|left anterior hemiblock|linksanteriorer hemiblock|linksanteriorer faszikelblock|links anteriorer hemiblock|lah|vaenster anteriort hemiblock", "minor", "445118002"),
-    _s("lpfb", "Left posterior fascicular block", "conduction", "LPFB CD/LAFB/LPFB", "left posterior fascicular block|left posterior hemiblock|linksposteriorer hemiblock|links posteriorer hemiblock", "abnormal", "445211001"),
+    _s("lafb", "Left anterior fascicular block", "conduction", "LAFB CD/LAFB/LPFB", "left anterior fascicular block|left anterior hemiblock|linksanteriorer hemiblock|linksanteriorer faszikelblock|links anteriorer hemiblock|lah|vaenster anteriort hemiblock|lafb", "minor", "445118002"),
+    _s("lpfb", "Left posterior fascicular block", "conduction", "LPFB CD/LAFB/LPFB", "left posterior fascicular block|left posterior hemiblock|linksposteriorer hemiblock|links posteriorer hemiblock|lpfb", "abnormal", "445211001"),
     _s("ivcd", "Non-specific intraventricular conduction delay", "conduction", "IVCD CD/IVCD", "intraventricular conduction delay|nonspecific intraventricular conduction delay|non specific intraventricular conduction delay|nonspecific intraventricular block|intraventricular conduction disturbance|intraventrikulaere leitungsstoerung|unspezifische intraventrikulaere leitungsstoerung|intraventricular conduction block", "minor", "698252002"),
     _s("bifascicular_block", "Bifascicular block", "conduction", "-", "bifascicular block|bifaszikulaerer block", "abnormal"),
     _s("trifascicular_block", "Bifascicular block with first-degree AV block", "conduction", "-", "trifascicular block|trifaszikulaerer block", "abnormal"),
     _s("preexcitation", "Ventricular pre-excitation (WPW pattern)", "conduction", "WPW CD/WPW", "wolff parkinson white|wolf parkinson white|wpw|ventricular pre excitation|ventricular preexcitation|pre excitation|praeexzitation", "abnormal", "74390002"),
     _s("abnormal_qrs", "Abnormal QRS", "conduction", "ABQRS", "abnormal qrs|qrs abnormal|qrs t abnormal|qrs abnorm", "minor", "164951009"),
     # axis
-    _s("axis_normal", "Normal QRS axis", "axis", "MID", "normal axis|axis is normal|lagetyp normal|normaltyp|indifferenztyp", "normal"),
-    _s("axis_left", "Left axis deviation", "axis", "LAD", "left axis deviation|linkstyp|ueberdrehter linkstyp|abnormal left axis deviation|vaenster el axel|linkslagetyp", "minor", "39732003"),
+    _s("axis_normal", "Normal QRS axis", "axis", "MID", "normal axis|axis is normal|lagetyp normal|normaltyp|indifferenztyp|axis normal|axis appears normal|normal qrs axis|normal frontal axis|normal electrical axis", "normal"),
+    _s("axis_left", "Left axis deviation", "axis", "LAD", "left axis deviation|linkstyp|ueberdrehter linkstyp|abnormal left axis deviation|vaenster el axel|linkslagetyp|lad|leftward axis", "minor", "39732003"),
     _s("axis_right", "Right axis deviation", "axis", "RAD", "right axis deviation|rechtstyp|rightward axis|ueberdrehter rechtstyp|hoeger el axel|rechtslagetyp", "minor", "47665007"),
     _s("axis_extreme", "Extreme axis deviation (north-west)", "axis", "-", "extreme axis deviation|northwest axis|north west axis|right superior axis deviation", "abnormal"),
     _s("axis_indeterminate", "Indeterminate axis", "axis", "-", "indeterminate axis|indeterminate qrs axis|sagittaltyp|s1 s2 s3 typ", "minor", "251200008"),
@@ -142,23 +142,23 @@ _ROWS = (
     _s("rae", "Right atrial enlargement", "hypertrophy", "RAO/RAE HYP/RAO/RAE", "right atrial enlargement|right atrial abnormality|right atrial hypertrophy|p pulmonale|p dextroatriale|p dextrocardiale", "minor", "446358003"),
     _s("lvh", "Left ventricular hypertrophy", "hypertrophy", "LVH HYP/LVH", "left ventricular hypertrophy|lvh|linksventrikulaere hypertrophie|linkshypertrophie|linksherzhypertrophie|vaensterkammarhypertrofi", "abnormal", "164873001"),
     _s("lvh_voltage", "Voltage criteria for left ventricular hypertrophy", "hypertrophy", "VCLVH", "voltage criteria for left ventricular hypertrophy|minimal voltage criteria for lvh|voltage criteria for lvh|suggesting lvh|hohe linksventrikulaere potentiale|left ventricular high voltage", "minor", "55827005"),
-    _s("lv_strain", "Left ventricular strain pattern", "hypertrophy", "-", "left ventricular strain|lv strain|repolarization abnormality secondary to ventricular hypertrophy", "abnormal", "370365005"),
+    _s("lv_strain", "Left ventricular strain pattern", "hypertrophy", "-", "left ventricular strain|lv strain|repolarization abnormality secondary to ventricular hypertrophy|strain|strain pattern", "abnormal", "370365005"),
     _s("rvh", "Right ventricular hypertrophy", "hypertrophy", "RVH HYP/RVH", "right ventricular hypertrophy|rvh|rechtsventrikulaere hypertrophie|rechtshypertrophie|rechtsherzhypertrophie", "abnormal", "89792004"),
     _s("septal_hypertrophy", "Septal hypertrophy", "hypertrophy", "SEHYP HYP/SEHYP", "septal hypertrophy|septumhypertrophie", "abnormal"),
     _s("low_voltage", "Low QRS voltage", "hypertrophy", "LVOLT", "low voltage|low qrs voltage|low voltage qrs|low limb lead voltage|niederspannung|periphere niederspannung|low qrs voltages", "minor", "251146004"),
     _s("high_voltage", "High QRS voltage", "hypertrophy", "HVOLT", "high qrs voltage|high voltage|hohe voltage|voltages are high", "minor"),
     # infarction
-    _s("mi_inferior", "Inferior myocardial infarction", "infarction", "IMI MI/IMI", "inferior infarct|inferior infarction|inferior myocardial infarction|old inferior myocardial infarction|alter inferiorer infarkt|inferiorer infarkt|inferior myocardial infarct|hinterwandinfarkt", "abnormal", _MI),
-    _s("mi_anteroseptal", "Anteroseptal myocardial infarction", "infarction", "ASMI MI/AMI", "anteroseptal infarct|anteroseptal infarction|anteroseptal myocardial infarction|septal infarct|septal infarction|anteroseptaler infarkt|septaler infarkt|septal myocardial infarction", "abnormal", _MI),
-    _s("mi_anterior", "Anterior myocardial infarction", "infarction", "AMI MI/AMI", "anterior infarct|anterior infarction|anterior myocardial infarction|anteriorer infarkt|vorderwandinfarkt", "abnormal", _MI),
-    _s("mi_anterolateral", "Anterolateral myocardial infarction", "infarction", "ALMI MI/AMI", "anterolateral infarct|anterolateral infarction|anterolateral myocardial infarction|anterolateraler infarkt", "abnormal", _MI),
-    _s("mi_lateral", "Lateral myocardial infarction", "infarction", "LMI MI/LMI", "lateral infarct|lateral infarction|lateral myocardial infarction|lateraler infarkt|seitenwandinfarkt|high lateral infarct", "abnormal", _MI),
-    _s("mi_inferolateral", "Inferolateral myocardial infarction", "infarction", "ILMI MI/IMI", "inferolateral infarct|inferolateral infarction|inferolateral myocardial infarction|inferolateraler infarkt", "abnormal", _MI),
+    _s("mi_inferior", "Inferior myocardial infarction", "infarction", "IMI MI/IMI", "inferior infarct|inferior infarction|inferior myocardial infarction|old inferior myocardial infarction|alter inferiorer infarkt|inferiorer infarkt|inferior myocardial infarct|hinterwandinfarkt|inferior mi", "abnormal", _MI),
+    _s("mi_anteroseptal", "Anteroseptal myocardial infarction", "infarction", "ASMI MI/AMI", "anteroseptal infarct|anteroseptal infarction|anteroseptal myocardial infarction|septal infarct|septal infarction|anteroseptaler infarkt|septaler infarkt|septal myocardial infarction|anteroseptal mi", "abnormal", _MI),
+    _s("mi_anterior", "Anterior myocardial infarction", "infarction", "AMI MI/AMI", "anterior infarct|anterior infarction|anterior myocardial infarction|anteriorer infarkt|vorderwandinfarkt|anterior mi", "abnormal", _MI),
+    _s("mi_anterolateral", "Anterolateral myocardial infarction", "infarction", "ALMI MI/AMI", "anterolateral infarct|anterolateral infarction|anterolateral myocardial infarction|anterolateraler infarkt|anterolateral mi", "abnormal", _MI),
+    _s("mi_lateral", "Lateral myocardial infarction", "infarction", "LMI MI/LMI", "lateral infarct|lateral infarction|lateral myocardial infarction|lateraler infarkt|seitenwandinfarkt|high lateral infarct|lateral mi", "abnormal", _MI),
+    _s("mi_inferolateral", "Inferolateral myocardial infarction", "infarction", "ILMI MI/IMI", "inferolateral infarct|inferolateral infarction|inferolateral myocardial infarction|inferolateraler infarkt|inferolateral mi", "abnormal", _MI),
     _s("mi_inferoposterior", "Inferoposterior myocardial infarction", "infarction", "IPMI MI/IMI", "inferoposterior infarct|inferior posterior infarct|inferoposterior myocardial infarction|inferoposteriorer infarkt", "abnormal", _MI),
     _s("mi_inferoposterolateral", "Inferoposterolateral myocardial infarction", "infarction", "IPLMI MI/IMI", "inferoposterolateral infarct|inferoposterolateral myocardial infarction", "abnormal", _MI),
-    _s("mi_posterior", "Posterior myocardial infarction", "infarction", "PMI MI/PMI", "posterior infarct|posterior infarction|posterior myocardial infarction|posteriorer infarkt|true posterior infarct", "abnormal", _MI),
+    _s("mi_posterior", "Posterior myocardial infarction", "infarction", "PMI MI/PMI", "posterior infarct|posterior infarction|posterior myocardial infarction|posteriorer infarkt|true posterior infarct|posterior mi", "abnormal", _MI),
     _s("q_waves", "Pathological Q waves", "infarction", "QWAVE", "q waves|q wave|abnormal q waves|pathological q|pathologisches q|q zacken", "minor", "164917005"),
-    _s("poor_r_progression", "Poor R-wave progression", "infarction", "-", "poor r wave progression|poor r progression|slow r progression|schlechte r progression|verzoegerte r progression|mangelnde r progression|schlechte r progression|low r wave progression", "minor", "365413008"),
+    _s("poor_r_progression", "Poor R-wave progression", "infarction", "-", "poor r wave progression|poor r progression|slow r progression|schlechte r progression|verzoegerte r progression|mangelnde r progression|schlechte r progression|low r wave progression|slow r wave progression|reduced r wave progression|loss of r wave progression", "minor", "365413008"),
     _s("stemi", "ST elevation myocardial infarction", "infarction", "-", "acute mi|acute infarct|acute myocardial infarction|stemi|st elevation myocardial infarction|akuter infarkt|frischer infarkt", "critical"),
     _s("ste_mi_equivalent_lbbb", "ST changes of infarction in wide QRS (Sgarbossa)", "infarction", "-", "sgarbossa", "critical"),
     *(
@@ -175,9 +175,9 @@ _ROWS = (
     _s("nonspecific_st", "Non-specific ST changes", "st-t", "NST_ STTC/NST_", "nonspecific st abnormality|non specific st changes|nonspecific st changes|nonspecific st t abnormality|nonspecific st and t wave abnormality|non specific st t changes|unspezifische st veraenderungen|st veraenderungen", "minor", "55930002"),
     _s("nondiagnostic_t", "Non-diagnostic T abnormalities", "st-t", "NDT STTC/STTC", "non diagnostic t abnormalities|unspezifisches abnormales t|unspezifisch abnormales t|unspezifische t wellen veraenderungen", "minor", _T_ABNORMAL),
     _s("nonspecific_t", "Non-specific T-wave changes", "st-t", "NT_", "nonspecific t wave abnormality|non specific t wave changes|nonspecific t wave changes|non specific t wave flattening|nonspecific t abnormality|unspezifische t veraenderung", "minor", _T_ABNORMAL),
-    _s("low_t", "Low or flat T waves", "st-t", "LOWT", "low amplitude t waves|t waves are low or flat|flat t waves|t waves are flat|t wave flattening|t abflachung|flaches t|flache t", "minor", _T_ABNORMAL),
-    _s("t_inversion", "T-wave inversion", "st-t", "INVT", "t wave inversion|inverted t waves|t waves are inverted|t negativierung|t neg|t negativ|negatives t", "abnormal", "59931005"),
-    _s("t_abnormal", "T-wave abnormality", "st-t", "TAB_", "t wave abnormality|t wave abnormal|abnormales t|t abnormal", "minor", _T_ABNORMAL),
+    _s("low_t", "Low or flat T waves", "st-t", "LOWT", "low amplitude t waves|t waves are low or flat|flat t waves|t waves are flat|t wave flattening|t abflachung|flaches t|flache t|flattened t waves|flat t wave|t wave is flat", "minor", _T_ABNORMAL),
+    _s("t_inversion", "T-wave inversion", "st-t", "INVT", "t wave inversion|inverted t waves|t waves are inverted|t negativierung|t neg|t negativ|negatives t|t wave inversions|t inversion|t inversions|inverted t wave|negative t waves", "abnormal", "59931005"),
+    _s("t_abnormal", "T-wave abnormality", "st-t", "TAB_", "t wave abnormality|t wave abnormal|abnormales t|t abnormal|biphasic t waves|biphasic t wave", "minor", _T_ABNORMAL),
     _s("tall_t", "Tall, narrow-based T waves: consider hyperkalaemia", "st-t", "-", "tall t waves|peaked t waves|hyperkalemia|hyperkalaemia|hohe t wellen|high t voltage|tall t wave", "abnormal", "251259000"),
     _s("ischaemia", "ST-T changes that may be ischaemic", "st-t", "ISC_ STTC/ISC_", "myocardial ischaemia|myocardial ischemia|ischaemia|ischemia|ischaemie|ischemi", "abnormal", _ISCHAEMIA),
     *(
@@ -185,17 +185,17 @@ _ROWS = (
         for place, scp, sub, code in (("anterolateral", "ISCAL", "ISCA", _ISCHAEMIA), ("anteroseptal", "ISCAS", "ISCA", _ISCHAEMIA), ("anterior", "ISCAN", "ISCA", "426434006"), ("lateral", "ISCLA", "ISCA", "425623009"), ("inferior", "ISCIN", "ISCI", "425419005"), ("inferolateral", "ISCIL", "ISCI", _ISCHAEMIA))
     ),
     _s("aneurysm", "ST-T changes compatible with ventricular aneurysm", "st-t", "ANEUR STTC/STTC", "ventricular aneurysm|aneurysma|aneurysm", "abnormal"),
-    _s("digitalis_effect", "ST-T changes of digitalis type", "st-t", "DIG STTC/STTC", "digitalis effect|digitalis|digitaliseffekt|digitaliswirkung", "minor"),
-    _s("electrolyte_or_drug", "Electrolyte disturbance or drug effect", "st-t", "EL STTC/STTC", "electrolyte disturbance|drug effect|elektrolytstoerung", "minor"),
-    _s("long_qt", "Prolonged QTc interval", "st-t", "LNGQT STTC/STTC", "prolonged qt|prolonged qt interval|long qt|long qt interval|qt verlaengerung|foerlaengd qt tid|prolonged qtc", "abnormal", "111975006"),
+    _s("digitalis_effect", "ST-T changes of digitalis type", "st-t", "DIG STTC/STTC", "digitalis effect|digitalis|digitaliseffekt|digitaliswirkung|digoxin effect|digoxin", "minor"),
+    _s("electrolyte_or_drug", "Electrolyte disturbance or drug effect", "st-t", "EL STTC/STTC", "electrolyte disturbance|drug effect|elektrolytstoerung|electrolyte imbalance|hypokalaemia|hypokalemia|hypokaliaemie", "minor"),
+    _s("long_qt", "Prolonged QTc interval", "st-t", "LNGQT STTC/STTC", "prolonged qt|prolonged qt interval|long qt|long qt interval|qt verlaengerung|foerlaengd qt tid|prolonged qtc|qt interval is prolonged|qtc is prolonged|qtc prolonged|prolonged qtc interval|qtc prolongation|qt prolongation|qtc interval is prolonged", "abnormal", "111975006"),
     _s("short_qt", "Short QTc interval", "st-t", "-", "short qt|short qt interval|verkuerzte qt zeit", "abnormal", "77867006"),
     _s("early_repolarisation", "Early repolarisation pattern", "st-t", "-", "early repolarization|early repolarisation|fruehe repolarisation|vorzeitige repolarisation", "minor", "428417006"),
     _s("pericarditis", "Diffuse ST elevation, pericarditis pattern", "st-t", "-", "pericarditis|perikarditis|acute pericarditis", "abnormal"),
     _s("brugada", "Brugada type 1 pattern", "st-t", "-", "brugada", "critical", "418818005"),
     _s("u_waves", "Prominent U waves", "st-t", "-", "prominent u waves|u wave|u waves|u welle", "minor", "164937009"),
     # quality
-    _s("unreadable", "The ECG cannot be read", "quality", "-", "unreadable|poor data quality interpretation may be adversely affected", "abnormal"),
-    _s("poor_quality", "Poor signal quality", "quality", "-", "poor data quality|poor quality|baseline wander|artifact|artefact|artefakt|artefakte", "minor"),
+    _s("unreadable", "The ECG cannot be read", "quality", "-", "unreadable|poor data quality interpretation may be adversely affected|uninterpretable|can not be interpreted|cannot be interpreted", "abnormal"),
+    _s("poor_quality", "Poor signal quality", "quality", "-", "poor data quality|poor quality|baseline wander|artifact|artefact|artefakt|artefakte|signal quality is poor|poor signal quality|quality is poor", "minor"),
     _s("limb_lead_reversal", "Limb leads reversed", "quality", "-", "limb lead reversal|arm lead reversal|suspect arm lead reversal|suspect arm leads reversed|leads reversed", "abnormal", "251139008"),
     _s("leads_contradict", "Limb leads contradict Einthoven's law: amplitudes and axes cannot be trusted", "quality", "-", "", "abnormal"),
     _s("precordial_misplacement", "Precordial leads misplaced", "quality", "-", "precordial lead reversal|precordial leads misplaced", "minor"),
@@ -223,24 +223,62 @@ _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "å": 
 _WORDS: tuple[tuple[str, str], ...] = tuple(
     sorted(((w, s.name) for s in _ROWS for w in s.words), key=lambda pair: (-len(pair[0]), pair[0]))
 )
-_PATTERN = re.compile(r"(?<![a-z0-9])(?:" + "|".join(re.escape(w) for w, _ in _WORDS) + r")(?![a-z0-9])")
+# Wordings of two statements, and such as sound like a statement and are none of the vocabulary.
+_PLACES = ("inferior", "anteroseptal", "anterior", "anterolateral", "lateral", "inferolateral", "posterior")
+_OF_TWO: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        **{
+            words: ("stemi", f"mi_{place}")
+            for place in _PLACES
+            for words in (
+                f"acute {place} stemi",
+                f"{place} stemi",
+                f"{place} st elevation myocardial infarction",
+            )
+        },
+        **{
+            words: ("nonspecific_st", "nonspecific_t")
+            for words in (
+                "nonspecific st and t wave abnormality",
+                "nonspecific st and t wave changes",
+                "non specific st and t wave changes",
+                "non specific st and t wave abnormality",
+                "nonspecific st t changes",
+                "non specific st t changes",
+                "nonspecific st t wave changes",
+                "non specific st t wave changes",
+                "nonspecific st t abnormality",
+            )
+        },
+        "right ventricular strain": (),
+        "rv strain": (),
+        "right heart strain": (),
+        "inverted p waves": (),
+        "inverted p wave": (),
+        "junctional escape beat": (),
+        "junctional escape beats": (),
+    }
+)
 _NAME_OF = MappingProxyType({w: name for w, name in reversed(_WORDS)})
+
+_BLANKS = re.compile(r"[^a-z0-9]+")
 
 # What denies everything after it in its clause, everything before it, and everything in it.
 _DENIES_AFTER = re.compile(
-    r"(?<![a-z])(?:no|not|neither|nor|without|denies|negative for|absence of|rather than|history of|has replaced|have replaced|kein|keine|keinen|keiner|ohne|ingen|inga|inget)(?![a-z])"
+    r"(?<![a-z])(?:no|not|neither|nor|without|denies|negative for|absence of|rather than|history of|to diagnose|would expect|computer (?:reads|read|says|calls)|(?:previous|prior|earlier) (?:tracing|ecg|ekg)s? (?:showed|shows|had|demonstrated)|has replaced|have replaced|kein|keine|keinen|keiner|ohne|ingen|inga|inget)(?![a-z])"
 )
 _DENIES_BEFORE = re.compile(
-    r"(?<![a-z])(?:unlikely|less likely|improbable|(?:has|have) been replaced|replaced by|unwahrscheinlich)(?![a-z])"
+    r"(?<![a-z])(?:unlikely|less likely|improbable|(?:has|have) been replaced|replaced by|(?:has |have )?(?:resolved|settled|disappeared)"
+    r"|(?:is|are|was|were|can|could) ?not (?:be )?(?:met|fulfilled|assessed|evident|visible|identified|demonstrated)|unwahrscheinlich)(?![a-z])"
 )
 _DENIES_ALL = re.compile(
     r"(?<![a-z])(?:no longer|not present|not seen|absent|ruled out|excluded|ausgeschlossen|nicht nachweisbar)(?![a-z])"
 )
 # What is normal of a part, or but for something, is no normal ECG.
-_NORMAL_IN_PART = re.compile(
-    r"(?<![a-z])(?:interval|qtc?|pr|pq|qrs|axis|rate|segments?|voltages?|waves?|durations?|progression)(?![a-z]).*within normal limits"
-    r"|(?<![a-z])(?:except|apart from|other than|ausser|bis auf)(?![a-z])"
+_PART = re.compile(
+    r"(?<![a-z])(?:interval|qtc?|pr|pq|qrs|axis|rate|segments?|voltages?|waves?|durations?|progression)(?![a-z])"
 )
+_BUT_FOR = re.compile(r"(?<![a-z])(?:except|apart from|other than|ausser|bis auf)(?![a-z])")
 # Doubt is not denial: "cannot rule out", "cannot be excluded", "nicht auszuschliessen" still name what is suspected.
 _DOUBT = re.compile(
     r"(?:can ?not|could not|kann nicht|not) (?:be )?(?:ruled out|rule out|excluded|exclude|ausgeschlossen)|nicht (?:sicher )?(?:auszuschliessen|ausgeschlossen)"
@@ -254,7 +292,28 @@ def parse_statement(text: str) -> list[str]:
     fibrillation has replaced sinus rhythm") is left out; what is only suspected ("cannot rule out anterior infarct") is kept.
     The longest wording wins: "incomplete right bundle branch block" is not also the complete one.
     """
-    found: dict[str, None] = {}
+    return list(
+        dict.fromkeys(n for words in _asserted(text, _PATTERN) for n in _OF_TWO.get(words) or (_NAME_OF.get(words, ""),) if n)
+    )
+
+
+def asserted(text: str, wordings: Mapping[str, str]) -> list[str]:
+    """The same over a vocabulary of one's own: `wordings` maps what may be said to its name. Whole words, in any case and with
+    or without hyphens; the longest wins. Raises ValueError for a wording without a letter or a digit."""
+    names = {_plain(words): name for words, name in wordings.items()}
+    if not all(names):
+        raise ValueError("a wording holds letters or digits")
+    if not names:
+        return []
+    return list(dict.fromkeys(names[words] for words in _asserted(text, _pattern(names))))
+
+
+def _pattern(words: Iterable[str]) -> re.Pattern[str]:
+    longest_first = sorted(words, key=lambda w: (-len(w), w))
+    return re.compile(r"(?<![a-z0-9])(?:" + "|".join(re.escape(w) for w in longest_first) + r")(?![a-z0-9])")
+
+
+def _asserted(text: str, pattern: re.Pattern[str]) -> Iterator[str]:
     for clause in _clauses(text):
         plain = _DOUBT.sub(lambda m: " " * len(m.group()), clause)
         if _DENIES_ALL.search(plain):
@@ -262,11 +321,11 @@ def parse_statement(text: str) -> list[str]:
         after, before = _DENIES_AFTER.search(plain), _DENIES_BEFORE.search(plain)
         first = 0 if before is None else before.start()
         last = len(clause) if after is None else after.start()
-        for match in _PATTERN.finditer(clause):
-            name = _NAME_OF[match.group()]
-            if first <= match.start() < last and not (name == "normal_ecg" and _NORMAL_IN_PART.search(clause)):
-                found.setdefault(name)
-    return list(found)
+        in_part = _in_part(clause)
+        for match in pattern.finditer(clause):
+            words = match.group()
+            if first <= match.start() < last and not (in_part and _NAME_OF.get(words) == "normal_ecg"):
+                yield words
 
 
 def _clauses(text: str) -> Iterator[str]:
@@ -275,6 +334,26 @@ def _clauses(text: str) -> Iterator[str]:
     low = re.sub(r"(?<![a-z])a ?[-/. ] ?v(?![a-z0-9])\.?", "av", low)
     low = re.sub(r"(?<=\d)\.(?=\s*(?:grad|degree))|(?<=\d):(?=\d)", " ", low)
     for sentence in re.split(r"[.;\n\r|]+|:(?=\s)|\b(?:but|aber)\b", low):
-        listing = re.search(r"\b(?:no|without|keine?n?|ohne)\b.*,.*\b(?:or|nor|oder)\b", sentence)
-        for part in [sentence] if listing else re.split(r",|\b(?:with|mit)\b", sentence):
-            yield re.sub(r"[^a-z0-9]+", " ", part).strip()
+        for part in [sentence] if _lists(sentence) else re.split(r",|\b(?:with|mit)\b", sentence):
+            yield _BLANKS.sub(" ", part).strip()
+
+
+def _lists(sentence: str) -> bool:
+    """Whether a denial is carried on over commas: "no A, B or C". Step by step, since a pattern would try all ways."""
+    denial = re.search(r"\b(?:no|not|without|keine?n?|ohne)\b", sentence)
+    comma = sentence.find(",", denial.end()) if denial else -1
+    return comma >= 0 and re.search(r"\b(?:or|nor|oder)\b", sentence[comma:]) is not None
+
+
+def _in_part(clause: str) -> bool:
+    """Whether a normal is one of a part ("PR within normal limits") or but for something."""
+    limits = clause.rfind("within normal limits")
+    return _BUT_FOR.search(clause) is not None or (limits >= 0 and _PART.search(clause, 0, limits) is not None)
+
+
+def _plain(words: str) -> str:
+    """As clauses are written: lower case, letters and digits alone."""
+    return next(iter(_clauses(words)), "")
+
+
+_PATTERN = _pattern([*(w for w, _ in _WORDS), *_OF_TWO])

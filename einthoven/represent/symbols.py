@@ -238,7 +238,7 @@ class Tokenizer:
             draft.write_text(json.dumps(words), encoding="utf-8")
 
     @staticmethod
-    def load(path: str | os.PathLike[str]) -> Tokenizer:
+    def load(path: str | Path) -> Tokenizer:
         """What `save` wrote. Raises EcgError for what is none, or was changed since."""
         try:
             if Path(path).stat().st_size > _LARGEST:
@@ -280,7 +280,7 @@ def ladder(alphabet: Alphabet, record: Record) -> tuple[Ids, Tokens]:
     return steps, Tokens(np.zeros(0, np.int32), leads, x.shape[1], alphabet.fs, low, width, beyond)
 
 
-@njit(cache=True)
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def _steps(x: NDArray[np.float32], low: float, width: float, levels: int) -> tuple[Ids, int]:
     """Step of each sample, `levels` where it is NaN; and how many are beyond. A value at the upper edge is of the last step:
     a record's own maximum stands there."""
