@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +22,22 @@ from einthoven.cli import app  # noqa: E402
 from einthoven.exchange.bundle import Bundle  # noqa: E402
 from einthoven.exchange.predict import Predictor  # noqa: E402
 from einthoven.io import read, write  # noqa: E402
-from einthoven.models.table import MODELS, build  # noqa: E402
+from einthoven.models.network import Network  # noqa: E402
+from einthoven.models.table import MODELS, Model, build  # noqa: E402
 from einthoven.record import EcgError  # noqa: E402
+from einthoven.represent.images import by_form, scaled  # noqa: E402
 from einthoven.signal.presets import apply  # noqa: E402
 from einthoven.synth import simulate  # noqa: E402
 from einthoven.train import checkpoint  # noqa: E402
 from einthoven.train.augment import Augment  # noqa: E402
-from einthoven.train.finetune import finetune, fold_into_head, new_model, prepare  # noqa: E402
+from einthoven.train.finetune import finetune, fold_into_head, prepare  # noqa: E402
 from einthoven.train.judge import evaluate_bundle  # noqa: E402
 from einthoven.train.loop import Examples, Feed, fit, learning_rate, predict, shuffled  # noqa: E402
 from einthoven.train.losses import Objective, class_weights  # noqa: E402
 from einthoven.train.lr_finder import find_rate  # noqa: E402
 from einthoven.train.recipe import Recipe  # noqa: E402
 from einthoven.train.schedule import rate_factor  # noqa: E402
+from einthoven.train.start import new_model  # noqa: E402
 
 torch.set_num_threads(1)
 NAN = float("nan")
@@ -160,6 +164,15 @@ def test_schedules_are_torchs() -> None:
     theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=40, cycle_momentum=False)
     for step in range(40):
         assert rate_factor("onecycle", step, 40, 0) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6)
+        optimizer.step()
+        theirs.step() if step < 39 else None
+    # HeartBEiT's: from 3e-4 to 1e-3 and down (div_factor 1 / 0.3).
+    optimizer = torch.optim.Adam([parameter], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=40, div_factor=1 / 0.3, cycle_momentum=False)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(3e-4)
+    for step in range(40):
+        factor = rate_factor("onecycle", step, 40, 0, initial=0.3)
+        assert 1e-3 * factor == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6)
         optimizer.step()
         theirs.step() if step < 39 else None
     assert [rate_factor("exponential", 0, 9, e, gamma=0.9) for e in range(3)] == pytest.approx([1, 0.9, 0.81])
@@ -361,6 +374,11 @@ def silent(words: str) -> None:
     pass
 
 
+def started(recipe: Recipe, folder: Path) -> tuple[Network, Model]:
+    made = prepare(recipe, folder / "work", silent)
+    return new_model(recipe, made.examples.shape, len(made.labels.names))
+
+
 def test_one_command_from_raw_files_to_a_bundle(ecgs: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = ["finetune", "--data", str(ecgs), "--labels", str(ecgs / "labels.csv"), "--model", "inception_time", "-o", str(out)]
@@ -436,7 +454,7 @@ def test_scale_and_offset_go_into_the_head() -> None:
     model = build("inception-time", leads=12, outputs=2, width=4).eval()
     x = torch.randn(3, 12, 100)
     before = model(x).logits.detach().numpy()
-    fold_into_head(model, np.array([400, 60], np.float32), np.array([30, 15], np.float32))
+    fold_into_head(model, np.array([400, 60], np.float32), np.array([30, 15], np.float32), (12, 100))
     assert model(x).logits.detach().numpy() == pytest.approx(before * [30, 15] + [400, 60], rel=1e-4)
 
 
@@ -489,7 +507,7 @@ def test_global_moments_are_those_of_training_patients(index: Path, tmp_path: Pa
     assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
     # What the Bundle's user computes by the preset is what the network was trained on.
     row = int(made.rows[made.test[0]])
-    assert apply(made.preset, made.index.record(row)) == pytest.approx(made.examples.inputs(made.test[:1])[0], abs=1e-5)
+    assert apply(made.seen, made.index.record(row)) == pytest.approx(made.examples.inputs(made.test[:1])[0], abs=1e-5)
 
 
 def test_it_starts_from_given_weights_with_a_new_head(index: Path, tmp_path: Path) -> None:
@@ -499,28 +517,34 @@ def test_it_starts_from_given_weights_with_a_new_head(index: Path, tmp_path: Pat
     base = build("inception-time", leads=12, outputs=26, width=4)
     save_file(base.state_dict(), tmp_path / "base.safetensors")
     recipe = Recipe.from_dict({**SMALL, "data": str(index), "weights": str(tmp_path / "base.safetensors")})
-    model, row = new_model(recipe, prepare(recipe, tmp_path / "work", silent))
+    model, row = started(recipe, tmp_path)
     state = model.state_dict()
     assert all(torch.equal(v, state[k]) for k, v in base.state_dict().items() if not k.startswith("head."))
     assert state["head.weight"].shape[0] == 2 and tune.apply(model, tune.Tuning("head"), row).trainable == 2 * 17
     with pytest.raises(EcgError, match="no weights of"):
-        new_model(recipe.with_(options={"width": 8}), prepare(recipe, tmp_path / "work", silent))
+        started(recipe.with_(options={"width": 8}), tmp_path)
 
 
-@pytest.mark.parametrize("name", [n for n, row in MODELS.items() if getattr(row, "kind", "signal") == "signal"])
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("method", ["full", "head", "lora", "adapter"])
 def test_every_model_takes_a_step_in_every_way(name: str, method: str, tmp_path: Path) -> None:
     row = MODELS[name]
     torch.manual_seed(0)
-    model = build(name, leads=12, outputs=2, **row.tiny)
+    image = row.kind == "image"
+    model = build(name, outputs=2, **({} if image else {"leads": 12}), **row.tiny)
     tune.apply(model, tune.Tuning(method, rank=2, bottleneck=4), row)
     held = {n: p.detach().clone() for n, p in model.named_parameters() if not p.requires_grad}
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((12, 12, row.tiny_samples)).astype(np.float32)
     y = np.eye(2, dtype=np.float32)[rng.integers(0, 2, 12)]
+    if image:  # bytes, scaled as they are taken
+        side = row.tiny_samples
+        pictures = rng.integers(0, 256, (12, side, side), np.uint8)
+        examples = Examples(pictures, y, shape=(3, side, side), seen=partial(scaled, by_form(row.preset)))
+    else:
+        examples = Examples(rng.standard_normal((12, 12, row.tiny_samples)).astype(np.float32), y)
     checked: list[object] = []
     done = fit(
-        model, Examples(x, y), np.arange(8), np.arange(8, 12), Objective("single", ones(2)), Recipe(batch=8, epochs=1),
+        model, examples, np.arange(8), np.arange(8, 12), Objective("single", ones(2)), Recipe(batch=8, epochs=1),
         Accelerator(cpu=True), tmp_path, rate=1e-3, after_first_backward=lambda net: checked.append(tune.check_gradients(net)),
     )  # fmt: skip
     assert len(checked) == 1 and np.isfinite(done.best)
@@ -542,7 +566,7 @@ def test_a_foreign_onnx_file_is_fine_tuned(index: Path, tmp_path: Path) -> None:
     assert bundle.manifest.architecture.model == "onnx" and len(bundle.manifest.labels) == 2
     # And what came of it can be trained on.
     more = recipe.with_(model="onnx", weights=str(bundle.path), method="head")
-    model, _ = new_model(more, prepare(more, tmp_path / "work", silent))
+    model, _ = started(more, tmp_path)
     assert model.config["outputs"] == 2
 
 

@@ -54,8 +54,8 @@ class ImageForm:
     """How a record becomes an image.
 
     kind "plot" (leads in `columns`, rows filled from the top, no paper), "page" (render's sheet in `layout`, without words,
-    as large as the image) or "photo" (a whole sheet of `paper` with its header, averaged down into the image, white around it: what
-    `from_picture` makes of a scan of it, and paper.dataset.picture of a clean page).
+    as large as the image) or "photo" (a whole sheet of `paper` with its header, averaged down into the image, white around it:
+    what `from_picture` makes of a scan of it, and paper.dataset.picture of a clean page).
     `size` (height, width) in pixels. `preset` prepares the signal; `seconds` of it are shown. speed and gain: of a page in
     mm/s and mm/mV, of a plot in pixels a second and a millivolt at 224 pixels (larger plots are the same, enlarged). `width` of
     a "page"'s sheet in mm: a sheet of that width fills the image. `line` the trace's thickness in pixels, of a plot at 224.

@@ -42,18 +42,17 @@ from einthoven.exchange.manifest import RESEARCH_ONLY, Manifest, finite, labels,
 from einthoven.exchange.onnx_out import export
 from einthoven.exchange.predict import Predictor
 from einthoven.io.files import replacing
-from einthoven.models.signal.model import SignalModel
-from einthoven.models.table import Model, build, by_name
+from einthoven.models.network import Network
 from einthoven.record import EcgError
-from einthoven.represent.signals import inputs
 from einthoven.signal.presets import Preset, Step
-from einthoven.signal.presets import by_name as preset_by_name
 from einthoven.train import checkpoint
 from einthoven.train.checkpoint import Progress
 from einthoven.train.loop import Examples, fit, learning_rate, predict
 from einthoven.train.losses import Objective, class_weights
 from einthoven.train.lr_finder import Found
 from einthoven.train.recipe import Recipe
+from einthoven.train.seen import Seen, examples_of, input_of, moments, seen_of
+from einthoven.train.start import FOREIGN, model_words, new_model, row_of, tuning_of
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -68,7 +67,7 @@ FIGURE = {"single": "auroc", "multilabel": "auroc", "regression": "mae"}  # of t
 class Prepared:
     """The data of a run. `train`, `validation`, `test` are rows of `examples`; `rows` (N,) are those of the index.
 
-    `preset` is what a user of the model must do to an ECG; `truth` (N, K) as the labels are, where `examples.y` may be
+    `seen` is what a user of the model must do to an ECG; `truth` (N, K) as the labels are, where `examples.y` may be
     standardised: truth = y * scale + offset. `warnings` what the report has to say.
     """
 
@@ -79,7 +78,7 @@ class Prepared:
     validation: Rows
     test: Rows
     examples: Examples
-    preset: Preset
+    seen: Seen
     truth: F32
     offset: F32
     scale: F32
@@ -151,11 +150,11 @@ def finetune(recipe: Recipe, out: str | os.PathLike[str], *, fresh: bool = False
     log(f"einthoven {__version__}, {RESEARCH_ONLY}")
     if not recipe.data:
         raise EcgError("a recipe needs data: a folder of ECGs, an Index, or a public set's folder (--data)")
-    preset_of(recipe, row_of(recipe))  # a misspelt name is told before hours of reading, not after
+    seen_of(recipe, row_of(recipe))  # a misspelt name is told before hours of reading, not after
 
     with accelerator.main_process_first():  # who comes second finds everything made
         data = prepare(recipe, work, log)
-    model, row = new_model(recipe, data)
+    model, row = new_model(recipe, data.examples.shape, len(data.labels.names))
     tuning = tuning_of(recipe)
     trainable = tune.apply(model, tuning, None if row is FOREIGN else row)
     log(f"\n{model_words(recipe)}\n{trainable.text()}\n")
@@ -241,14 +240,16 @@ def prepare(recipe: Recipe, work: Path, log: Callable[[str], None]) -> Prepared:
     split, how = split_of(index, known, recipe)
     check_leaks(index, split)
     rows = np.sort(np.concatenate([split.train, split.validation, split.test]))
-    preset = preset_of(recipe, row_of(recipe))
-    slower = int(np.sum(index.column("fs") < (preset.fs or 0)))
-    if slower:
+    seen = seen_of(recipe, row_of(recipe))
+    slower = int(np.sum(index.column("fs") < (seen.fs or 0))) if isinstance(seen, Preset) else 0
+    if isinstance(seen, Preset) and slower:
         warnings.append(
-            f"{slower:,} records have fewer samples a second than the {preset.fs:g} that the model reads (see `rate`)"
+            f"{slower:,} records have fewer samples a second than the {seen.fs:g} that the model reads (see `rate`)"
         )
     faults: dict[int, str] = {}
-    x = inputs(index, preset, rows, work / "inputs", jobs=recipe.jobs or os.cpu_count() or 1, failed=faults)
+    truth = known.matrix[rows].astype(np.float32)
+    jobs = recipe.jobs or os.cpu_count() or 1
+    examples = examples_of(index, seen, rows, truth, work, jobs=jobs, failed=faults)
     names = index.column("record")
     failed = {names[i]: why for i, why in faults.items()} | {f["name"]: f["why"] for f in index.about.get("failed", [])}
     for name, why in failed.items():
@@ -262,23 +263,22 @@ def prepare(recipe: Recipe, work: Path, log: Callable[[str], None]) -> Prepared:
     for name, part in (("training", train), ("validation", validation), ("test", test)):
         if not len(part):
             raise EcgError(f"no record is left for {name}: more patients are needed", path=recipe.data)
-    truth = known.matrix[rows].astype(np.float32)
     warnings += _check_classes(known, truth, train, validation, test)
     offset, scale = (
         _standard(truth[train])
         if known.task == "regression"
         else (np.zeros(truth.shape[1], np.float32), np.ones(truth.shape[1], np.float32))
     )
-    examples = Examples(x, ((truth - offset) / scale).astype(np.float32))
-    if recipe.normalise == "global":
-        mean, std = _moments(x, train)
+    examples = replace(examples, y=((truth - offset) / scale).astype(np.float32))
+    if recipe.normalise == "global" and isinstance(seen, Preset):
+        mean, std = moments(examples.x, train)
         examples = replace(examples, mean=mean, std=std)
-        preset = replace(preset, steps=(*preset.steps, Step("standardize", {"mean": mean, "std": std})), unit="z")
+        seen = replace(seen, steps=(*seen.steps, Step("standardize", {"mean": mean, "std": std})), unit="z")
         log(f"global z-score of the training patients: mean {mean:.5f} mV, standard deviation {std:.5f} mV")
     for words in warnings:
         log(f"warning: {words}")
     data = Prepared(
-        index, known, rows, train, validation, test, examples, preset, truth, offset, scale, how, failed, tuple(warnings)
+        index, known, rows, train, validation, test, examples, seen, truth, offset, scale, how, failed, tuple(warnings)
     )
     log(_data_words(data))
     return data
@@ -369,172 +369,14 @@ def _check_classes(known: Labels, truth: F32, train: Rows, validation: Rows, tes
     return warnings
 
 
-def preset_of(recipe: Recipe, row: Model) -> Preset:
-    """The preprocessing: the recipe's or the model's own, with the normalisation that was asked for in place of its own.
-    "global" ends in millivolts here; its z-score follows when the training patients' moments are known."""
-    preset = preset_by_name(recipe.preset) if recipe.preset else _preset_of_file(recipe) or preset_by_name(row.preset)
-    if recipe.normalise == "preset":
-        return preset
-    steps = tuple(s for s in preset.steps if s.name not in ("z_score", "standardize", "min_max"))
-    steps = (*(s for s in steps if s.name != "fill_missing"), Step("fill_missing", {"value": 0.0}))
-    unit = "mV" if recipe.normalise in ("none", "global") else "z"
-    if recipe.normalise in ("lead", "record"):
-        steps = (*steps, Step("z_score", {"over": recipe.normalise, "eps": 1e-5}))
-    return replace(preset, name=f"{preset.name}-{recipe.normalise}", steps=steps, unit=unit, notes="")
-
-
-def _preset_of_file(recipe: Recipe) -> Preset | None:
-    """How the ONNX file or the Bundle that is started from wants its input. Raises EcgError for a file that does not say."""
-    if not recipe.weights or recipe.weights.endswith(".safetensors"):
-        return None
-    if not recipe.weights.endswith(".onnx"):
-        signal = Bundle.open(recipe.weights).manifest.signal
-        return signal.as_preset() if signal else None
-    from einthoven.exchange.onnx_file import legacy
-    from einthoven.exchange.onnx_file import load as read_onnx
-
-    told = legacy({p.key: p.value for p in read_onnx(Path(recipe.weights)).metadata_props})
-    if told is None or told.microvolts or told.fs != 100:
-        raise EcgError("does not say how its input is prepared: name a preset (--set preset=...)", path=recipe.weights)
-    base = preset_by_name("exchangeai-minmax" if told.standardizer == "minMax" else "exchangeai")
-    if told.standardizer == "meanStd":
-        return replace(base, steps=(*base.steps, Step("z_score", {"over": "record", "eps": 1e-5})), unit="z")
-    return base
-
-
-def _moments(x: F32, rows: Rows) -> tuple[float, float]:
-    """Mean and standard deviation of all samples of these rows."""
-    count, total, squares = 0, 0.0, 0.0
-    for start in range(0, len(rows), 256):
-        part = np.asarray(x[rows[start : start + 256]], np.float64)
-        count, total, squares = count + part.size, total + float(part.sum()), squares + float((part**2).sum())
-    mean = total / count
-    return mean, max(math.sqrt(max(squares / count - mean**2, 0.0)), 1e-6)
-
-
 def _standard(truth: F32) -> tuple[F32, F32]:
     """Mean and standard deviation (1 where nothing varies) of each value (K,), of what is known."""
     mean, std = np.nanmean(truth, 0, dtype=np.float64), np.nanstd(truth, 0, dtype=np.float64)
     return np.asarray(mean, np.float32), np.where(std > 1e-9, std, 1.0).astype(np.float32)
 
 
-# ---- the model ----------------------------------------------------------------------------------------------------------
-
-
-def new_model(recipe: Recipe, data: Prepared) -> tuple[SignalModel, Model]:
-    """The recipe's model with a new head, and fresh weights or those that it starts from; with its row of the table."""
-    row = row_of(recipe)
-    name = row.name
-    torch.manual_seed(recipe.seed)
-    outputs = len(data.labels.names)
-    leads, samples = data.examples.x.shape[1:]
-    if row is FOREIGN:
-        return _foreign(recipe, leads, samples, outputs), row
-    options: dict[str, Any] = {"leads": leads, "outputs": outputs, **recipe.options}
-    if "samples" in arguments(row):
-        options.setdefault("samples", samples)
-    if not recipe.weights:
-        return cast(SignalModel, build(name, **options)), row
-    config, state = _weights(recipe, name)
-    model = cast(SignalModel, build(name, **{**options, **config, "outputs": outputs}))
-    fresh = model.state_dict()
-    head = {k for k in state if k.startswith("head.") and (k not in fresh or fresh[k].shape != state[k].shape)}
-    taken = {k: v for k, v in state.items() if k not in head}
-    lacking = [k for k in fresh if k not in taken and not k.startswith("head.")]
-    strange = [k for k in taken if k not in fresh or fresh[k].shape != taken[k].shape]
-    if lacking or strange:
-        told = f"lacks {', '.join(lacking[:3])}" if lacking else f"has {', '.join(strange[:3])}, which does not fit"
-        raise EcgError(f"these are no weights of {name} as it is built here: the file {told}", path=recipe.weights)
-    model.load_state_dict({**fresh, **taken})
-    torch.manual_seed(recipe.seed)
-    model.new_head(outputs)
-    return model, row
-
-
-FOREIGN = Model("onnx", "", "exchangeai", "a foreign ONNX file", 0)  # no row of the table: its architecture is in the file
-
-
-def row_of(recipe: Recipe) -> Model:
-    """The model's row of the table; FOREIGN where `weights` is an ONNX file, or a Bundle that was made of one."""
-    name = recipe.model.replace("_", "-")
-    if name == FOREIGN.name or Path(recipe.weights or "").suffix == ".onnx":
-        return FOREIGN
-    row = by_name(name)
-    if getattr(row, "kind", "signal") != "signal":
-        raise EcgError(f"{name} sees images of paper: finetune takes models of signals")
-    return row
-
-
-def _foreign(recipe: Recipe, leads: int, samples: int, outputs: int) -> SignalModel:
-    """The model in a foreign ONNX file, proven against onnxruntime, or in a Bundle that was made of one; with a new head."""
-    from einthoven.exchange.onnx_graph import OnnxModel
-    from einthoven.exchange.onnx_in import open_onnx
-
-    if not recipe.weights:
-        raise EcgError("model onnx needs the file: --weights model.onnx")
-    if Path(recipe.weights).suffix == ".onnx":
-        model: SignalModel = open_onnx(recipe.weights, leads=leads, samples=samples).model
-    else:
-        config, state = _weights(recipe, FOREIGN.name)
-        model = OnnxModel(**config)
-        model.load_state_dict(state)
-    torch.manual_seed(recipe.seed)
-    model.new_head(outputs)
-    return model
-
-
-def arguments(row: Model) -> set[str]:
-    """Names of what the model's constructor takes."""
-    from importlib import import_module
-    from inspect import signature
-
-    module, _, cls = row.where.partition(":")
-    return set(signature(getattr(import_module(f"einthoven.models.{module}"), cls)).parameters)
-
-
-def _weights(recipe: Recipe, name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """(the constructor's arguments, the state) that `recipe.weights` holds: a Bundle, or a .safetensors file."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load as read_state
-
-    path = Path(str(recipe.weights))
-    try:
-        if path.suffix == ".safetensors":
-            return _plain_weights(path, name)
-        bundle = Bundle.open(path)
-        if bundle.manifest.architecture.model != name:
-            raise EcgError(f"is a {bundle.manifest.architecture.model}, the recipe wants {name}", path=path)
-        tuned = bundle.manifest.architecture.tuning or {}
-        if tuned.get("method") == "adapter":
-            raise EcgError("carries bottleneck adapters: start from what it was made from", path=path)
-        return dict(bundle.manifest.architecture.config), read_state(bundle.read("weights.safetensors"))
-    except (OSError, SafetensorError) as fault:
-        raise EcgError(f"no weights: {fault}", path=path) from fault
-
-
-def _plain_weights(path: Path, name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """A .safetensors: what `models convert` or a pre-training wrote says what it holds; any other is as the recipe says."""
-    from safetensors.torch import load_file
-
-    from einthoven.models import convert
-
-    if not convert.is_converted(path):
-        return {}, load_file(path)
-    state, model, config = convert.contents(path)
-    if model != name:
-        raise EcgError(f"holds {model}, the recipe wants {name}", path=path)
-    return config, state
-
-
-def tuning_of(recipe: Recipe) -> tune.Tuning:
-    """What of the model moves; what the recipe leaves open is tune's default."""
-    names = ("pattern", "rank", "alpha", "dropout", "targets", "kind", "bottleneck")
-    given = {n: getattr(recipe, n) for n in names if getattr(recipe, n) is not None}
-    return tune.Tuning(method=recipe.method, **given)
-
-
 def trained_part(
-    model: SignalModel, data: Prepared, recipe: Recipe, work: Path, accelerator: Accelerator, log: Callable[[str], None]
+    model: Network, data: Prepared, recipe: Recipe, work: Path, accelerator: Accelerator, log: Callable[[str], None]
 ) -> tuple[nn.Module, Examples]:
     """What the loop works on: the model and its signals; with the head alone, the head and what the backbone gives it, computed
     once (augmentation changes the signals in each epoch, so it wants the whole model)."""
@@ -712,7 +554,7 @@ OUTPUTS = (
 
 
 def finish(
-    model: SignalModel, trainable: tune.Trainable, data: Prepared, judged: Judged, done: Progress, found: Found,
+    model: Network, trainable: tune.Trainable, data: Prepared, judged: Judged, done: Progress, found: Found,
     recipe: Recipe, out: Path, log: Callable[[str], None],
 ) -> Bundle:  # fmt: skip
     """Writes pictures, tables, the report and last of all the Bundle, whose being there means that the run is finished."""
@@ -747,7 +589,7 @@ def finish(
     if recipe.method == "lora":
         tune.merge(model)
     if task == "regression":
-        fold_into_head(model, data.offset, data.scale)
+        fold_into_head(model, data.offset, data.scale, data.examples.shape)
     model.requires_grad_(True).eval()
     described = describe(model, trainable, data, judged, tuning, recipe, out)
     html = to_html(described, data, judged, done, trainable, recipe, found.rate, pictures)
@@ -755,8 +597,11 @@ def finish(
         draft.write_text(html, encoding="utf-8")
     log("writing the Bundle, and proving that onnxruntime computes the same")
     onnx = out / WORK / "model.onnx"
-    leads, samples = data.examples.x.shape[1:]
-    export(model, onnx, samples, leads, manifest=described)
+    shape = data.examples.shape
+    if isinstance(data.seen, Preset):
+        export(model, onnx, shape[1], shape[0], manifest=described)
+    else:
+        export(model, onnx, image=(shape[1], shape[2]), manifest=described)
     files: dict[str, bytes | str | Path] = {
         "model.onnx": onnx,
         "weights.safetensors": _safetensors(model.state_dict()),
@@ -789,11 +634,14 @@ def _prove(bundle: Bundle, data: Prepared, judged: Judged) -> None:
         raise EcgError(f"the Bundle's answers differ by {gap:.2g} from those that were evaluated", path=bundle.path)
 
 
-def fold_into_head(model: SignalModel, offset: F32, scale: F32) -> None:
-    """Makes the outputs values in their own unit: y = z * scale + offset goes into the head's last layer."""
+def fold_into_head(model: Network, offset: F32, scale: F32, shape: tuple[int, ...]) -> None:
+    """Makes the outputs values in their own unit: y = z * scale + offset goes into the head's last layer.
+
+    shape: of an input.
+    """
     last = [m for m in model.head.modules() if isinstance(m, nn.Linear | nn.Conv1d)]
     with torch.no_grad():
-        probe = torch.zeros(1, *_head_shape(model))
+        probe = torch.zeros(1, *model.backbone(torch.zeros(1, *shape)).head_input.shape[1:])
         before = model.head(probe).numpy()
         if last and last[-1].bias is not None:
             factor = torch.as_tensor(scale)
@@ -802,12 +650,6 @@ def fold_into_head(model: SignalModel, offset: F32, scale: F32) -> None:
         after = model.head(probe).numpy()
     if not np.allclose(after, before * scale + offset, rtol=1e-4, atol=1e-4 * float(np.abs(scale).max())):
         raise EcgError(f"{type(model).__name__} cannot be a regression: its head does not end in a linear layer")
-
-
-def _head_shape(model: SignalModel) -> tuple[int, ...]:
-    """The shape of one head input."""
-    samples = int(model.config.get("samples") or 1000)
-    return tuple(model.backbone(torch.zeros(1, int(model.config["leads"]), samples)).head_input.shape[1:])
 
 
 def _safetensors(state: Mapping[str, torch.Tensor]) -> bytes:
@@ -833,7 +675,7 @@ def write_predictions(path: Path, data: Prepared, judged: Judged) -> None:
 
 
 def describe(
-    model: SignalModel,
+    model: Network,
     trainable: tune.Trainable,
     data: Prepared,
     judged: Judged,
@@ -851,7 +693,6 @@ def describe(
         for label, found in judged.evaluation.labels.items()
         for n, f in found.items()
     ]
-    preset = data.preset.to_dict()
     return manifest(
         name=recipe.name or _plain(f"{row_of(recipe).name}-{out.resolve().name}"),
         summary=f"{model_words(recipe)}, for {', '.join(names[:8])}{' and more' if len(names) > 8 else ''}",
@@ -859,16 +700,7 @@ def describe(
         task=task,
         labels=[label.model_dump() for label in labels(names)],
         activation=activation,
-        inputs=[
-            {
-                "kind": "signal",
-                "preset": preset,
-                # The model was trained on beginnings, and its figures are those of beginnings.
-                "windows": {"over": "first"},
-                "missing_leads": "zero" if recipe.lead_dropout else "refuse",
-                "shortest_s": _shortest(data),
-            }
-        ],
+        inputs=[input_of(data.seen, data.index, data.rows[data.train], recipe)],
         thresholds=None
         if task != "multilabel"
         else {"values": dict(zip(names, judged.thresholds.tolist())), "chosen_on": whom, "rule": judged.rule},
@@ -902,16 +734,6 @@ def describe(
         licence=recipe.licence,
         citation=row_of(recipe).citation,
     )
-
-
-def _shortest(data: Prepared) -> float | None:
-    """Seconds of the shortest training record, where that is less than the half of an input that a model takes anyway."""
-    preset = data.preset
-    if preset.length is None:
-        return None
-    samples, fs = (np.asarray(data.index.column(n), np.float64)[data.rows[data.train]] for n in ("samples", "fs"))
-    least = float((samples / fs).min())
-    return least if least < preset.length / (preset.fs or float(fs.min())) / 2 else None
 
 
 def _figure(name: str, figure: Any, label: str | None = None, positives: int | None = None) -> dict[str, Any] | None:
@@ -956,19 +778,6 @@ def shared_recipe(recipe: Recipe) -> Recipe:
         labels=recipe.labels and Path(recipe.labels).name,
         weights=recipe.weights and Path(recipe.weights).name,
     )
-
-
-def model_words(recipe: Recipe) -> str:
-    """The model and what of it was trained, in words."""
-    what = {
-        "full": "all of it trained",
-        "head": "head only",
-        "partial": f"trained where {recipe.pattern} is in the name",
-        "lora": "LoRA",
-        "adapter": f"bottleneck adapters ({recipe.kind or 'pfeiffer'})",
-    }[recipe.method]
-    start = f"from {Path(recipe.weights).name}" if recipe.weights else "from fresh weights"
-    return f"{row_of(recipe).name}, {what}, {start}"
 
 
 def _data_words(data: Prepared) -> str:

@@ -42,15 +42,26 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Examples:
-    """x (N, ...) float32, an array or a memory map; y (N, K) float32, NaN unknown. The network sees (x - mean) / std."""
+    """x (N, ...) float32, an array or a memory map; y (N, K) float32, NaN unknown. The network sees (x - mean) / std.
 
-    x: F32
+    Where `seen` is given, x holds something smaller (images as bytes), and the network sees seen(x), of the shape (N, *shape).
+    """
+
+    x: Any
     y: F32
     mean: float = 0.0
     std: float = 1.0
+    seen: Callable[[Any], F32] | None = None
+    shape: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.shape:
+            object.__setattr__(self, "shape", tuple(self.x.shape[1:]))
 
     def inputs(self, rows: Rows | slice) -> F32:
         """(B, ...) of these rows."""
+        if self.seen is not None:
+            return self.seen(self.x[rows])
         taken = np.asarray(self.x[rows], np.float32)
         return taken if (self.mean, self.std) == (0.0, 1.0) else (taken - np.float32(self.mean)) / np.float32(self.std)
 
@@ -181,6 +192,7 @@ def fit(
                 done.epoch,
                 gamma=recipe.gamma,
                 warmup=recipe.warmup,
+                initial=recipe.initial,
             )
             for group in optimizer.param_groups:
                 group["lr"] = now

@@ -39,8 +39,8 @@ class Recipe:
     # The model, and what it sees
     model: str = "inception-time"  # a row of `einthoven models list`, or onnx
     options: Mapping[str, Any] = field(default_factory=dict)  # arguments of the model's constructor
-    weights: str | None = None  # to start from: a Bundle or .safetensors of this model, or any .onnx
-    preset: str | None = None  # preprocessing; None: the one that the model was designed for
+    weights: str | None = None  # to start from: a Bundle or .safetensors of this model, or any .onnx of signals
+    preset: str | None = None  # preprocessing, or image form (heartbeit, page-448, photo); None: the model's own
     normalise: Literal["preset", "none", "lead", "record", "global"] = "preset"  # z-score; global: of the training patients
 
     # How much of it moves (tune/)
@@ -61,6 +61,7 @@ class Recipe:
     weight_decay: float = 0.01
     schedule: Literal["exponential", "onecycle", "cosine", "constant"] = "exponential"
     gamma: float = 0.9  # exponential: the rate's factor from epoch to epoch
+    initial: float = 0.04  # onecycle: the first rate, as a share of the highest
     warmup: float = 0.05  # cosine: share of the steps in which the rate rises from 0
     epochs: int = 50
     patience: int = 10  # epochs without a better validation loss before the run stops; 0: never
@@ -105,7 +106,13 @@ class Recipe:
         for name in ("weight_decay", "patience", "mixup", "noise", "workers", "jobs", "seed"):
             if getattr(self, name) < 0:
                 raise EcgError(f"{name} is not negative", where="recipe")
-        for name, bottom, top in (("crop", 0, 0.9), ("lead_dropout", 0, 0.95), ("warmup", 0, 0.9), ("fraction", 1e-6, 1)):
+        for name, bottom, top in (
+            ("crop", 0, 0.9),
+            ("lead_dropout", 0, 0.95),
+            ("warmup", 0, 0.9),
+            ("initial", 1e-6, 1),
+            ("fraction", 1e-6, 1),
+        ):
             if not bottom <= getattr(self, name) <= top:
                 raise EcgError(f"{name} lies between {bottom} and {top}, not {getattr(self, name)}", where="recipe")
         if not 0 < self.finder_low < self.finder_high:

@@ -17,6 +17,7 @@ from einthoven.evaluate import Evaluation, Figure
 from einthoven.exchange.manifest import RESEARCH_ONLY, Manifest
 from einthoven.train.checkpoint import Progress
 from einthoven.train.recipe import Recipe
+from einthoven.train.seen import seen_words
 
 if TYPE_CHECKING:
     from einthoven.train.finetune import Judged, Prepared
@@ -200,8 +201,15 @@ def limits(data: Prepared, described: Manifest) -> list[str]:
     else:
         rules.append("Children: the ages of the training patients are not known.")
     preset = described.signal.as_preset() if described.signal else None
-    if preset and preset.fs and preset.length:
-        rules.append(f"What happens after the first {preset.length / preset.fs:g} s of a recording: it does not look there.")
+    reach = preset.length / preset.fs if preset and preset.fs and preset.length else 0.0
+    if described.image is not None:
+        reach = described.image.as_form().seconds
+        if described.image.pictures == "look":
+            rules.append(
+                "Photos of paper, before it is tested on photos: it was trained and judged on pictures drawn from recordings."
+            )
+    if reach:
+        rules.append(f"What happens after the first {reach:g} s of a recording: it does not look there.")
     return rules
 
 
@@ -320,11 +328,10 @@ def _whom(data: Prepared) -> str:
 def _how(data: Prepared, done: Progress, trainable: Trainable, recipe: Recipe, rate: float, described: Manifest) -> str:
     chosen = "given" if recipe.learning_rate is not None else "by the finder, on training records"
     best = done.history[done.best_epoch]
-    leads, samples = data.examples.x.shape[1:]
     facts = {
         "Model": f"{described.summary.partition(', for ')[0]} ({described.citation})",
         "Trained parameters": f"{trainable.trainable:,} of {trainable.parameters:,} ({100 * trainable.share:.2f} %)",
-        "Input": f"{leads} leads, {samples} samples by preset {data.preset.name} ({data.preset.unit})",
+        "Input": seen_words(data.seen, data.examples.shape),
         "Epochs": f"{len(done.history)} run, number {done.best_epoch + 1} kept (validation loss {best['validation_loss']:.4f})",
         "Learning rate": f"{rate:.2g} at the most ({chosen}), {recipe.schedule}, {recipe.optimizer}, batch {recipe.batch}",
         "Calibration": f"{recipe.calibration}, fitted on the validation patients"

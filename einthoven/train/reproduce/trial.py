@@ -17,10 +17,11 @@ from einthoven import tune
 from einthoven.data import Index, Labels
 from einthoven.record import EcgError
 from einthoven.signal.presets import Preset
-from einthoven.train.finetune import Prepared, new_accelerator, new_model, trained_part, tuning_of
+from einthoven.train.finetune import Prepared, new_accelerator, trained_part
 from einthoven.train.loop import Examples, fit, learning_rate, logits_of, predict
 from einthoven.train.losses import Objective, class_weights
 from einthoven.train.recipe import Recipe
+from einthoven.train.start import new_model, tuning_of
 
 F32 = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -69,7 +70,7 @@ def run(recipe: Recipe, data: Prepared, tests: Mapping[str, Rows], work: Path, l
         raise EcgError(f"{len(data.train)} records to train on, {len(data.validation)} to choose with: both are needed")
     work.mkdir(parents=True, exist_ok=True)
     accelerator = new_accelerator(recipe)
-    model, row = new_model(recipe, data)
+    model, row = new_model(recipe, data.examples.shape, len(data.labels.names))
     trainable = tune.apply(model, tuning_of(recipe), row)
     net, examples = trained_part(model, data, recipe, work, accelerator, log)
     objective = Objective(data.labels.task, class_weights(examples.y[data.train], data.labels.task, recipe.class_weights))
@@ -112,7 +113,7 @@ def pretrained(recipe: Recipe, data: Prepared, path: Path, work: Path, log: Call
     from safetensors.torch import save_file
 
     accelerator = new_accelerator(recipe)
-    model, row = new_model(recipe, data)
+    model, row = new_model(recipe, data.examples.shape, len(data.labels.names))
     tune.apply(model, tuning_of(recipe), row)
     work.mkdir(parents=True, exist_ok=True)
     objective = Objective(data.labels.task, class_weights(data.examples.y[data.train], data.labels.task, recipe.class_weights))
