@@ -13,7 +13,8 @@ def rate_factor(
     """What the peak learning rate is multiplied by at `step` of `steps` (from 0), in `epoch` (from 0).
 
     "exponential": gamma ** epoch (ExChanGeAI: 0.9). "onecycle": from `initial` up over the first 30 % and down to
-    `initial` / 10,000, both along a cosine (Smith and Topin 2018, with torch's numbers). "cosine": a linear rise over `warmup`, then a cosine to 0.
+    `initial` / 10,000, both along a cosine (Smith and Topin 2018, with torch's numbers). "cosine": a linear rise over `warmup`,
+    then a cosine to 0.
     """
     if kind == "constant":
         return 1.0
