@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,9 @@ def explain(
         "warnings": tuple(dict.fromkeys((*whole.warnings, *told))),
     }
     if method == "occlusion":
-        leads = manifest.signal.as_preset().leads if manifest.signal else None
+        leads = (
+            manifest.signal.as_preset().leads if manifest.signal else manifest.image.as_form().leads if manifest.image else None
+        )
         effects = by_lead_and_wave(predictor_score(predictor, k), part, beats, _those(leads, part))
         parts = dict(zip((*WAVES, *effects.leads), (*effects.by_wave.tolist(), *effects.by_lead.tolist()), strict=True))
         if lost := [name for name, fall in parts.items() if fall != fall]:
@@ -106,6 +109,12 @@ def _by_network(part: Record, predictor: Predictor, k: int, method: str, beats: 
     except ImportError as fault:
         raise EcgError(f"{method} needs torch: pip install 'einthoven[train]', or take occlusion ({fault})") from fault
     net = network(predictor.bundle)
+    if manifest.image is not None:
+        drawn = predictor.inputs(part)[0][manifest.image.name][:1]  # (1, 3, H, W)
+        check_same(net, drawn, predictor.run({manifest.image.name: drawn})[0], predictor.bundle)
+        found, _ = explain_image(part, net, manifest.image.as_form(), k, method, task=manifest.task, beats=beats)
+        told = tuple(dict.fromkeys((*common["warnings"], *found.warnings)))
+        return replace(found, **{**common, "warnings": told})
     if manifest.signal is None:
         raise EcgError(f"{manifest.name} reads no signal", path=predictor.bundle.path)
     preset = manifest.signal.as_preset()
@@ -213,8 +222,11 @@ def _label(label: str | None, made: Prediction, predictor: Predictor) -> int:
 
 def _window(record: Record, predictor: Predictor, start: float) -> tuple[Record, float, list[str]]:
     """The stretch that is explained: what the model takes in at once, from `start` on."""
-    preset = predictor.manifest.signal.as_preset() if predictor.manifest.signal else None
+    signal, image = predictor.manifest.signal, predictor.manifest.image
+    preset = signal.as_preset() if signal else None
     width = preset.length / (preset.fs or record.fs) if preset and preset.length else record.duration
+    if image:
+        width = min(image.as_form().seconds, record.duration)
     if not 0 <= start < record.duration:
         raise EcgError(f"start must lie within the record's {record.duration:g} s, not at {start:g} s", path=record.source.path)
     start = max(min(start, record.duration - width), 0.0)
