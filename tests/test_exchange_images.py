@@ -188,6 +188,16 @@ def test_the_command_takes_recordings_and_paper(suffix: str, tmp_path: Path) -> 
     assert not any("digitised" in words for words in line["warnings"])
 
 
+def test_a_folder_of_photos(tmp_path: Path) -> None:
+    predictor(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for k in range(2):
+        save_page(record_of(), tmp_path / "photos" / f"{k}.png")
+    done = CliRunner().invoke(app, ["predict", "--model", str(tmp_path / "b"), "--json", str(tmp_path / "photos")])
+    assert done.exit_code == 0, done.output
+    assert [Path(line["file"]).name for line in json.loads(done.stdout)] == ["0.png", "1.png"]
+
+
 # ---- the manifest -------------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
 import typer
@@ -58,8 +58,9 @@ def _options(
         raise typer.Exit
 
 
-def find(files: list[str]) -> tuple[list[str], int]:
-    """The inputs named, folders and ZIPs expanded; what is not there is told, and gives exit code 1."""
+def find(files: list[str], also: Collection[str] = ()) -> tuple[list[str], int]:
+    """The inputs named, folders and ZIPs expanded (there, files of these extensions `also` count); what is not there is told,
+    and gives exit code 1."""
     from einthoven.io import find_inputs
     from einthoven.record import EcgError
 
@@ -67,7 +68,7 @@ def find(files: list[str]) -> tuple[list[str], int]:
     failed = 0
     for name in files:
         try:
-            inside = [str(path) for path in find_inputs([name])]
+            inside = [str(path) for path in find_inputs([name], also=also)]
             if not inside:
                 raise EcgError("no ECG in it", path=name)
             found += inside

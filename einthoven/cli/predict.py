@@ -35,11 +35,13 @@ def predict(
     fs: Rate = None,
     unit: Unit = None,
 ) -> None:
-    """Predict: calibrated probabilities of a model's labels for ECGs of any format.
+    """Predict: calibrated probabilities of a model's labels for ECGs of any format, and for photos, scans and PDFs of paper.
 
+    A model of images looks at paper as it is (and takes pictures in folders, too); for any other paper is digitised first.
     A recording without the leads that the model needs is refused; what was averaged over windows or filled is said in warnings.
     """
     from einthoven.exchange.predict import loaded, predicted
+    from einthoven.paper.entry import PICTURES
     from einthoven.record import EcgError
 
     try:
@@ -47,7 +49,8 @@ def predict(
     except EcgError as fault:
         tell(f"error: {fault}")
         raise typer.Exit(2) from None
-    paths, failed = find(files)
+    looks = manifest.image is not None and manifest.image.pictures == "look"
+    paths, failed = find(files, PICTURES if looks else ())
     work = partial(predicted, model=model, fs=fs, unit=unit)
     jobs = jobs or os.cpu_count() or 1
     if output:

@@ -77,9 +77,8 @@ def explain(
         "warnings": tuple(dict.fromkeys((*whole.warnings, *told))),
     }
     if method == "occlusion":
-        leads = (
-            manifest.signal.as_preset().leads if manifest.signal else manifest.image.as_form().leads if manifest.image else None
-        )
+        leads = manifest.signal.as_preset().leads if manifest.signal else None
+        leads = manifest.image.as_form().leads if manifest.image else leads
         effects = by_lead_and_wave(predictor_score(predictor, k), part, beats, _those(leads, part))
         parts = dict(zip((*WAVES, *effects.leads), (*effects.by_wave.tolist(), *effects.by_lead.tolist()), strict=True))
         if lost := [name for name, fall in parts.items() if fall != fall]:

@@ -11,6 +11,7 @@ from einthoven.record import EcgError, Record
 
 _SURE = 0.8  # a lead's confidence below this is told
 _PAPER = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"%PDF", b"BM", b"II*\0", b"MM\0*")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pdf")  # extensions, where folders are searched
 _PAGES = 20  # of a PDF that are looked at
 
 
