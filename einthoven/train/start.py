@@ -82,7 +82,8 @@ def _published(path: Path) -> bool:
         return False
     with safe_open(path, "pt") as file:
         names = list(file.keys())
-    return not any(name.startswith(("layers.0.attention.qkv.", "body.")) for name in names)  # timm's has a head of that name, too
+    # By more than the head: timm calls its own so, too.
+    return not any(name.startswith(("layers.0.attention.qkv.", "body.")) for name in names)
 
 
 FOREIGN = Model("onnx", "", "exchangeai", "a foreign ONNX file", 0)  # no row of the table: its architecture is in the file
