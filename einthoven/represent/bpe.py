@@ -98,7 +98,7 @@ def _find(table: NDArray[np.int64], keys: NDArray[np.int64], key: int) -> int:
     at = (h ^ (h >> 32)) & mask
     while table[at] >= 0 and keys[table[at]] != key:
         at = (at + 1) & mask
-    return at
+    return int(at)
 
 
 def _learn(ids: Ids, base: int, first: int, merges: int, longest: int) -> Ids:

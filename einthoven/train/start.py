@@ -29,7 +29,7 @@ def new_model(recipe: Recipe, shape: tuple[int, ...], outputs: int) -> tuple[Net
     row = row_of(recipe)
     torch.manual_seed(recipe.seed)
     if row is FOREIGN:
-        return _foreign(recipe, *shape, outputs), row
+        return _foreign(recipe, shape[0], shape[1], outputs), row
     own: dict[str, Any] = {"outputs": outputs}
     if row.kind == "image":
         own |= {"channels": shape[0], "size": list(shape[1:])}
