@@ -17,6 +17,7 @@ from einthoven.signal.quality import LeadQuality, Quality, assess
 from einthoven.statements import STATEMENTS
 from einthoven.synth import simulate
 
+MISSING = LeadQuality(0.0, ("missing",), usable=False)
 GOOD = Quality(1.0, "good")
 
 # A healthy ECG in figures: what each lead shows (mV, ms).
@@ -235,12 +236,12 @@ def test_arm_leads_exchanged_hide_the_axis() -> None:
 
 
 def test_missing_and_unusable_leads_are_said() -> None:
-    lost = Quality(0.5, "limited", {n: LeadQuality(0.0, ("missing",)) for n in ("V1", "V2", "V3", "V4", "V5", "V6")})
+    lost = Quality(0.5, "limited", {n: MISSING for n in ("V1", "V2", "V3", "V4", "V5", "V6")})
     got = case(quality=lost)
     assert got["lvh"].confidence == got["q_waves"].confidence == "cannot be determined"
     assert "V1" in got["lvh"].evidence[0].leads and "axis_normal" in made(got)
     assert "normal_ecg" not in got  # what could not be looked at is not normal
-    no_limb = Quality(0.5, "limited", {n: LeadQuality(0.0, ("missing",)) for n in ("I", "II", "III", "aVR", "aVL", "aVF")})
+    no_limb = Quality(0.5, "limited", {n: MISSING for n in ("I", "II", "III", "aVR", "aVL", "aVF")})
     assert case(quality=no_limb)["axis_normal"].confidence == "cannot be determined"
 
 

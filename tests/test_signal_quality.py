@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import einthoven
 from einthoven.record import STANDARD_LEADS, Record
 from einthoven.signal.quality import Quality, assess
 from einthoven.synth import Noise, simulate
 
+EYE = Path(__file__).parents[1] / "bench" / "quality_by_eye.csv"
 T = np.arange(5000) / 500
 RNG = np.random.default_rng(0)
 
@@ -79,6 +82,46 @@ def test_a_planted_fault_is_named_in_its_lead_and_in_no_other(
     assert flag in found.leads["V3"].flags
     assert all(not q.flags for name, q in found.leads.items() if name != "V3")
     assert found.leads["V3"].score < planted(lambda x: x, seed=seed).leads["V3"].score or flag == "missing"
+
+
+def lost(x: np.ndarray) -> np.ndarray:
+    return np.where(T < 6, RNG.normal(0, 0.5, x.size), x)
+
+
+# What a reader still reads in a lead, and what he does not: half of the time decides, and wander never.
+BORNE: list[Callable[[np.ndarray], np.ndarray]] = [
+    lambda x: x + RNG.normal(0, 0.02, x.size),
+    lambda x: np.where(T < 4, RNG.normal(0, 0.5, x.size), x),
+    lambda x: x + 1.5 * np.sin(2 * np.pi * 0.25 * T) + 1.0 * (T > 5.3) + RNG.normal(0, 0.012, x.size),
+    lambda x: np.where(T > 9.8, 5.0, x),
+]
+NOT_BORNE: list[Callable[[np.ndarray], np.ndarray]] = [
+    lambda x: x + RNG.normal(0, 0.1, x.size),
+    lambda x: x + 0.2 * np.sin(2 * np.pi * 50 * T),
+    lost,
+    lambda x: np.clip(3 * x, -0.6, 0.6),
+    lambda x: np.where(T < 6, 0.2, x),
+    lambda x: 0 * x,
+]
+
+
+@pytest.mark.parametrize("fault, usable", [(f, True) for f in BORNE] + [(f, False) for f in NOT_BORNE])
+def test_a_lead_is_usable_while_half_of_it_can_be_read(fault: Callable[[np.ndarray], np.ndarray], usable: bool) -> None:
+    found = planted(fault)
+    assert found.leads["V3"].flags and found.leads["V3"].usable == usable
+    assert found.readable == ("good" if usable else "limited")
+
+
+def test_leads_judged_by_eye(shared_data) -> None:  # type: ignore[no-untyped-def]
+    """bench/quality_by_eye.csv: of the leads that could be read, none but one is refused; of those that could not, most are."""
+    with open(EYE, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    known = {path: assess(einthoven.read(shared_data / path).ecg()) for path in {r["record"] for r in rows}}
+    said = [(r["usable"] == "1", known[r["record"]].leads[r["lead"]].usable) for r in rows]
+    assert sum(not here for eye, here in said if eye) <= 1
+    assert sum(here for eye, here in said if not eye) <= 4  # of 15
+    # its chest leads wander, one rides off the paper for a second, aVL drowns in tremor
+    assert [n for n, q in known["challenge/JS/JS20019.hea"].leads.items() if not q.usable] == ["aVL"]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -177,8 +220,6 @@ def test_nothing_makes_it_raise(n: int, fs: float) -> None:
 
 def test_fold_9_of_ptb_xl_is_rarely_accused(shared_data) -> None:  # type: ignore[no-untyped-def]
     """The figures with intervals: bench/quality.py. Here only that they did not get worse."""
-    import einthoven
-
     with open(shared_data / "ptbxl" / "ptbxl_database.csv", newline="", encoding="utf-8") as file:
         rows = [r for r in csv.DictReader(file) if r["strat_fold"] == "9"][:120]
     found = [assess(einthoven.read(shared_data / "ptbxl" / f"{r['filename_lr']}.hea")) for r in rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from einthoven.findings.finding import Evidence
-from einthoven.findings.rule import DEFINITE, POSSIBLE, PROBABLE, USABLE_LEAD, Case, Met, Rule, net, unusable
+from einthoven.findings.rule import DEFINITE, POSSIBLE, PROBABLE, Case, Met, Rule, net, unusable
 
 KLIGFIELD = "Kligfield 2007, AHA/ACCF/HRS recommendations I (technology)"
 BATCHVAROV = "Batchvarov 2007, Europace 9:1081 (lead misplacement)"
@@ -19,18 +19,7 @@ def quality(case: Case) -> Iterator[Met]:
         yield Met((Evidence("quality of the record", round(q.score, 2), "of 1", "readable", bad),), name="unreadable")
     elif bad:
         what = ", ".join(sorted({f for n in bad for f in q.leads[n].flags}))
-        yield Met(
-            (
-                Evidence(
-                    "quality",
-                    round(min((q.leads[n].score for n in bad), default=q.score), 2),
-                    "of 1",
-                    f">= {USABLE_LEAD:g}",
-                    bad,
-                ),
-            ),
-            detail=what,
-        )
+        yield Met((Evidence("leads that cannot be used", float(len(bad)), "", "0", bad),), detail=what)
 
 
 def limb_lead_reversal(case: Case) -> Iterator[Met]:

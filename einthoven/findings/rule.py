@@ -13,12 +13,9 @@ from einthoven.beats.fiducials import NORMAL, Beats, Times
 from einthoven.beats.measurements import LeadMeasurements, Measurements
 from einthoven.findings.finding import Evidence, Finding
 from einthoven.record import LIMB_LEADS, Record, einthoven_residual
-from einthoven.signal.quality import USABLE, Quality
+from einthoven.signal.quality import Quality
 
 DEFINITE, PROBABLE, POSSIBLE, UNDETERMINED = "definite", "probable", "possible", "cannot be determined"
-
-# Below this a lead's quality does not carry a reading of its waves (as signal.quality counts it).
-USABLE_LEAD = USABLE
 
 # What hides a statement, and what the reader is told (Rule.unless).
 SECONDARY = {
@@ -156,12 +153,11 @@ class Case:
 
 
 _NOTHING = LeadMeasurements()
-_BEARABLE = {"baseline", "steps"}
 
 
 def unusable(quality: Quality) -> set[str]:
-    """Leads that cannot be read. A wandering baseline alone does not forbid it: the waves are measured in the median beat."""
-    return {n for n, q in quality.leads.items() if q.score == 0 or (q.score < USABLE_LEAD and not set(q.flags) <= _BEARABLE)}
+    """Leads that cannot be read."""
+    return {n for n, q in quality.leads.items() if not q.usable}
 
 
 def net(x: LeadMeasurements) -> float:

@@ -70,6 +70,7 @@ def quality_json(quality: Quality) -> dict[str, Any]:
     leads = {
         name: {
             "score": number(q.score),
+            "usable": q.usable,
             "flags": list(q.flags),
             "noise_uv": number(q.noise_uv),
             "mains_uv": number(q.mains_uv),
