@@ -26,6 +26,7 @@ from einthoven.report import measurements_json, measurements_text, save, to_fhir
 from einthoven.report.limits import limit
 from einthoven.report.words import evidence_words, figure
 from einthoven.signal.quality import assess
+from einthoven.synth import CONDITIONS, simulate
 
 HOSTILE = "<script>alert('x')</script>\"&lt;' onload=1"
 
@@ -129,7 +130,7 @@ def test_text_says_conclusion_evidence_and_limits_of_use(report: Report) -> None
         "Research use only",
         "lead III was derived",
         "Heart rate",
-        "The recorder's own",
+        "What the recorder said",
         "folder/ecg.xml",
     ):
         assert words in text
@@ -162,6 +163,14 @@ def test_html_needs_and_runs_nothing(report: Report) -> None:
     assert len(html) < 600_000 and html.count("<svg") == 2
     for words in (report.findings[0].text, "Heart rate", "Research use only", "What the recorder said", "lead III was derived"):
         assert words in html
+
+
+def test_a_simulated_ecg_has_no_recorder_that_says_anything() -> None:
+    made = report_of(simulate("rbbb", seed=3).record)
+    words, said = to_json(made)["record"], CONDITIONS["rbbb"].meaning
+    assert said in words["simulated"] and words["machine"]["statements"] == []
+    for text in (to_html(made), to_text(made)):
+        assert "What was simulated" in text and said in text and "recorder said" not in text
 
 
 def test_html_escapes_what_the_file_says(record: Record) -> None:

@@ -223,12 +223,9 @@ def demo(
         if path:
             record = record_of(path, fs=fs, unit=unit)
         else:
-            from dataclasses import replace
-
             from einthoven.synth import Noise, simulate
 
             record = simulate(*DEMO_LABELS, rate=72, noise=Noise(wander=0.05, muscle=0.01), age=61, sex="male", seed=7).record
-            record = replace(record, statements=())  # the simulator's truth: no recorder said so
         report = interpreted(record)
         out.mkdir(parents=True, exist_ok=True)
         typer.echo(to_text(report) + "\n")

@@ -49,7 +49,9 @@ def to_json(report: Report) -> dict[str, Any]:
 def record_json(record: Record) -> dict[str, Any]:
     """Leads, length, patient, device, and what the recorder itself measured and said; not the signal."""
     patient = {k: v for k, v in asdict(record.patient).items() if k != "extra"}
+    simulated = list(record.statements) if record.source.format == "synth" else []
     return {
+        **({"simulated": simulated} if simulated else {}),
         "leads": list(record.leads),
         "derived_leads": list(record.derived),
         "fs_hz": record.fs,
@@ -59,7 +61,7 @@ def record_json(record: Record) -> dict[str, Any]:
         "device": {k: _plain(v) for k, v in asdict(record.device).items()},
         "machine": {
             "measurements": {k: number(v) for k, v in record.machine.items()},
-            "statements": list(record.statements),
+            "statements": [] if simulated else list(record.statements),
             "codes": list(record.codes),
         },
     }

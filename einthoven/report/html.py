@@ -33,6 +33,7 @@ from einthoven.report.words import (
     rules_words,
     sureness,
     title,
+    whose_words,
     worth_saying,
 )
 
@@ -239,7 +240,7 @@ def _machine(report: Report) -> str:
     if not report.record.statements:
         return ""
     items = "".join(f"<li>{escape(s)}</li>" for s in report.record.statements)
-    return f'<section><h2>What the recorder said</h2><ul class="plain">{items}</ul></section>'
+    return f'<section><h2>{whose_words(report.record)}</h2><ul class="plain">{items}</ul></section>'
 
 
 def _median(report: Report) -> str:

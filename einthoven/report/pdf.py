@@ -32,6 +32,7 @@ from einthoven.report.words import (
     rules_words,
     sureness,
     title,
+    whose_words,
     worth_saying,
 )
 
@@ -170,7 +171,7 @@ class _Writer:
         blocks.append(small)
         if report.record.statements:
             said = [_Block().line(0, _BODY, line) for s in report.record.statements for line in wrap(s, _BODY, width)]
-            blocks += _kept([_gap(), _heading("What the recorder said"), *said])
+            blocks += _kept([_gap(), _heading(whose_words(report.record)), *said])
         return blocks
 
     def _opinion(self, width: float) -> list[_Block]:

@@ -24,6 +24,7 @@ from einthoven.report.words import (
     sureness,
     title,
     unit,
+    whose_words,
     worth_saying,
 )
 
@@ -44,7 +45,7 @@ def to_text(report: Report) -> str:
     own = {n: machine_value(record, n) for n in MAIN}
     told = [f"{title(n)} {figure(v)}" for n, v in own.items() if v == v]
     if told or record.statements:
-        parts += ["", "The recorder's own:"]
+        parts += ["", f"{whose_words(record)}:"]
         parts += _wrap(", ".join(told), "  ", "  ") if told else []
         parts += [line for s in record.statements for line in _wrap(s, "  ", "    ")]
     flags = ", ".join(report.quality.flags)

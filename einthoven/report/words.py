@@ -171,6 +171,11 @@ def unit(text: str) -> str:
     return UNITS.get(text, text)
 
 
+def whose_words(record: Record) -> str:
+    """The heading over a record's own statements: a simulated ECG has no recorder, its statements are what was asked for."""
+    return "What was simulated" if record.source.format == "synth" else "What the recorder said"
+
+
 def machine_value(record: Record, name: str) -> float:
     """What the recorder itself measured under this name; NaN where the file does not say."""
     return record.machine.get(name, record.machine.get(MACHINE.get(name, ""), float("nan")))
