@@ -20,7 +20,7 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
-from einthoven.record import EcgError
+from einthoven.record import EcgError, WrongUse
 
 Line = dict[str, Any]
 Work = Callable[[str], Line]
@@ -149,7 +149,7 @@ def run(
     known: Mapping[str, Line] = {}
     if out.exists():
         if not resume:
-            raise EcgError("has results already: --resume goes on with them, another folder starts anew", path=out)
+            raise WrongUse("has results already: --resume goes on with them, another folder starts anew", path=out)
         known = finished(out)
     todo = [path for path in paths if path not in known]
     tally.earlier = len(paths) - len(todo)

@@ -48,7 +48,14 @@ class EcgError(Exception):
 
     def at(self, path: str | Path) -> EcgError:
         """The same fault, told of the file it was found in."""
-        return EcgError(self.what, path=self.path or path, where=self.where)
+        return type(self)(self.what, path=self.path or path, where=self.where)
+
+
+class WrongUse(EcgError):
+    """What was asked for is not on offer: a name, an option's value, a place that is taken. No file is at fault.
+
+    The command line ends with 2 for it, and with 1 for an input that cannot be used.
+    """
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from typing import Any
 from einthoven.batch import _ONE_THREAD, Line, Work, _end_with_parent, guarded
 from einthoven.data.workers import BACKENDS, start_ray
 from einthoven.io.files import replacing
-from einthoven.record import EcgError
+from einthoven.record import EcgError, WrongUse
 
 _ATTEMPTS = 2  # a record whose process dies this often is given up
 _SUMMARY = "summary.json"
@@ -82,7 +82,7 @@ def run(
     """
     begun = time.perf_counter()
     if backend not in BACKENDS:
-        raise EcgError(f"no backend {backend} (there are: {', '.join(BACKENDS)})")
+        raise WrongUse(f"no backend {backend} (there are: {', '.join(BACKENDS)})")
     shards, digest = _shards(listing, shard)
     out.mkdir(parents=True, exist_ok=True)
     _same_run(out, {"listing_sha256": digest, "shard": shard})
@@ -114,7 +114,7 @@ def results(out: Path) -> Iterator[Line]:
 def _shards(listing: Path, size: int) -> tuple[list[Shard], str]:
     """The stretches of the listing and its SHA-256, in one pass that holds one line at a time."""
     if size < 1:
-        raise EcgError(f"a shard of {size} lines: 1 or more")
+        raise WrongUse(f"a shard of {size} lines: 1 or more")
     found: list[Shard] = []
     digest = hashlib.sha256()
     try:
@@ -149,7 +149,7 @@ def _same_run(out: Path, run: Mapping[str, Any]) -> None:
     mark = out / "run.json"
     if mark.exists():
         if json.loads(mark.read_text(encoding="utf-8")) != run:
-            raise EcgError("was begun with another listing or shard size: take another folder", path=out)
+            raise WrongUse("was begun with another listing or shard size: take another folder", path=out)
         return
     with replacing(mark) as draft:
         draft.write_text(json.dumps(run), encoding="utf-8")

@@ -314,7 +314,7 @@ def test_models_list_show_verify_export_push_pull(tmp_path: Path, home: Path) ->
         assert run("models", "export", "mean-of-leads", "-o", tmp_path / name, *more).exit_code == 0
         keys = {p.key: p.value for p in onnx.load(str(tmp_path / name)).metadata_props}
         assert keys["target_keys"] == "['NORM', 'MI', 'other']" and keys["sampling_rate"] == "100"
-    assert run("models", "export", "mean-of-leads", "-o", tmp_path / "x.onnx").exit_code == 1  # exists
+    assert run("models", "export", "mean-of-leads", "-o", tmp_path / "x.onnx").exit_code == 2  # exists
     assert run("models", "export", "mean-of-leads", "-o", tmp_path / "p.zip").exit_code == 0
     data = bytearray((home / "models" / "mean-of-leads" / "train.onnx").read_bytes())
     data[50] ^= 1

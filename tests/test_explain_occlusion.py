@@ -233,6 +233,6 @@ def test_the_command(tmp_path: Path, sim: Simulation) -> None:
     said = json.loads(done.stdout)
     assert said["method"] == "occlusion" and said["leads"] == list(LEADS) and (tmp_path / "x.svg").exists()
     assert "without ST" in said["facts"] and "without II" in said["facts"]
-    assert run(app, [*words, "--label", "nothing"]).exit_code == 1
+    assert run(app, [*words, "--label", "nothing"]).exit_code == 2
     assert run(app, [*words, "--method", "magic"]).exit_code == 2
     assert run(app, [*words, "-o", str(tmp_path / "x.gif")]).exit_code == 2

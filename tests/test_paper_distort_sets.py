@@ -168,4 +168,4 @@ def test_render_distorts_with_its_truth(tmp_path: Path) -> None:
     assert [lead["label"] for lead in said["leads"]] == [strip.label for strip in truth.page.strips]
     assert np.allclose(said["corners"], truth.sheet, atol=0.01)
     assert CliRunner().invoke(app, line).exit_code == 0 and picture_file.read_bytes() == first
-    assert CliRunner().invoke(app, [*line[:-4], "--distort", "sepia"]).exit_code == 1
+    assert CliRunner().invoke(app, [*line[:-4], "--distort", "sepia"]).exit_code == 2

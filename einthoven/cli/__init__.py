@@ -1,7 +1,6 @@
 """The command line: parse, call, print. What a command does is in the room it calls; a file here is a group of commands.
 
-Results go to stdout or the named file, everything else to stderr. Exit codes: 0 done, 1 some inputs failed (each named, the
-rest done), 2 wrong use.
+`door.py` says what the exit codes mean.
 """
 
 from einthoven.cli import data as data  # imported so that its commands are on the app

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from einthoven.cli.door import AsJson, Jobs, app, print_json, tell
+from einthoven.cli.door import AsJson, Jobs, app, print_json, stop, tell
 
 data = typer.Typer(no_args_is_help=True, help="Datasets: what is known, index a folder, show what an index holds.")
 app.add_typer(data, name="data")
@@ -15,7 +15,7 @@ app.add_typer(data, name="data")
 
 @data.command("list")
 def list_(json: AsJson = False) -> None:
-    """List the datasets that are recognised: size, licence, citation, official address."""
+    """List the datasets that are recognised: size, licence, citation, official address. --json: one line a dataset."""
     from einthoven.data.show import known_sets
 
     for row in known_sets():
@@ -76,7 +76,7 @@ def index(
     from einthoven.data.index import build, is_index
     from einthoven.data.load import together
     from einthoven.data.workers import on
-    from einthoven.record import EcgError
+    from einthoven.record import EcgError, WrongUse
 
     choice = Choice(rate, labels, patient, tuple(target or ()), fs, unit, extra)
     console = Console(stderr=True)
@@ -84,10 +84,9 @@ def index(
         paths = [Path(s).expanduser() for s in sources]
         origins = together(paths, [by_name(dataset) if dataset else recognise(p, choice) for p in paths], choice)
         if output.exists() and not (overwrite and is_index(output)):
-            raise EcgError("is there already: choose another place" + ("" if overwrite else ", or --overwrite"), path=output)
+            raise WrongUse("is there already: choose another place" + ("" if overwrite else ", or --overwrite"), path=output)
     except EcgError as fault:
-        tell(f"error: {fault}")
-        raise typer.Exit(2) from None
+        stop(fault)
     try:
         for origin in origins:
             tell(f"{origin.path}: {origin.dataset.title}")
@@ -102,8 +101,7 @@ def index(
                 on_record=lambda done, failed: bar.update(task, completed=done),
             )
     except EcgError as fault:
-        tell(f"error: {fault}")
-        raise typer.Exit(1) from None
+        stop(fault)
     failed, absent = made.about["failed"], made.about["absent"]
     _tell_faults("failed", failed, 20, output)
     _tell_faults("left out", absent, 5, output)
@@ -134,8 +132,7 @@ def show(
         held = load(folder, labels, jobs=0)
         print_json(summary(held)) if json else typer.echo(text(held))
     except EcgError as fault:
-        tell(f"error: {fault}")
-        raise typer.Exit(2) from None
+        stop(fault)
 
 
 def _tell_faults(word: str, faults: list[dict[str, Any]], most: int, output: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from einthoven.cli.door import AsJson, app, each, print_json, tell
+from einthoven.cli.door import AsJson, app, each, faults, print_json, tell
 
 
 @app.command()
@@ -32,13 +32,18 @@ def digitize(
     json: AsJson = False,
 ) -> None:
     """Read an ECG off its paper: PDF, scan or photo to signals, with a picture of the traces over the print."""
-    from einthoven.io import write
+    from einthoven.io import write, writer
     from einthoven.io.files import replacing
     from einthoven.paper.digitise import digitize as digitized
     from einthoven.paper.digitise.overlay import overlay as drawn
+    from einthoven.paper.page import parse_layout
     from einthoven.paper.render import png_bytes
 
     places = _corners(corners)
+    with faults():
+        writer(output)  # now, and not after the reading
+        if layout is not None:
+            parse_layout(layout)
 
     def work(path: str) -> None:
         found = digitized(

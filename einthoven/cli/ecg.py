@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from einthoven.cli.door import AsJson, Files, Jobs, One, Rate, Unit, app, dumps, each, find, print_json, run_each, tell
+from einthoven.cli.door import AsJson, Files, Jobs, One, Rate, Unit, app, dumps, each, find, print_json, run_each, stop, tell
 
 # What `einthoven demo` simulates where no file is given: an emergency that the page has to show well.
 DEMO_LABELS = ("stemi_inferior", "pvc")
@@ -274,8 +274,7 @@ def _interpret_batch(
                 work, paths, out / "results.jsonl", jobs=jobs or os.cpu_count() or 1, resume=resume, on_line=on_line
             )
         except EcgError as fault:
-            tell(f"error: {fault}")
-            return 2
+            stop(fault)
     failed = write_summary(out / "results.jsonl", out / "summary.csv")
     speed = f"{tally.seconds:.1f} s, {tally.done / tally.seconds if tally.seconds else 0.0:.1f} records/s"
     tell(f"{tally.done} done, {tally.failed} failed, {tally.earlier} from an earlier run; {speed}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from einthoven.cli.door import app, print_json, tell
+from einthoven.cli.door import app, is_a_file, print_json, stop, tell
 
 Data = Annotated[
     str | None,
@@ -70,13 +70,13 @@ def finetune(
         "seed": seed,
     }  # fmt: skip
     try:
-        words = Recipe.read(recipe).to_dict() if recipe else {}
+        words = Recipe.read(is_a_file(recipe)).to_dict() if recipe else {}
         words |= {name: value for name, value in given.items() if value is not None} | _settings(set_ or [])
         made = Recipe.from_dict(words)
         if not made.data:
             raise EcgError("a recipe needs data: a folder of ECGs, an Index, or a public set's folder (--data)")
     except EcgError as fault:
-        _stop(str(fault), 2)
+        _stop(str(fault), 2)  # whatever is wrong with a recipe
     try:
         bundle = run(made, out, fresh=fresh, quiet=False)
         if _first():
@@ -86,7 +86,7 @@ def finetune(
             tell(f"some records could not be used: {failed}")
             raise typer.Exit(1)
     except EcgError as fault:
-        _stop(str(fault))
+        stop(fault)
 
 
 @app.command()
@@ -120,7 +120,7 @@ def evaluate(
         with on(backend, address):
             found = evaluate_bundle(model, data, labels, level=level, out=out, draws=draws, jobs=jobs, tell=tell)
     except EcgError as fault:
-        _stop(str(fault))
+        stop(fault)
     print_json(found.to_dict()) if json else typer.echo(found.text())
 
 

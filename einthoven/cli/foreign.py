@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from einthoven.cli.door import print_json, tell
-from einthoven.cli.models import Json, faults, models
+from einthoven.cli.door import faults, is_a_file, print_json, tell
+from einthoven.cli.models import Json, models
 
 
 @models.command("import")
@@ -42,7 +42,7 @@ def import_onnx(
             from einthoven.record import EcgError
 
             raise EcgError(f"import needs torch and onnx: pip install 'einthoven[train]' ({fault})", path=path) from None
-        foreign = open_onnx(path, leads=leads, samples=samples)
+        foreign = open_onnx(is_a_file(path), leads=leads, samples=samples)
         if output is not None:
             named = tuple(name.strip() for name in labels.split(",")) if labels else ()
             bundle = write_foreign(

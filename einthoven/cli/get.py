@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from einthoven.cli.data import data
-from einthoven.cli.door import tell
+from einthoven.cli.door import stop, tell
 
 
 @data.command("get")
@@ -52,8 +52,7 @@ def get(
                 on_file=lambda _, done, total: bar.update(task, completed=done, total=total),
             )
     except EcgError as fault:
-        tell(f"error: {fault}")
-        raise typer.Exit(2) from None
+        stop(fault)
     for file, why in list(got.failed.items())[:20]:
         tell(f"failed: {file}: {why}")
     tell(

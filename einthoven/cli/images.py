@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from einthoven.cli.door import Jobs, app, tell
+from einthoven.cli.door import Jobs, app, stop, tell
 
 
 @app.command()
@@ -89,8 +89,7 @@ def images(
                 on_shard=lambda done, total: bar.update(task, completed=done, total=total),
             )
     except EcgError as fault:
-        tell(f"error: {fault}")
-        raise typer.Exit(2) from None
+        stop(fault)
     pictures_done, failures = 0, []
     for line in scale.results(output):
         if line["ok"]:
@@ -108,11 +107,11 @@ def images(
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
-    from einthoven.record import EcgError
+    from einthoven.record import WrongUse
 
     if text is None:
         return None
     width, cross, height = text.lower().partition("x")
     if not cross or not (width.isdecimal() and height.isdecimal()):
-        raise EcgError(f"size {text!r} is not WIDTHxHEIGHT (448x448)")
+        raise WrongUse(f"size {text!r} is not WIDTHxHEIGHT (448x448)")
     return int(width), int(height)

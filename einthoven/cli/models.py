@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from einthoven.cli.door import app, print_json, tell
+from einthoven.cli.door import app, faults, is_a_file, print_json, tell
 
 models = typer.Typer(
     help="Models: what there is, how good it is, fetch it, check it, hand it on.",
@@ -26,18 +24,6 @@ StoreAddress = Annotated[
     typer.Argument(metavar="STORE", help="A folder, https://..., davs://... or hf://owner/name.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON to stdout.")]
-
-
-@contextmanager
-def faults() -> Iterator[None]:
-    """EcgError becomes one line on stderr and exit code 1."""
-    from einthoven.record import EcgError
-
-    try:
-        yield
-    except EcgError as fault:
-        tell(f"error: {fault}")
-        raise typer.Exit(1) from None
 
 
 @models.command("list")
@@ -256,7 +242,7 @@ def convert(
         from einthoven.models.convert import convert as converted
 
         chosen = tuple(name.strip() for name in leads.split(",")) if leads else None
-        tell(converted(checkpoint, output, objective=objective, heads=heads, leads=chosen).text())
+        tell(converted(is_a_file(checkpoint), output, objective=objective, heads=heads, leads=chosen).text())
     typer.echo(output)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from einthoven.cli.door import Files, Jobs, Rate, Unit, app, dumps, find, tell
+from einthoven.cli.door import Files, Jobs, Rate, Unit, app, dumps, find, stop, tell
 
 if TYPE_CHECKING:
     from einthoven.exchange.manifest import Manifest
@@ -47,8 +47,7 @@ def predict(
     try:
         manifest = loaded(model).manifest
     except EcgError as fault:
-        tell(f"error: {fault}")
-        raise typer.Exit(2) from None
+        stop(fault)
     looks = manifest.image is not None and manifest.image.pictures == "look"
     paths, failed = find(files, PICTURES if looks else ())
     work = partial(predicted, model=model, fs=fs, unit=unit)
@@ -101,7 +100,7 @@ def _into(output: Path, work: Any, paths: list[str], *, jobs: int, resume: bool,
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from einthoven import batch
-    from einthoven.record import EcgError
+    from einthoven.record import EcgError, WrongUse
 
     console = Console(stderr=True)
     columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -117,11 +116,10 @@ def _into(output: Path, work: Any, paths: list[str], *, jobs: int, resume: bool,
             if resume and output.exists():
                 others = {line["model"] for line in batch.finished(output).values() if line["ok"]} - {model}
                 if others:
-                    raise EcgError(f"has predictions of {', '.join(sorted(others))}; this model is {model}", path=output)
+                    raise WrongUse(f"has predictions of {', '.join(sorted(others))}; this model is {model}", path=output)
             tally = batch.run(work, paths, output, jobs=jobs, resume=resume, on_line=on_line)
         except EcgError as fault:
-            tell(f"error: {fault}")
-            return 2
+            stop(fault)
     speed = f"{tally.seconds:.1f} s, {tally.done / tally.seconds if tally.seconds else 0.0:.1f} records/s"
     tell(f"{tally.done} done, {tally.failed} failed, {tally.earlier} from an earlier run; {speed}")
     typer.echo(output)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from einthoven.cli.door import app, print_json, tell
+from einthoven.cli.door import app, is_a_file, print_json, stop, tell
 
 # objective -> module that has PretrainRecipe (from_dict, to_dict) and pretrain(recipe, folder) -> file of weights
 OBJECTIVES = {
@@ -49,11 +49,13 @@ def pretrain(
     from einthoven.record import EcgError
 
     try:
-        words = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+        words = yaml.safe_load(is_a_file(recipe).read_text(encoding="utf-8"))
+    except EcgError as fault:
+        _stop(str(fault), 2)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
-        _stop(f"no recipe: {fault} ({recipe})", 2)
+        _stop(f"{recipe}: no recipe: {fault}", 2)
     if not isinstance(words, dict):
-        _stop(f"no recipe: a YAML table of names and values is wanted ({recipe})", 2)
+        _stop(f"{recipe}: no recipe: a YAML table of names and values is wanted", 2)
     named = words.pop("objective", None)
     chosen = objective or named
     if chosen not in OBJECTIVES:
@@ -84,7 +86,7 @@ def pretrain(
     try:
         weights = room.pretrain(made, out)
     except EcgError as fault:
-        _stop(str(fault), 1)
+        stop(fault)
     if os.environ.get("RANK", "0") != "0":  # of the processes that a launcher started, one speaks
         return
     if as_json:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from einthoven.cli.door import app, tell
+from einthoven.cli.door import app, stop, tell
 
 group = typer.Typer(
     help="The papers' experiments on the data that is there: one table with the paper's figures beside ours, and one picture.",
@@ -17,7 +17,13 @@ group = typer.Typer(
 app.add_typer(group, name="reproduce")
 
 Out = Annotated[Path, typer.Option("--output", "-o", help="Folder for the table (.md, .csv, .json) and the picture.")]
-Size = Annotated[str, typer.Option(help="smoke, short (a quarter of an hour on two cores), or paper (wants a GPU).")]
+SIZES = ("smoke", "short", "paper")
+Size = Annotated[
+    str,
+    typer.Option(
+        help="smoke, short (a quarter of an hour on two cores), or paper (wants a GPU).", callback=lambda name: _size(name)
+    ),
+]
 Smoke = Annotated[bool, typer.Option("--smoke", help="The size of the tests: a minute; shows that all of it runs.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Seed = Annotated[int, typer.Option(help="Of everything that is drawn.")]
@@ -134,6 +140,12 @@ def _pairs(words: list[str]) -> dict[str, str]:
     return made
 
 
+def _size(name: str) -> str:
+    if name not in SIZES:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(SIZES)}")
+    return name
+
+
 def _show(work: Any, out: Path, name: str, as_json: bool) -> None:
     from einthoven.record import EcgError
 
@@ -143,7 +155,6 @@ def _show(work: Any, out: Path, name: str, as_json: bool) -> None:
         tell(f"error: this needs torch and its companions: pip install 'einthoven[train]' ({fault})")
         raise typer.Exit(1) from fault
     except EcgError as fault:
-        tell(f"error: {fault}")
-        raise typer.Exit(1) from fault
+        stop(fault)
     typer.echo(sheet.json() if as_json else sheet.markdown())
     tell(f"written: {', '.join(str(out / f'{name}{suffix}') for suffix in ('.md', '.csv', '.json', '.png'))}")

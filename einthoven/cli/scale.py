@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from einthoven.cli.door import Jobs, app, tell
+from einthoven.cli.door import Jobs, app, stop, tell
 
 WORKS = ("info", "interpret", "predict")
 
@@ -47,8 +47,7 @@ def scale(
         try:
             Predictor.load(model)  # one that is not there is told now, and not a million times
         except EcgError as fault:
-            tell(f"error: {fault}")
-            raise typer.Exit(2) from None
+            stop(fault)
         work = partial(predicted, model=model)
     elif what == "interpret":
         from einthoven.report.summary import interpreted
@@ -78,8 +77,7 @@ def scale(
                 on_shard=lambda done, total: bar.update(task, completed=done, total=total),
             )
     except EcgError as fault:
-        tell(f"error: {fault}")
-        raise typer.Exit(2) from None
+        stop(fault)
     rate = tally.done / tally.seconds if tally.seconds else 0.0
     tell(f"{tally.done} done, {tally.failed} failed, {tally.earlier} from an earlier run; {tally.seconds:.1f} s, {rate:.1f}/s")
     failed = 0

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from einthoven.io.files import replacing
-from einthoven.record import EcgError
+from einthoven.record import EcgError, WrongUse
 
 if TYPE_CHECKING:
     import httpx
@@ -144,10 +144,10 @@ def get(
         EcgError: no such data set, one that only a person may fetch, or a list of files that cannot be had or read.
     """
     if name not in ORIGINS:
-        raise EcgError(f"no data set {name} to fetch (there are: {', '.join(ORIGINS)})")
+        raise WrongUse(f"no data set {name} to fetch (there are: {', '.join(ORIGINS)})")
     origin = ORIGINS[name]
     if origin.kind == "by-hand" and not address:
-        raise EcgError(f"{origin.title} cannot be fetched by a program: get it by hand", path=origin.address)
+        raise WrongUse(f"{origin.title} cannot be fetched by a program: get it by hand", path=origin.address)
     import httpx
 
     out.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from einthoven.data import icd, snomed
 from einthoven.data.index import TARGET, Index
-from einthoven.record import EcgError
+from einthoven.record import EcgError, WrongUse
 from einthoven.statements import BY_SCP, STATEMENTS, SUPERCLASSES
 
 LEVELS = ("superclass", "subclass", "statement", "diagnostic", "form", "rhythm", "own", "target")
@@ -102,7 +102,7 @@ class Labels:
         """These classes, in this order. Raises EcgError for one that is not there."""
         lacking = [n for n in names if n not in self.names]
         if lacking:
-            raise EcgError(f"no label {', '.join(lacking)} (there are: {', '.join(self.names[:40])})")
+            raise WrongUse(f"no label {', '.join(lacking)} (there are: {', '.join(self.names[:40])})")
         return Labels(tuple(names), self.matrix[:, [self.names.index(n) for n in names]], self.task)
 
 
@@ -133,7 +133,7 @@ def labels_of(
         EcgError: no such level, no labels at it, or a task that does not go with it.
     """
     if level not in LEVELS:
-        raise EcgError(f"no level {level!r} (there are: {', '.join(LEVELS)})")
+        raise WrongUse(f"no level {level!r} (there are: {', '.join(LEVELS)})")
     if level == "target":
         return _targets(index, names, task)
     found = _own(index, names) if level == "own" else _coded(index, level, names, min_likelihood, vocabulary)
@@ -147,7 +147,7 @@ def labels_of(
     if task == "single":
         return _single(found)
     if task == "regression":
-        raise EcgError(f"{level} labels are classes: a regression needs target columns")
+        raise WrongUse(f"{level} labels are classes: a regression needs target columns")
     return found
 
 
@@ -161,11 +161,11 @@ def _single(labels: Labels) -> Labels:
 
 def _targets(index: Index, names: Sequence[str] | None, task: str | None) -> Labels:
     if task not in (None, "regression"):
-        raise EcgError(f"target columns are numbers: a regression, not {task}")
+        raise WrongUse(f"target columns are numbers: a regression, not {task}")
     wanted = tuple(names) if names is not None else index.targets
     lacking = [n for n in wanted if n not in index.targets and n != "age"]
     if lacking or not wanted:
-        raise EcgError(f"no target {', '.join(lacking) or 'column'} (there are: {', '.join(index.targets) or 'none'}, age)")
+        raise WrongUse(f"no target {', '.join(lacking) or 'column'} (there are: {', '.join(index.targets) or 'none'}, age)")
     columns = [index.column("age" if n == "age" and n not in index.targets else TARGET + n) for n in wanted]
     return Labels(wanted, np.stack(columns, axis=1).astype(np.float32), "regression")
 
@@ -180,7 +180,7 @@ def _own(index: Index, names: Sequence[str] | None) -> Labels:
     wanted = tuple(there) if names is None else tuple(names)
     lacking = [n for n in wanted if n not in there]
     if lacking:
-        raise EcgError(f"no record has the label {', '.join(lacking)} (there are: {', '.join(there[:40])})", path=index.folder)
+        raise WrongUse(f"no record has the label {', '.join(lacking)} (there are: {', '.join(there[:40])})")
     matrix = np.zeros((len(stated), len(wanted)), np.float32)
     column = {n: k for k, n in enumerate(wanted)}
     for i, row in enumerate(stated):
@@ -205,7 +205,7 @@ def _coded(index: Index, level: str, names: Sequence[str] | None, min_likelihood
     wanted = classes(level) if names is None else tuple(names)
     strange = [n for n in wanted if n not in classes(level)]
     if strange:
-        raise EcgError(f"no {level} {', '.join(strange)} (there are: {', '.join(classes(level))})")
+        raise WrongUse(f"no {level} {', '.join(strange)} (there are: {', '.join(classes(level))})")
     column = {n: k for k, n in enumerate(wanted)}
     codes: list[list[str]] = index.column("codes")
     likelihoods: list[list[float]] = index.column("likelihoods")
@@ -370,7 +370,7 @@ def exchangeai(index: Index, task: str) -> Labels:
     class, or of two, are all NaN.
     """
     if task not in _EXCHANGEAI_SCP:
-        raise EcgError(f"no task {task!r} (there are: {', '.join(_EXCHANGEAI_SCP)})")
+        raise WrongUse(f"no task {task!r} (there are: {', '.join(_EXCHANGEAI_SCP)})")
     level, groups = _EXCHANGEAI_SCP[task]
     prefixes = icd.EXCHANGEAI[task]
     matrix = np.zeros((len(index), len(groups)), np.float32)
@@ -409,4 +409,4 @@ def translate(code: str, vocabulary: str) -> tuple[str, ...]:
         same = [c for c, canonical in snomed.SAME.items() if own and canonical == own]
         more = [c for c, (_, _, scp) in snomed.PLACES.items() if scp == statement.scp and scp]
         return tuple(f"snomed:{c}" for c in dict.fromkeys([*([own] if own else []), *same, *more]))
-    raise EcgError(f"no vocabulary {vocabulary!r} (there are: scp, snomed, icd10, aha, statement)")
+    raise WrongUse(f"no vocabulary {vocabulary!r} (there are: scp, snomed, icd10, aha, statement)")

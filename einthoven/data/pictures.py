@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from einthoven.data.index import Index
 from einthoven.paper import dataset
-from einthoven.record import EcgError, Record
+from einthoven.record import EcgError, Record, WrongUse
 
 LISTING = "listing.txt"
 
@@ -25,7 +25,7 @@ def begin(index: Path, out: Path, plan: dataset.Plan, count: int, shard: int) ->
     if not rows:
         raise EcgError("an index of no records has no pictures", path=index)
     if count < 1 or shard < 1:
-        raise EcgError(f"{count} pictures in shards of {shard}: both 1 or more")
+        raise WrongUse(f"{count} pictures in shards of {shard}: both 1 or more")
     dataset.begin(out, plan, {"records": rows, "count": count, "shard": shard})
     lines = [f"{k} {first} {min(shard, count - first)}" for k, first in enumerate(range(0, count, shard))]
     listing = out / LISTING

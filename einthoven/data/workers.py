@@ -19,7 +19,7 @@ from itertools import islice
 from multiprocessing.connection import wait as wait_for
 from typing import Any, TypeVar
 
-from einthoven.record import EcgError
+from einthoven.record import EcgError, WrongUse
 
 BACKENDS = ("local", "ray")
 
@@ -40,7 +40,7 @@ def on(backend: str, address: str | None = None) -> Iterator[None]:
     Raises EcgError: no such backend.
     """
     if backend not in BACKENDS:
-        raise EcgError(f"no backend {backend} (there are: {', '.join(BACKENDS)})")
+        raise WrongUse(f"no backend {backend} (there are: {', '.join(BACKENDS)})")
     before = _chosen.set((backend, address))
     try:
         yield

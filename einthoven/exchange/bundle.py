@@ -29,7 +29,7 @@ from typing import IO
 
 from einthoven.exchange.manifest import Entry, Manifest
 from einthoven.io.files import replacing
-from einthoven.record import EcgError
+from einthoven.record import EcgError, WrongUse
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST = 4 << 20  # bytes
@@ -289,7 +289,7 @@ def _drafted(target: Path, overwrite: bool) -> Iterator[_Draft]:
     zipped = target.suffix.lower() == ".zip"
     if os.path.lexists(target):
         if not overwrite:
-            raise EcgError("exists already", path=target)
+            raise WrongUse("exists already", path=target)
         Bundle.open(target, verify=False)  # only a Bundle makes room for a Bundle
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

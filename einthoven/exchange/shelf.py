@@ -9,7 +9,7 @@ from pathlib import Path
 
 from einthoven.exchange.bundle import Bundle
 from einthoven.exchange.manifest import plain_name
-from einthoven.record import EcgError
+from einthoven.record import EcgError, WrongUse
 
 DEFAULT = "einthoven-12"  # what `einthoven predict` and `interpret` use where no model is named
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "bundles"
@@ -57,7 +57,7 @@ def find(name: str | os.PathLike[str] | None = None) -> Path:
     if os.sep in text or text.endswith(".zip"):
         raise EcgError("no such Bundle", path=text)
     have = ", ".join(by_name) or "none"
-    raise EcgError(f"no model {text!r} (shipped or pulled: {have}); `einthoven models pull STORE NAME` gets one")
+    raise WrongUse(f"no model {text!r} (shipped or pulled: {have}); `einthoven models pull STORE NAME` gets one")
 
 
 def place(name: str) -> Path:
@@ -65,7 +65,7 @@ def place(name: str) -> Path:
     try:
         return pulled() / plain_name(name)
     except ValueError as fault:
-        raise EcgError(str(fault)) from None
+        raise WrongUse(str(fault)) from None
 
 
 def load(name: str | os.PathLike[str] | None = None, *, verify: bool = True) -> Bundle:

@@ -13,7 +13,7 @@ from einthoven.exchange.predict import NEARLY, Prediction, Predictor, loaded
 from einthoven.explain.explanation import Doubles, Explanation, Pictured, heat_of, shares
 from einthoven.explain.occlusion import by_lead_and_wave, predictor_score, score_of
 from einthoven.explain.waves import WAVES, regions
-from einthoven.record import EcgError, Record, derive_limb_leads
+from einthoven.record import EcgError, Record, WrongUse, derive_limb_leads
 
 if TYPE_CHECKING:
     from einthoven.beats.fiducials import Beats
@@ -54,7 +54,7 @@ def explain(
         EcgError: no such label or method, the model cannot be applied to this ECG, or the method not to this model.
     """
     if method not in METHODS:
-        raise EcgError(f"no method {method} (there are: {', '.join(METHODS)})")
+        raise WrongUse(f"no method {method} (there are: {', '.join(METHODS)})")
     predictor = model if isinstance(model, Predictor) else loaded(None if model is None else str(model))
     manifest = predictor.manifest
     record = derive_limb_leads(record.ecg())
@@ -215,7 +215,7 @@ def _label(label: str | None, made: Prediction, predictor: Predictor) -> int:
     if label is None:
         return max(range(len(names)), key=lambda i: made.labels[names[i]])
     if label not in names:
-        raise EcgError(f"the model has no label {label} (it has: {', '.join(names)})", path=predictor.bundle.path)
+        raise WrongUse(f"{predictor.manifest.name} has no label {label} (it has: {', '.join(names)})")
     return names.index(label)
 
 
@@ -227,7 +227,7 @@ def _window(record: Record, predictor: Predictor, start: float) -> tuple[Record,
     if image:
         width = min(image.as_form().seconds, record.duration)
     if not 0 <= start < record.duration:
-        raise EcgError(f"start must lie within the record's {record.duration:g} s, not at {start:g} s", path=record.source.path)
+        raise WrongUse(f"start must lie within the record's {record.duration:g} s, not at {start:g} s", path=record.source.path)
     start = max(min(start, record.duration - width), 0.0)
     if start == 0 and record.duration * NEARLY <= width:
         return record, 0.0, []

@@ -16,7 +16,7 @@ from einthoven.explain.explanation import Doubles, Explanation
 from einthoven.io.files import replacing
 from einthoven.paper.page import Page, Strip
 from einthoven.paper.palette import rgb
-from einthoven.record import EcgError, Record
+from einthoven.record import Record, WrongUse
 
 FOR, AGAINST = "#ff5a00", "#1f78ff"
 FORMATS = (".png", ".svg", ".json")
@@ -32,7 +32,7 @@ def save(record: Record, made: Explanation, path: str | Path, *, dpi: float = 15
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
-        raise EcgError(f"an explanation is written as {', '.join(FORMATS)}, not {suffix or 'without a suffix'}", path=path)
+        raise WrongUse(f"an explanation is written as {', '.join(FORMATS)}, not {suffix or 'without a suffix'}", path=path)
     if suffix == ".json":
         import json
 

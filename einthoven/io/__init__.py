@@ -21,7 +21,7 @@ from einthoven.io.finish import finish, lead_name
 from einthoven.io.format import Format, Options
 from einthoven.io.table import FORMATS
 from einthoven.io.table import sniff as _sniff
-from einthoven.record import EcgError, Record
+from einthoven.record import EcgError, Record, WrongUse
 
 __all__ = [
     "FORMATS",
@@ -87,6 +87,16 @@ def write(record: Record, path: str | os.PathLike[str], format: str | None = Non
 
     Files are written under a temporary name and renamed, so that a killed job leaves none half written.
     """
+    row = writer(path, format)
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise EcgError("the folder to write to does not exist", path=target)
+    assert row.write is not None  # `writer` takes no other
+    return row.write(record, target)
+
+
+def writer(path: str | os.PathLike[str], format: str | None = None) -> Format:
+    """The format that `write` would choose. Raises WrongUse where there is none: to be asked before long work."""
     target = Path(path)
     if format is None:
         rows = [f for f in FORMATS.values() if f.write and target.suffix.lower() in f.extensions]
@@ -94,12 +104,10 @@ def write(record: Record, path: str | os.PathLike[str], format: str | None = Non
         rows = [FORMATS[format]] if format in FORMATS and FORMATS[format].write else []
     if not rows or rows[0].write is None:
         able = ", ".join(f"{f.name} ({f.extensions[0]})" for f in FORMATS.values() if f.write)
-        raise EcgError(
+        raise WrongUse(
             f"no writer for {format or target.suffix or 'a name without extension'!r}; there are: {able}", path=target
         )
-    if not target.parent.is_dir():
-        raise EcgError("the folder to write to does not exist", path=target)
-    return rows[0].write(record, target)
+    return rows[0]
 
 
 _PLAIN = Options()
@@ -109,7 +117,7 @@ def _row(file: File, format: str | None) -> Format:
     if format is None:
         return _sniff(file)
     if format not in FORMATS:
-        raise EcgError(f"no format {format!r}; there are: {', '.join(FORMATS)}", path=file.path)
+        raise WrongUse(f"no format {format!r}; there are: {', '.join(FORMATS)}", path=file.path)
     return FORMATS[format]
 
 

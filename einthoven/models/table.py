@@ -11,7 +11,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from einthoven.record import EcgError
+from einthoven.record import EcgError, WrongUse
 
 if TYPE_CHECKING:
     from einthoven.models.network import Network
@@ -246,7 +246,7 @@ def by_name(name: str) -> Model:
     """The row of this name; "inception_time" is "inception-time". Raises EcgError, which lists them, where there is none."""
     name = name.replace("_", "-")
     if name not in MODELS:
-        raise EcgError(f"no model {name} (there are: {', '.join(MODELS)})")
+        raise WrongUse(f"no model {name} (there are: {', '.join(MODELS)})")
     return MODELS[name]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from einthoven.interpretation import Report
 from einthoven.io.files import replacing
-from einthoven.record import EcgError
+from einthoven.record import WrongUse
 
 # Suffix -> format; the longer suffix is asked first.
 SUFFIXES = {
@@ -30,7 +30,7 @@ def save(report: Report, path: str | Path, format: str | None = None) -> None:
     chosen = format or next((kind for suffix, kind in SUFFIXES.items() if path.name.lower().endswith(suffix)), None)
     if chosen is None or chosen not in SUFFIXES.values():
         asked = format or path.suffix or "without a suffix"
-        raise EcgError(f"a report is written as {', '.join(SUFFIXES)}, not {asked}", path=path)
+        raise WrongUse(f"a report is written as {', '.join(SUFFIXES)}, not {asked}", path=path)
     data = to_bytes(report, chosen)
     with replacing(path) as draft:
         draft.write_bytes(data)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from einthoven.record import EcgError
+from einthoven.record import WrongUse
 
 METHODS = ("full", "head", "partial", "lora", "adapter")
 KINDS = ("houlsby", "pfeiffer")
@@ -43,18 +43,18 @@ class Tuning:
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise EcgError(f"no tuning method {self.method} (there are: {', '.join(METHODS)})")
+            raise WrongUse(f"no tuning method {self.method} (there are: {', '.join(METHODS)})")
         if self.kind not in KINDS:
-            raise EcgError(f"no kind of adapter {self.kind} (there are: {', '.join(KINDS)})")
+            raise WrongUse(f"no kind of adapter {self.kind} (there are: {', '.join(KINDS)})")
         if self.method == "partial" and not self.pattern:
-            raise EcgError("partial tuning needs a pattern, a regular expression over names of parameters")
+            raise WrongUse("partial tuning needs a pattern, a regular expression over names of parameters")
         if self.rank < 1 or self.bottleneck < 1 or not self.alpha > 0 or not 0 <= self.dropout < 1:
-            raise EcgError("tuning: rank and bottleneck are at least 1, alpha is above 0, dropout in [0, 1)")
+            raise WrongUse("tuning: rank and bottleneck are at least 1, alpha is above 0, dropout in [0, 1)")
         for name in ("pattern", "targets"):
             try:
                 re.compile(getattr(self, name))
             except re.error as fault:
-                raise EcgError(f"tuning: {name} is no regular expression: {fault}") from fault
+                raise WrongUse(f"tuning: {name} is no regular expression: {fault}") from fault
 
     @property
     def scale(self) -> float:
@@ -69,5 +69,5 @@ class Tuning:
         """Raises EcgError for a key that there is not."""
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
-            raise EcgError(f"tuning has no {', '.join(sorted(unknown))}")
+            raise WrongUse(f"tuning has no {', '.join(sorted(unknown))}")
         return cls(**values)

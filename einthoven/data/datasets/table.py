@@ -10,7 +10,7 @@ from einthoven.data import folder, segments
 from einthoven.data.datasets import challenge, code15, ludb, mimic, ptbxl, sph, yang
 from einthoven.data.entry import DEFAULT, Choice, Dataset
 from einthoven.data.index import is_index
-from einthoven.record import EcgError
+from einthoven.record import EcgError, WrongUse
 
 DATASETS: dict[str, Dataset] = {
     row.name: row
@@ -54,5 +54,5 @@ def recognise(path: Path, choice: Choice = DEFAULT) -> Dataset:
 def by_name(name: str) -> Dataset:
     """The dataset called `name`. Raises EcgError, which lists them, where there is none."""
     if name not in DATASETS:
-        raise EcgError(f"no dataset {name} (there are: {', '.join(DATASETS)})")
+        raise WrongUse(f"no dataset {name} (there are: {', '.join(DATASETS)})")
     return DATASETS[name]

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from einthoven.exchange.stores.store import Item, Store
-from einthoven.record import EcgError
+from einthoven.record import WrongUse
 
 __all__ = ["Item", "Store", "open_store"]
 
@@ -38,4 +38,4 @@ def open_store(address: str | os.PathLike[str]) -> Store:
         from einthoven.exchange.stores.hub import HubStore
 
         return HubStore(text)
-    raise EcgError("no kind of store has this address (a folder, https://, davs:// or hf://)", path=text)
+    raise WrongUse("no kind of store has this address (a folder, https://, davs:// or hf://)", path=text)

@@ -19,7 +19,7 @@ from einthoven.exchange import card
 from einthoven.exchange.bundle import MANIFEST, MAX_MANIFEST, Bundle, check_name
 from einthoven.exchange.manifest import Manifest
 from einthoven.exchange.stores.store import MAX_BUNDLE, Item, Store, sha256_of
-from einthoven.record import EcgError
+from einthoven.record import EcgError, WrongUse
 
 README = "README.md"
 _ADDRESS = re.compile(r"hf://([A-Za-z0-9._-]+/[A-Za-z0-9._-]+)(?:@([A-Za-z0-9._/-]+))?")
@@ -31,7 +31,7 @@ class HubStore(Store):
     def __init__(self, address: str) -> None:
         found = _ADDRESS.fullmatch(address.rstrip("/"))
         if not found:
-            raise EcgError("a repository of the Hub is hf://owner/name or hf://owner/name@revision", path=address)
+            raise WrongUse("a repository of the Hub is hf://owner/name or hf://owner/name@revision", path=address)
         self.address = address
         self.repository, self.revision = found[1], found[2]
 
@@ -45,7 +45,7 @@ class HubStore(Store):
         with tempfile.TemporaryDirectory() as folder:
             manifest = _manifest(self._file(hub, MANIFEST, Path(folder)))
             if manifest.name != name:
-                raise EcgError(f"no model {name[:80]!r} (there is: {manifest.name})", path=self.address)
+                raise WrongUse(f"no model {name[:80]!r} (there is: {manifest.name})", path=self.address)
             if (size := sum(entry.bytes for entry in manifest.files.values())) > MAX_BUNDLE:
                 raise EcgError(f"{size:,} bytes are more than one Bundle may have ({MAX_BUNDLE:,})", path=self.address)
             sizes = self._sizes(hub)

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from einthoven.exchange.bundle import Bundle
 from einthoven.exchange.manifest import Part, Task, plain_name
-from einthoven.record import EcgError
+from einthoven.record import EcgError, WrongUse
 
 INDEX = "index.json"
 MAX_INDEX = 16 << 20  # bytes
@@ -77,7 +77,7 @@ class Store(ABC):
         """The Bundle of this name. Raises EcgError, which lists them, where there is none."""
         items = {item.name: item for item in self.list()}
         if name not in items:
-            raise EcgError(f"no model {name[:80]!r} (there are: {', '.join(items) or 'none'})", path=self.address)
+            raise WrongUse(f"no model {name[:80]!r} (there are: {', '.join(items) or 'none'})", path=self.address)
         return items[name]
 
 

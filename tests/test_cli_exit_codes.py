@@ -1,0 +1,117 @@
+"""Every command with wrong input: 1 where an input cannot be used, 2 where the command asks for what is not on offer.
+
+One line on stderr that names the input or the word, and never a traceback.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from einthoven.cli import app
+from einthoven.io import write
+from einthoven.synth import simulate
+
+RUN = CliRunner()
+ROOT = Path(__file__).parents[1]
+# What a newcomer gives in place of an ECG, a data set, a Bundle, a recipe: none of it is any.
+FILES = ("missing.xml", "folder", "empty.bin", "text.txt", "photo.jpg")
+# The command with @ where the input stands -> its exit code. A recipe is a command line in a file: 2.
+INPUTS = {
+    "info @": 1, "convert @ out.csv": 1, "delineate @": 1, "render @ -o out.png": 1, "explain @": 1, "predict @": 1,
+    "data index @ -o out": 1, "data show @": 1, "images @ -o out": 1, "evaluate --data @": 1, "finetune --data @ -o out": 1,
+    "models show @": 1, "models verify @": 1, "models export @ -o out.onnx": 1, "models push @ store": 1, "models import @": 1,
+    "models convert @ -o out.safetensors": 1, "predict ecg.npz -m @": 1, "explain ecg.npz -m @": 1, "interpret ecg.npz -m @": 1,
+    "evaluate --data set --labels labels.csv --model @": 1, "scale predict listing.txt -o out -m @": 1,
+    "pretrain @": 2, "finetune @": 2,
+}  # fmt: skip
+ON_PAPER = {"measure @": 1, "interpret @": 1, "demo @ --out out": 1, "digitize @ -o out.csv": 1}  # these take a photo
+LISTS = {"scale info @ -o out": 1, "models list --store @": 1}  # any file may be a listing, any folder a store
+# A name that looks like none of a file is a misspelt model.
+MODELS = ("predict ecg.npz -m foo", "explain ecg.npz -m foo", "interpret ecg.npz -m foo", "models show foo", "models verify foo",
+    "models export foo -o out.onnx", "models push foo store", "scale predict listing.txt -o out -m foo",
+    "evaluate --data set --labels labels.csv --model foo", "finetune --data set --labels labels.csv --model foo -o out")  # fmt: skip
+OPTIONS = (
+    "nonsense", "info --nonsense ecg.npz", "info ecg.npz --fs 0", "info ecg.npz --fs x", "measure ecg.npz --unit furlong",
+    "convert ecg.npz out.foo", "convert ecg.npz out.csv --format foo", "render ecg.npz -o out.foo",
+    "render ecg.npz --layout 9x9", "render ecg.npz --palette foo", "render ecg.npz --distort foo", "render ecg.npz --dpi 0",
+    "render ecg.npz --gain -1", "render ecg.npz --start 99", "interpret ecg.npz --format foo", "interpret ecg.npz -o out.foo",
+    "interpret ecg.npz --format html", "explain ecg.npz --label foo", "explain ecg.npz --method foo",
+    "explain ecg.npz -o out.foo", "digitize photo.jpg -o out.foo", "digitize photo.jpg -o out.csv --layout foo",
+    "digitize photo.jpg -o out.csv --corners 1,2", "data index set -o out --dataset foo", "data index set -o folder",
+    "data get foo -o out", "evaluate", "evaluate --data set --labels labels.csv --level foo",
+    "evaluate --data set --labels labels.csv --backend foo", "finetune", "finetune --set foo", "finetune --set foo=1",
+    "finetune --data set --method foo", "finetune --data set --labels labels.csv --names Foo -o out",
+    "finetune --data set --labels labels.csv --level foo -o out", "images folder -o out --preset foo",
+    "images folder -o out --size foo", "scale foo listing.txt -o out", "scale info listing.txt -o out --backend foo",
+    "models pull ftp://x foo", "models nonsense", "reproduce nonsense", "reproduce exchangeai --size foo",
+    "reproduce ecgfm-peft --size foo", "reproduce exchangeai --smoke --weights foo", "pretrain recipe.yaml",
+    "pretrain recipe.yaml --objective cardx",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import cv2
+
+    folder = tmp_path_factory.mktemp("newcomer")
+    (folder / "folder").mkdir()
+    (folder / "set").mkdir()
+    (folder / "empty.bin").touch()
+    (folder / "text.txt").write_text("no ECG is in here\n")
+    assert cv2.imwrite(str(folder / "photo.jpg"), np.full((40, 60, 3), 200, np.uint8))
+    record = simulate(seed=1).record
+    for name in ("ecg.npz", "set/1.npz", "set/2.npz"):
+        write(record, folder / name)
+    (folder / "labels.csv").write_text("file_name,label\n1.npz,a\n2.npz,b\n")
+    (folder / "listing.txt").write_text("ecg.npz\n")
+    (folder / "recipe.yaml").write_text("foo: 1\n")
+    return folder
+
+
+def ends(words: str, code: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The command's stderr; it must have ended with this code, and not with a traceback."""
+    monkeypatch.chdir(folder)
+    done = RUN.invoke(app, words.split())
+    assert isinstance(done.exception, SystemExit), (words, done.exception)
+    assert done.exit_code == code and "Traceback" not in done.output and "Errno" not in done.stderr, (words, done.output)
+    return done.stderr
+
+
+def given(lines: dict[str, int], files: tuple[str, ...]) -> list[tuple[str, str, int]]:
+    return [(line, file, code) for line, code in lines.items() for file in files]
+
+
+CASES = [*given(INPUTS, FILES), *given(ON_PAPER, FILES[:-1]), *given(LISTS, ("missing.xml",))]
+
+
+@pytest.mark.parametrize("line, file, code", CASES, ids=[f"{line.replace('@', file)}" for line, file, _ in CASES])
+def test_an_input_that_is_none(line: str, file: str, code: int, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if file == "missing.xml" and line.split()[-1] == "@" and (" -m " in line or "--model" in line or "models " in line):
+        code = 1 if "import" in line or "store" in line else 2  # it might be a misspelt name
+    if line.startswith("models ") and file == "missing.xml" and code == 1 and line.split()[1] in ("export", "push"):
+        code = 2
+    told = ends(line.replace("@", file), code, place, monkeypatch)
+    assert file in told and "error: " in told
+
+
+@pytest.mark.parametrize("words", (*MODELS, *OPTIONS))
+def test_wrong_use(words: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = ends(words, 2, place, monkeypatch)
+    assert told and str(place) not in told  # no path that the user did not write
+
+
+def test_every_command_is_in_the_table() -> None:
+    def leaves(command, before: str = "") -> set[str]:  # type: ignore[no-untyped-def]
+        inside = getattr(command, "commands", None)
+        if inside is None:
+            return {before.strip()}
+        return {leaf for name, one in inside.items() for leaf in leaves(one, f"{before} {name}")}
+
+    lines = [*INPUTS, *ON_PAPER, *LISTS, *MODELS, *OPTIONS]
+    untried = {name for name in leaves(get_command(app)) if not any(line.startswith(name) for line in lines)}
+    assert untried == {"data list"}  # takes nothing
