@@ -23,9 +23,9 @@ from einthoven.signal.stretches import fill_gaps
 Array = NDArray[np.float64]
 
 # The limits at which a lead gets a flag.
-# Noise: where muscle noise, simulated, takes one in twenty of a lead's Q and T amplitudes 0.05 mV or R 10 % away from its
-# truth (bench/quality.py --simulated), and where a reader sees it reach a small square (--eye). Wander and steps: passed by 2
-# to 5 % of the leads that PTB-XL's readers made no remark on (--fit).
+# Noise, mains and wander: where measurements begin to leave their tolerance in simulated ECGs (bench/quality.py --simulated):
+# of the Q and T amplitudes 2 % are 0.05 mV away at 16-20 uV of noise, 7 % at 20-30 uV; of ST 8 % at 200-300 uV of wander.
+# Wander and steps are also passed by 2 to 5 % of the leads that PTB-XL's readers made no remark on (--fit).
 NOISE_UV = 16.0  # RMS above 25 Hz between the beats
 BURST_UV = 25.0  # the same in the worst second
 NOISE_SHARE = 0.006  # of the lead's swing: tall leads bear more noise, and in a ventricular tachycardia no time is quiet
