@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from einthoven.cli.door import AsJson, app, each, faults, print_json, tell
+from einthoven.cli.door import AsJson, app, asked, each, print_json, tell
 
 
 @app.command()
@@ -40,7 +40,7 @@ def digitize(
     from einthoven.paper.render import png_bytes
 
     places = _corners(corners)
-    with faults():
+    with asked():
         writer(output)  # now, and not after the reading
         if layout is not None:
             parse_layout(layout)

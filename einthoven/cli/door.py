@@ -143,6 +143,17 @@ def stop(fault: EcgError) -> NoReturn:
 
 
 @contextmanager
+def asked() -> Iterator[None]:
+    """Around what only looks at options: an EcgError in it is wrong use, exit code 2."""
+    from einthoven.record import EcgError, WrongUse
+
+    try:
+        yield
+    except EcgError as fault:
+        stop(WrongUse(fault.what, path=fault.path, where=fault.where))
+
+
+@contextmanager
 def faults() -> Iterator[None]:
     """EcgError becomes one line on stderr and its exit code."""
     from einthoven.record import EcgError

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from einthoven.cli.door import AsJson, Files, Jobs, One, Rate, Unit, app, dumps, each, find, print_json, run_each, stop, tell
+from einthoven.cli.door import (
+    AsJson,
+    Files,
+    Jobs,
+    One,
+    Rate,
+    Unit,
+    app,
+    asked,
+    dumps,
+    each,
+    find,
+    print_json,
+    run_each,
+    stop,
+    tell,
+)
 
 # What `einthoven demo` simulates where no file is given: an emergency that the page has to show well.
 DEMO_LABELS = ("stemi_inferior", "pvc")
@@ -128,7 +145,25 @@ def render(
 ) -> None:
     """Draw an ECG on millimetre paper, true to the millimetre."""
     from einthoven.io import read
-    from einthoven.paper.save import save_page
+    from einthoven.paper.page import parse_layout
+    from einthoven.paper.palette import PALETTES
+    from einthoven.paper.save import FORMATS, save_page
+
+    if layout != "auto":
+        with asked():
+            parse_layout(layout)
+    if palette not in PALETTES:
+        raise typer.BadParameter(f"{palette!r} is none of {', '.join(PALETTES)}", param_hint="--palette")
+    for name, value in (("speed", speed), ("gain", gain), ("dpi", float(dpi))):
+        if not (math.isfinite(value) and value > 0):
+            raise typer.BadParameter(f"is above 0, not {value:g}", param_hint=f"--{name}")
+    if distort is not None:
+        from einthoven.paper.distort.presets import PRESETS
+
+        if distort not in PRESETS:
+            raise typer.BadParameter(f"{distort!r} is none of {', '.join(PRESETS)}", param_hint="--distort")
+    elif output.suffix.lower() not in FORMATS:
+        raise typer.BadParameter(f"a page is written as {', '.join(FORMATS)}, not as {output.name}", param_hint="--output")
 
     def work(path: str) -> None:
         record = read(path, fs=fs, unit=unit)

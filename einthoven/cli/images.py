@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from einthoven.cli.door import Jobs, app, stop, tell
+from einthoven.cli.door import Jobs, app, asked, stop, tell
 
 
 @app.command()
@@ -59,7 +59,7 @@ def images(
 
     console = Console(stderr=True)
     columns = (TextColumn("shards"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    try:
+    with asked():
         usual = PLANS.get(preset, Plan())
         plan = replace(
             usual,
@@ -74,6 +74,7 @@ def images(
             words=words,
             extras=tuple(extra or ()),
         )
+    try:
         listing = pictures.begin(index, output, plan, count, shard)
         work = partial(pictures.made, index=str(index.resolve()), out=str(output.resolve()), plan=plan.to_dict())
         with Progress(*columns, console=console, disable=not console.is_terminal) as bar:

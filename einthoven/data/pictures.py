@@ -26,7 +26,10 @@ def begin(index: Path, out: Path, plan: dataset.Plan, count: int, shard: int) ->
         raise EcgError("an index of no records has no pictures", path=index)
     if count < 1 or shard < 1:
         raise WrongUse(f"{count} pictures in shards of {shard}: both 1 or more")
-    dataset.begin(out, plan, {"records": rows, "count": count, "shard": shard})
+    try:
+        dataset.begin(out, plan, {"records": rows, "count": count, "shard": shard})
+    except EcgError as fault:  # the place is taken by another set
+        raise WrongUse(fault.what, path=fault.path) from fault
     lines = [f"{k} {first} {min(shard, count - first)}" for k, first in enumerate(range(0, count, shard))]
     listing = out / LISTING
     listing.write_text("\n".join(lines) + "\n", encoding="ascii")
