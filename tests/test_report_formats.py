@@ -24,6 +24,7 @@ from einthoven.interpretation import Report
 from einthoven.record import Device, EcgError, Patient, Record, Source
 from einthoven.report import measurements_json, measurements_text, save, to_fhir, to_html, to_json, to_pdf, to_text
 from einthoven.report.limits import limit
+from einthoven.report.sheet import Sheet
 from einthoven.report.words import evidence_words, figure
 from einthoven.signal.quality import assess
 from einthoven.synth import CONDITIONS, simulate
@@ -308,3 +309,23 @@ def test_unknown_quantities_do_not_break_a_report(report: Report) -> None:
     made = replace(report, measurements=Measurements(more, report.measurements.leads))
     assert to_json(made)["measurements"]["new_ms"]["value"] == 12
     to_html(made), to_pdf(made), to_text(made)
+
+
+def test_pdf_writes_names_in_their_own_script() -> None:
+    """Where the standard fonts lack a letter, the line is a stencil of the renderer's own fonts: ink where they have it."""
+    plain, drawn = Sheet(100, 50), Sheet(100, 50)
+    for words in ("Müller, Zoë ≥ 1", "Why?", "דן"):
+        plain.text(10, 20, 4, words)
+    assert all(" Tj " in line and "BI" not in line for line in plain.operators)
+    drawn.text(90, 20, 4, "Пётр 山田", anchor="end")
+    (operator,) = drawn.operators
+    wide, high = (int(re.search(rf"/{k} (\d+)", operator)[1]) for k in "WH")  # type: ignore[index]
+    rows = bytes.fromhex(re.search(r"ID\n([0-9a-f]+)>", operator)[1])  # type: ignore[index]
+    ink = np.unpackbits(np.frombuffer(rows, np.uint8).reshape(high, -1), axis=1)[:, :wide] == 0
+    columns = np.flatnonzero(ink.any(0))
+    scale, _, _, _, left, bottom = map(float, re.search(r"rg ([-\d. ]+) cm", operator)[1].split())  # type: ignore[index]
+    mm = 25.4 / 72
+    assert 88 < left * mm + (columns[-1] + 1) / wide * scale * mm <= 90.1  # it ends where it should
+    base = 50 - bottom * mm - (high - 1 - np.flatnonzero(ink.any(1))[-1]) * scale / wide * mm
+    assert 20 <= base < 21.5  # the letters stand on the base line, their tails below
+    assert len(set(np.diff(columns))) > 1  # there are gaps between letters

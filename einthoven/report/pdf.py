@@ -15,6 +15,7 @@ from einthoven.paper.vector import paint
 from einthoven.record import Record
 from einthoven.report.limits import limit
 from einthoven.report.median import median_page
+from einthoven.report.sheet import Sheet
 from einthoven.report.words import (
     GROUPS,
     MAIN,
@@ -47,7 +48,7 @@ def to_pdf(report: Report) -> bytes:
     """The report's pages as a PDF file: the trace, then as many pages as findings and measurements need (mostly one)."""
     record = report.record
     page = prepare(record, size=A4, measurements=report.measurements, conclusions=conclusions(report), software=report.software)
-    first = PdfPage(*A4)
+    first = Sheet(*A4)
     paint(first, record, page)
     sheets = [first, *_Writer(report).write()]
     for i, sheet in enumerate(sheets[1:], 2):
@@ -93,7 +94,7 @@ class _Writer:
         return self.sheets
 
     def _sheet(self) -> PdfPage:
-        sheet = PdfPage(*A4)
+        sheet = Sheet(*A4)
         record = self.report.record
         started = record.start.strftime("%Y-%m-%d %H:%M") if record.start else ""
         head = "   ".join(t for t in (patient_words(record), started) if t)
