@@ -20,12 +20,13 @@ from einthoven.paper.page import Floats
 Ints = NDArray[np.int32]
 
 INK = 0.5  # more than this is ink
+DROPPED = 2  # in Runs.tiny: a run that is no trace at all
 
 
 @dataclass(frozen=True)
 class Runs:
     """The runs of ink in each column of a sheet: the number of each column's first (W + 1,), and for all runs their upper and
-    lower edges (N,) and whether they belong to something small (N,)."""
+    lower edges (N,) and whether they belong to something small (N,), or are DROPPED."""
 
     first: Ints
     top: Floats
@@ -40,9 +41,9 @@ class Runs:
         right: int,
         pen: float | None = None,
         shared: tuple[bool, bool] = (False, False),
-    ) -> tuple[Floats, float]:
+    ) -> tuple[Floats, float, float]:
         """The curve (right - left,) of the trace with this base line from column `left` to before `right`, NaN where there is
-        no ink, and half its pen's width; all in pixels. `reach`: how far it may go from its base line. `shared`: whether
+        no ink, half its pen's width, and by how much its edges miss the ink's; all in pixels. `reach`: how far it may go from its base line. `shared`: whether
         another trace is drawn up to its left and right end."""
         path = follow(self.first, self.top, self.bottom, self.tiny, baseline, left, right, reach, 10 * SCALE, float(SCALE))[
             left:right
@@ -53,7 +54,8 @@ class Runs:
         if pen is None:
             pen = pen_radius(upper, lower)
         ends = [int(np.ceil(pen)) if side else 0 for side in shared]
-        return sharpen(upper, lower, pen, 25, ends[0], ends[1])[0], pen
+        y, misfit = sharpen(upper, lower, pen, 25, ends[0], ends[1])
+        return y, pen, misfit
 
 
 def find_runs(ink: Field, small: NDArray[np.uint8]) -> Runs:
@@ -123,6 +125,8 @@ def follow(
     best, last = -1e9, -1
     for x in range(left, right):
         for k in range(first[x], first[x + 1]):
+            if tiny[k] == 2:
+                continue
             middle = 0.5 * (top[k] + bottom[k])
             near = max(0.0, max(top[k] - baseline, baseline - bottom[k]))
             if near > reach:

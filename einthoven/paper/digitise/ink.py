@@ -25,6 +25,7 @@ def ink_of(sheet: Image, lattice: Lattice, source: Image) -> Field:
     share = cv2.divide(sheet, paper_of(sheet, 4 * SCALE), scale=255)
     dark = 255 - share  # (H, W, 3) uint8
     outside = _outside(lattice, sheet.shape[:2], source.shape[:2])
+    outside |= _blanked(sheet)
     dark[outside] = 0
     weights = _unmix(dark, outside)
     ink = _weighted(dark, weights)
@@ -41,7 +42,28 @@ def ink_of(sheet: Image, lattice: Lattice, source: Image) -> Field:
     if level < 0.08:
         raise EcgError("nothing on this paper is as dark as a trace")
     np.minimum(ink / level, 1.3, out=ink)
-    return ink
+    return _evened(ink)
+
+
+_FAINT = 0.2  # of a trace's ink: what is paler is no stroke
+
+
+def _evened(ink: Field) -> Field:
+    """Ink in which a stroke that pales along its way (a pen that moves fast, a blurred flank) is as dark as the rest of it.
+
+    Ink is measured against the darkest that is within two pixels. A piece that is nowhere as dark as half a trace is not part of
+    a stroke, but of a grid, and stays as it was.
+    """
+    import cv2
+
+    darkest = cv2.dilate(ink, np.ones((5, 5), np.uint8))
+    even = ink / np.clip(darkest, 2 * _FAINT, 1.0)
+    np.minimum(even, 1.3, out=even)
+    _, label, stats, _ = cv2.connectedComponentsWithStats((even > 0.5).astype(np.uint8), connectivity=8)
+    dark = np.bincount(label.ravel(), (ink > 0.5).ravel(), len(stats))
+    stroke = dark >= np.maximum(0.25 * stats[:, cv2.CC_STAT_AREA], 4)
+    stroke[0] = False
+    return np.asarray(np.where(stroke[label], even, np.minimum(ink, even)), np.float32)
 
 
 def _weighted(dark: Image, weights: Floats) -> Field:
@@ -59,6 +81,17 @@ def _outside(lattice: Lattice, shape: tuple[int, ...], source: tuple[int, ...]) 
     x, y = sheet_to_image(lattice, shape[1], shape[0])
     edge = 1.0
     return (x < edge) | (y < edge) | (x > source[1] - 1 - edge) | (y > source[0] - 1 - edge)
+
+
+def _blanked(sheet: Image) -> NDArray[np.bool_]:
+    """Where somebody has painted the paper pure white, and the rim around it: on paper that is not white itself."""
+    import cv2
+
+    palest = cv2.min(cv2.min(sheet[:, :, 0], sheet[:, :, 1]), sheet[:, :, 2])
+    if np.median(palest) > 243:
+        return np.zeros(palest.shape, np.bool_)
+    white = cv2.morphologyEx((palest >= 253).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3 * SCALE, 3 * SCALE), np.uint8))
+    return np.asarray(cv2.dilate(white, np.ones((SCALE, SCALE), np.uint8)) > 0)
 
 
 def _unmix(dark: Image, outside: NDArray[np.bool_]) -> Floats:

@@ -130,7 +130,7 @@ def find_rows(runs: Runs, shape: tuple[int, ...], on_grid: NDArray[np.bool_], pu
     gaps = np.diff([-np.inf, *levels, np.inf])
     for k, level in enumerate(levels):
         reach = float(np.clip(1.6 * min(max(gaps[k], gaps[k + 1]), 60 * SCALE), 12 * SCALE, 60 * SCALE))
-        y, pen = runs.trace(level, reach, 0, shape[1])
+        y, pen, _ = runs.trace(level, reach, 0, shape[1])
         good = np.isfinite(y)
         if good.sum() >= 25 * SCALE:
             ends = np.flatnonzero(good)
@@ -169,9 +169,9 @@ def _levels(y: Floats, column: NDArray[np.int64], shape: tuple[int, ...]) -> lis
     return [float(p) for p in peaks]
 
 
-def bridged(y: Floats) -> Floats:
+def bridged(y: Floats, longest_mm: float = 0.6) -> Floats:
     """The curve with its short gaps filled straight: columns without ink in a faint stroke are not its end."""
-    longest = round(0.6 * SCALE)
+    longest = round(longest_mm * SCALE)
     good = np.isfinite(y)
     at = np.flatnonzero(good)
     if len(at) < 2:

@@ -43,7 +43,7 @@ def read_scan(
     parts = take_parts(ink)
     runs = find_runs(ink, parts.small)
     rows = find_rows(runs, ink.shape, lattice.on_grid(), parts.pulses)
-    names = read_names(ink, parts.letters)
+    names = read_names(ink)
     page, traces, warnings = read_sheet(
         runs, rows, parts.pulses, names, lattice.size, _grid_box(lattice), layout=layout, speed=speed, gain=gain
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from einthoven.paper.digitise.digitised import Trace
-from einthoven.paper.digitise.follow import Runs
+from einthoven.paper.digitise.follow import DROPPED, Runs
 from einthoven.paper.digitise.lattice import SCALE
 from einthoven.paper.digitise.rows import Pulse, Row, bridged
 from einthoven.paper.digitise.words import GAINS, Name
@@ -47,12 +47,13 @@ def read_sheet(
         warnings.append("paper speed was not read: 25 mm/s was taken")
 
     spans = _spans(rows, pulses)
-    plan, slots, sure = _plan(rows, spans, names, layout, warnings)
+    plan, slots, sure = _plan(rows, spans, names, layout, warnings, size[0] * SCALE, speed)
     feet = [
         p.foot if p is not None else _level(row.y[round(a) : round(b)])
         for row, p, (a, b) in zip(rows, pulses, spans, strict=True)
     ]
-    origin = min(a for a, _ in spans)
+    runs = _without_bars(runs, feet, {v for s in slots if not s.rhythm for v in (s.left, s.right)})
+    origin = min(slot.left for slot in slots)
     edges = [grid.top, *((feet[k] + feet[k + 1] + 1) / 2 / SCALE for k in range(len(feet) - 1)), grid.bottom]
     strips: list[Strip] = []
     traces: list[Trace] = []
@@ -68,12 +69,13 @@ def read_sheet(
             any(abs(at - edge) < 2 * SCALE for edge in edges_of)
             for at, edges_of in ((slot.left, [s.right for s in others]), (slot.right, [s.left for s in others]))
         )
-        x, y = ((v + 0.5) / SCALE for v in _strip_of(runs, row, slot.left, slot.right, (shared[0], shared[1])))
+        across, down, kept = _strip_of(runs, row, slot.left, slot.right, (shared[0], shared[1]))
+        x, y = (across + 0.5) / SCALE, (down + 0.5) / SCALE
         if np.isfinite(y).sum() < 2 * SCALE:
             warnings.append(f"{strip.label}: nothing printed was found where it should be")
             continue
         strips.append(strip)
-        traces.append(Trace(strip, x, y, row.ink * sure))
+        traces.append(Trace(strip, x, y, kept * sure))
     if not strips:
         raise EcgError("no lead's trace could be told apart on this paper")
     texts = tuple(Text(n.x, n.y, 3.4, n.lead) for n in names if n.sure > 0.6)
@@ -166,11 +168,49 @@ def _spans(rows: Sequence[Row], pulses: Sequence[Pulse | None]) -> list[tuple[fl
     return [(left, right)] * len(spans)
 
 
-def _strip_of(runs: Runs, row: Row, left: float, right: float, shared: tuple[bool, bool]) -> tuple[Floats, Floats]:
-    """A strip's curve, x and y in pixels, followed anew between its ends: a row's path may end in the neighbour's beat."""
+def _strip_of(
+    runs: Runs, row: Row, left: float, right: float, shared: tuple[bool, bool]
+) -> tuple[Floats, Floats, float]:
+    """A strip's curve, x and y in pixels, followed anew between its ends (a row's path may end in the neighbour's beat); and how
+    surely it is the print, 0..1: by how well the pen's edges fit the ink, and how much of it is ink."""
     a, b = max(int(np.ceil(left)), 0), min(int(np.floor(right)), len(row.y) - 1)
-    y, _ = runs.trace(row.baseline, row.reach, a, b + 1, row.pen, shared)
-    return np.arange(a, b + 1, dtype=np.float64), bridged(y)
+    y, pen, misfit = runs.trace(row.baseline, row.reach, a, b + 1, row.pen, shared)
+    there = float(np.isfinite(y).mean()) if len(y) else 0.0
+    y = bridged(y, 1.0)
+    # Where two leads meet, half a pen's width holds ink of both: nothing is told of it.
+    both = int(np.ceil(pen))
+    y[: both if shared[0] else 0] = np.nan
+    y[len(y) - (both if shared[1] else 0) :] = np.nan
+    return np.arange(a, b + 1, dtype=np.float64), y, there * float(np.exp(-((misfit / _MISFIT) ** 2)))
+
+
+_MISFIT = 1.0  # pixels by which the pen's edges may miss the ink's
+_BAR_MM = 3.0  # a line between two leads is as tall as this
+
+
+def _without_bars(runs: Runs, feet: Sequence[float], borders: set[float]) -> Runs:
+    """Without the upright lines that some recorders print between leads: near a border, of the same height in most rows (over
+    and under their base lines), or one line through several rows. A beat is not as alike in all leads."""
+    drop = np.zeros(len(runs.tiny), bool)
+    base = np.array(feet)
+    width = len(runs.first) - 1
+    for border in borders:
+        for x in range(max(round(border - 2 * SCALE), 0), min(round(border + 2 * SCALE) + 1, width)):
+            k = np.arange(runs.first[x], runs.first[x + 1])
+            k = k[(runs.bottom[k] - runs.top[k] > _BAR_MM * SCALE) & (runs.bottom[k] - runs.top[k] < 150 * SCALE)]
+            if len(k) == 0:
+                continue
+            middle = 0.5 * (runs.top[k] + runs.bottom[k])
+            row = np.abs(middle[:, None] - base[None]).argmin(axis=1)
+            ends = np.stack([runs.top[k], runs.bottom[k]], axis=1) - base[row][:, None]
+            alike = (np.abs(ends[:, None] - ends[None]).max(axis=2) < 0.5 * SCALE) & (row[:, None] != row[None])
+            rows = np.array([len({*row[a], r}) for a, r in zip(alike, row, strict=True)])
+            crossed = ((runs.top[k][:, None] < base[None]) & (runs.bottom[k][:, None] > base[None])).sum(axis=1)
+            tall = runs.bottom[k] - runs.top[k] > 1.2 * np.min(np.diff(np.sort(base)), initial=60 * SCALE)
+            drop[k[(rows >= max(2, round(0.6 * min(len(base), 3)))) | ((crossed >= 2) & tall)]] = True
+    if not drop.any():
+        return runs
+    return replace(runs, tiny=np.where(drop, np.uint8(DROPPED), runs.tiny))
 
 
 def _level(y: Floats) -> float:
@@ -213,8 +253,10 @@ def _plan(
     names: Sequence[Name],
     wanted: str | None,
     warnings: list[str],
+    width: float,
+    speed: float,
 ) -> tuple[Layout, list[_Slot], float]:
-    """The layout that the printed names bear out best, its slots, and how sure it is."""
+    """The layout that the printed names and Einthoven's law bear out best, its slots, and how sure it is."""
     n = len(rows)
     if wanted is not None:
         plans = [parse_layout(wanted)]
@@ -224,23 +266,68 @@ def _plan(
         if n > 12:
             raise EcgError(f"{n} rows of traces seem to be on this paper: its grid or its shade could not be told from ink")
         plans = [parse_layout(text) for text in _PLANS.get(n, (f"{n}x1",))]
-    best: tuple[float, Layout, list[_Slot], int] | None = None
+    best: tuple[float, Layout, list[_Slot], int, tuple[float, float]] | None = None
     for place, plan in enumerate(plans):
-        for order in ("standard", "cabrera"):
-            for leads in _leads(plan, order):
-                slots = _slots(plan, leads, rows, spans)
-                score, named = _borne_out(slots, rows, names)
-                score -= (2.0 if plan.columns == 1 and n < 7 else 0.3) * place + 0.2 * (order == "cabrera")
-                if best is None or score > best[0]:
-                    best = (score, plan, slots, named)
+        for first, step in _columns(plan, spans, width, speed):
+            for order in ("standard", "cabrera"):
+                for leads in _leads(plan, order):
+                    slots = _slots(plan, leads, rows, spans, first, step)
+                    score, named, offset = _borne_out(slots, rows, names)
+                    score += 3.0 * _lawful(slots, rows)
+                    # What is rarer needs more to speak for it.
+                    score -= (2.0 if plan.columns == 1 and n < 7 else 0.3) * place + 1.0 * (order == "cabrera")
+                    if best is None or score > best[0]:
+                        best = (score, plan, slots, named, offset)
     if best is None:
         raise EcgError(f"no layout is known for {n} rows of traces")
-    score, plan, slots, named = best
+    _, plan, slots, named, offset = best
     main = [s for s in slots if not s.rhythm]
     if named < 0.34 * len(main) and wanted is None:
         warnings.append(f"the lead names could hardly be read ({named} of {len(main)}): the usual order of {plan} was taken")
-    slots = _rhythm(slots, rows, names)
+    slots = _rhythm(slots, rows, names, offset)
     return plan, slots, float(np.clip(0.7 + 0.3 * named / max(len(main), 1), 0, 1))
+
+
+def _columns(plan: Layout, spans: Sequence[tuple[float, float]], width: float, speed: float) -> list[tuple[float, float]]:
+    """Where the first column may begin, and how wide columns may be, pixels: all alike; or 10 s a row, of which the image
+    shows a part."""
+    a, b = spans[0]
+    out = [(a, _column(b - a, plan.columns))]
+    whole = 10.0 * speed * SCALE / plan.columns
+    if plan.columns in (2, 4) and b - a < plan.columns * whole - 3 * SCALE:
+        edge = 6 * SCALE
+        if b > width - edge and b - a > 1.05 * whole:
+            out.insert(0, (a, whole))
+        if a < edge and b - a > 1.05 * whole:
+            out.append((b - plan.columns * whole, whole))
+    return out
+
+
+# The limb leads as sums of I and II.
+_LIMB = {"I": (1, 0), "II": (0, 1), "III": (-1, 1), "aVR": (-0.5, -0.5), "aVL": (1, -0.5), "aVF": (-0.5, 1)}
+
+
+def _lawful(slots: Sequence[_Slot], rows: Sequence[Row]) -> float:
+    """How well limb leads of one time obey Einthoven's law as they are named, 0..1, mean over such groups; 0.5 where there are
+    none."""
+    groups: dict[tuple[float, float], list[_Slot]] = {}
+    for slot in slots:
+        if not slot.rhythm and slot.lead in _LIMB:
+            groups.setdefault((slot.left, slot.right), []).append(slot)
+    found = []
+    for (left, right), group in groups.items():
+        a, b = max(round(left) + 4, 0), round(right) - 4
+        y = np.array([rows[s.row].y[a:b] * s.sign for s in group])
+        y = y[:, np.isfinite(y).all(axis=0)]
+        if len(group) < 3 or y.shape[1] < 10 * SCALE:
+            continue
+        y = y - np.median(y, axis=1, keepdims=True)
+        y = np.clip(y, -12 * SCALE, 12 * SCALE)  # a tall stroke misread is one fault, not all of the sum
+        basis = np.array([_LIMB[s.lead] for s in group], np.float64)
+        rest = y - basis @ (np.linalg.pinv(basis) @ y)
+        share = float((rest**2).sum() / max(float((y**2).sum()), 1e-9)) * len(group) / (len(group) - 2)
+        found.append(max(1 - share, 0.0))
+    return float(np.mean(found)) if found else 0.5
 
 
 def _leads(plan: Layout, order: str) -> list[tuple[tuple[str, int], ...]]:
@@ -259,15 +346,21 @@ def _leads(plan: Layout, order: str) -> list[tuple[tuple[str, int], ...]]:
 
 
 def _slots(
-    plan: Layout, leads: Sequence[tuple[str, int]], rows: Sequence[Row], spans: Sequence[tuple[float, float]]
+    plan: Layout,
+    leads: Sequence[tuple[str, int]],
+    rows: Sequence[Row],
+    spans: Sequence[tuple[float, float]],
+    first: float,
+    step: float,
 ) -> list[_Slot]:
     out = []
     for place in range(min(plan.rows * plan.columns, len(leads))):
         c, r = divmod(place, plan.rows)
         if r < len(rows):
             a, b = spans[r]
-            step = _column(b - a, plan.columns)
-            out.append(_Slot(*leads[place], r, a + c * step, a + (c + 1) * step))
+            left, right = max(first + c * step, a), min(first + (c + 1) * step, b + 0.5 * SCALE)
+            if right - left > 5 * SCALE:
+                out.append(_Slot(*leads[place], r, left, right))
     for k in range(plan.rhythm):
         r = plan.rows + k
         if r < len(rows):
@@ -282,41 +375,51 @@ def _column(width: float, columns: int) -> float:
     return (whole if abs(whole - width) < 1.0 * SCALE else width) / columns
 
 
-def _borne_out(slots: Sequence[_Slot], rows: Sequence[Row], names: Sequence[Name]) -> tuple[float, int]:
-    """How well the names that were read stand where a layout would have them: the sum of how sure they are, and how many."""
+def _borne_out(
+    slots: Sequence[_Slot], rows: Sequence[Row], names: Sequence[Name]
+) -> tuple[float, int, tuple[float, float]]:
+    """How well the names that were read stand where a layout would have them: the sum of how sure they are, how many, and how
+    far (mm) they stand from where their strips begin. A recorder prints all names alike."""
     main = [s for s in slots if not s.rhythm]
-    best, count = 0.0, 0
-    dx = np.array([[n.x - s.left / SCALE for n in names] for s in main]).reshape(len(main), len(names))
-    dy = np.array([[n.y - rows[s.row].baseline / SCALE for n in names] for s in main]).reshape(len(main), len(names))
-    same = np.array([[n.lead == s.lead and n.sign == s.sign for n in names] for s in main], bool).reshape(dx.shape)
-    sure = np.array([n.sure for n in names])
-    for offset in np.arange(-12.0, 12.5, 1.5):
-        fits = same & (dx > -9) & (dx < 22) & (np.abs(dy - offset) < 3.0)
-        each = np.where(fits, sure[None], 0.0).max(axis=1, initial=0.0)
-        if each.sum() > best:
-            best, count = float(each.sum()), int((each > 0).sum())
-    return best, count
+    best, count, at = 0.0, 0, (0.0, 0.0)
+    if not names or not main:
+        return best, count, at
+    dx = np.array([n.x for n in names])[None] - np.array([s.left for s in main])[:, None] / SCALE
+    dy = np.array([n.y for n in names])[None] - np.array([rows[s.row].baseline for s in main])[:, None] / SCALE
+    same = np.array([[n.lead == s.lead and n.sign == s.sign for n in names] for s in main], bool)
+    sure = np.where(same, np.array([n.sure for n in names])[None], 0.0)
+    for across in np.arange(-12.0, 32.0, 2.0):
+        near = np.where(np.abs(dx - across) < 3.5, sure, 0.0)
+        if near.max(axis=1).sum() <= best:
+            continue
+        for down in np.arange(-18.0, 16.5, 1.5):
+            each = np.where(np.abs(dy - down) < 3.5, near, 0.0).max(axis=1)
+            # Names stand near the beginning, rather than far inside.
+            total = float(each.sum()) - 0.01 * abs(across)
+            if total > best:
+                best, count, at = total, int((each > 0.3).sum()), (float(across), float(down))
+    return best, count, at
 
 
-def _rhythm(slots: list[_Slot], rows: Sequence[Row], names: Sequence[Name]) -> list[_Slot]:
-    """Rhythm strips named: by which lead's strip they repeat, for both show the same time; the name printed helps."""
+def _rhythm(slots: list[_Slot], rows: Sequence[Row], names: Sequence[Name], offset: tuple[float, float]) -> list[_Slot]:
+    """Rhythm strips named: by the name printed, and by which lead's strip they repeat, for both show the same time."""
     main = [s for s in slots if not s.rhythm]
     out = list(main)
     for slot in (s for s in slots if s.rhythm):
         y = rows[slot.row].y
         best, lead = 0.0, slot.lead
-        read = {
-            n.lead: n.sure
-            for n in names
-            if abs(n.x - slot.left / SCALE) < 16 and abs(n.y - rows[slot.row].baseline / SCALE) < 9
-        }
+        read: dict[str, float] = {}
+        for n in names:
+            dx, dy = n.x - slot.left / SCALE, n.y - rows[slot.row].baseline / SCALE
+            if (abs(dx - offset[0]) < 6 and abs(dy - offset[1]) < 5) or (abs(dx) < 12 and abs(dy) < 9):
+                read[n.lead] = max(read.get(n.lead, 0.0), n.sure)
         for other in main:
             a, b = round(other.left) + SCALE, round(other.right) - SCALE
             likeness = _likeness(y[a:b], rows[other.row].y[a:b]) * other.sign
-            score = likeness + 0.15 * read.get(other.lead, 0.0) + 0.05 * (other.lead == slot.lead)
+            score = max(likeness, 0.0) + 0.8 * read.get(other.lead, 0.0) + 0.1 * (other.lead == slot.lead)
             if score > best:
                 best, lead = score, other.lead
-        out.append(replace(slot, lead=lead) if best > 0.8 else slot)
+        out.append(replace(slot, lead=lead) if best > 0.75 else slot)
     return out
 
 
