@@ -41,13 +41,15 @@ class Runs:
         right: int,
         pen: float | None = None,
         shared: tuple[bool, bool] = (False, False),
+        others: Floats | None = None,
     ) -> tuple[Floats, float, float]:
         """The curve (right - left,) of the trace with this base line from column `left` to before `right`, NaN where there is
-        no ink, half its pen's width, and by how much its edges miss the ink's; all in pixels. `reach`: how far it may go from its base line. `shared`: whether
-        another trace is drawn up to its left and right end."""
-        path = follow(self.first, self.top, self.bottom, self.tiny, baseline, left, right, reach, 10 * SCALE, float(SCALE))[
-            left:right
-        ]
+        no ink, half its pen's width, and by how much its edges miss the ink's; all in pixels. `reach`: how far it may go from its
+        base line. `shared`: whether another trace is drawn up to its left and right end. `others`: base lines of other rows,
+        which this trace may cross and does not follow."""
+        levels = np.zeros(0) if others is None else others
+        runs = (self.first, self.top, self.bottom, self.tiny)
+        path = follow(*runs, baseline, levels, left, right, reach, 10 * SCALE, float(SCALE))[left:right]
         on = path >= 0
         upper, lower = np.full(len(path), np.nan), np.full(len(path), np.nan)
         upper[on], lower[on] = self.top[path[on]], self.bottom[path[on]]
@@ -107,6 +109,7 @@ def follow(
     bottom: Floats,
     tiny: NDArray[np.uint8],
     baseline: float,
+    others: Floats,
     left: int,
     right: int,
     reach: float,
@@ -134,6 +137,9 @@ def follow(
             away = abs(middle - baseline) if bottom[k] - top[k] < 12 * scale else near
             high = bottom[k] - top[k]
             own = 1.0 - 0.02 * min(away, 40 * scale) / scale - (0.9 if tiny[k] else 0.0)
+            for other in others:
+                if high < 1.5 * scale and abs(middle - other) < 1.5 * scale < abs(baseline - other) - 2 * scale:
+                    own -= 0.7
             # Beside a stroke, what is left of a grid line is no trace.
             own += 0.01 * min(high, 3 * scale) - (0.5 if high < 0.15 * scale else 0.0)
             top_score, from_ = own - 0.05 * near, -1

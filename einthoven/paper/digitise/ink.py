@@ -42,13 +42,16 @@ def ink_of(sheet: Image, lattice: Lattice, source: Image) -> Field:
     if level < 0.08:
         raise EcgError("nothing on this paper is as dark as a trace")
     np.minimum(ink / level, 1.3, out=ink)
-    return _evened(ink)
+    return ink
 
 
-_FAINT = 0.2  # of a trace's ink: what is paler is no stroke
+# What of a trace's ink is still a stroke, and whether it may lie flat: the first that does not find the grid as well is taken.
+_FAINT = ((0.2, True), (0.2, False), (0.4, False))
+_STEEP = 5  # pixels
+_GROWTH = 1.33  # what makes that much more ink has found the grid
 
 
-def _evened(ink: Field) -> Field:
+def evened(ink: Field) -> Field:
     """Ink in which a stroke that pales along its way (a pen that moves fast, a blurred flank) is as dark as the rest of it.
 
     Ink is measured against the darkest that is within two pixels. A piece that is nowhere as dark as half a trace is not part of
@@ -57,13 +60,20 @@ def _evened(ink: Field) -> Field:
     import cv2
 
     darkest = cv2.dilate(ink, np.ones((5, 5), np.uint8))
-    even = ink / np.clip(darkest, 2 * _FAINT, 1.0)
-    np.minimum(even, 1.3, out=even)
-    _, label, stats, _ = cv2.connectedComponentsWithStats((even > 0.5).astype(np.uint8), connectivity=8)
-    dark = np.bincount(label.ravel(), (ink > 0.5).ravel(), len(stats))
-    stroke = dark >= np.maximum(0.25 * stats[:, cv2.CC_STAT_AREA], 4)
-    stroke[0] = False
-    return np.asarray(np.where(stroke[label], even, np.minimum(ink, even)), np.float32)
+    before = int((ink > 0.5).sum())
+    for faint, flat in _FAINT:
+        even = np.minimum(ink / np.clip(darkest, 2 * faint, 1.0), 1.3)
+        mask = (even > 0.5).astype(np.uint8)
+        if not flat:
+            mask &= cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((_STEEP, 1), np.uint8)) | (ink > 0.5)
+        _, label, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        dark = np.bincount(label.ravel(), (ink > 0.5).ravel(), len(stats))
+        stroke = dark >= np.maximum(0.25 * stats[:, cv2.CC_STAT_AREA], 4)
+        stroke[0] = False
+        out = np.where(stroke[label], even, np.minimum(ink, even))
+        if (out > 0.5).sum() < _GROWTH * before:
+            return np.asarray(out, np.float32)
+    return ink
 
 
 def _weighted(dark: Image, weights: Floats) -> Field:

@@ -8,7 +8,7 @@ import numpy as np
 
 from einthoven.paper.digitise.digitised import Trace
 from einthoven.paper.digitise.follow import find_runs
-from einthoven.paper.digitise.ink import ink_of
+from einthoven.paper.digitise.ink import evened, ink_of
 from einthoven.paper.digitise.lattice import SCALE, Image, Lattice, find_lattice, rectify
 from einthoven.paper.digitise.names import read_names
 from einthoven.paper.digitise.rows import find_rows, take_parts
@@ -43,7 +43,10 @@ def read_scan(
     parts = take_parts(ink)
     runs = find_runs(ink, parts.small)
     rows = find_rows(runs, ink.shape, lattice.on_grid(), parts.pulses)
+    # Rows, pulses, and where traces end are told by what is surely ink; names and strokes by what is paler, too.
+    ink = evened(ink)
     names = read_names(ink)
+    runs = find_runs(ink, take_parts(ink).small)
     page, traces, warnings = read_sheet(
         runs, rows, parts.pulses, names, lattice.size, _grid_box(lattice), layout=layout, speed=speed, gain=gain
     )

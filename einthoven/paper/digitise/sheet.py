@@ -69,7 +69,9 @@ def read_sheet(
             any(abs(at - edge) < 2 * SCALE for edge in edges_of)
             for at, edges_of in ((slot.left, [s.right for s in others]), (slot.right, [s.left for s in others]))
         )
-        across, down, kept = _strip_of(runs, row, slot.left, slot.right, (shared[0], shared[1]))
+        across, down, kept = _strip_of(
+            runs, row, slot.left, slot.right, (shared[0], shared[1]), np.array([r.baseline for r in rows if r is not row])
+        )
         x, y = (across + 0.5) / SCALE, (down + 0.5) / SCALE
         if np.isfinite(y).sum() < 2 * SCALE:
             warnings.append(f"{strip.label}: nothing printed was found where it should be")
@@ -169,12 +171,12 @@ def _spans(rows: Sequence[Row], pulses: Sequence[Pulse | None]) -> list[tuple[fl
 
 
 def _strip_of(
-    runs: Runs, row: Row, left: float, right: float, shared: tuple[bool, bool]
+    runs: Runs, row: Row, left: float, right: float, shared: tuple[bool, bool], others: Floats
 ) -> tuple[Floats, Floats, float]:
     """A strip's curve, x and y in pixels, followed anew between its ends (a row's path may end in the neighbour's beat); and how
     surely it is the print, 0..1: by how well the pen's edges fit the ink, and how much of it is ink."""
     a, b = max(int(np.ceil(left)), 0), min(int(np.floor(right)), len(row.y) - 1)
-    y, pen, misfit = runs.trace(row.baseline, row.reach, a, b + 1, row.pen, shared)
+    y, pen, misfit = runs.trace(row.baseline, row.reach, a, b + 1, row.pen, shared, others)
     there = float(np.isfinite(y).mean()) if len(y) else 0.0
     y = bridged(y, 1.0)
     # Where two leads meet, half a pen's width holds ink of both: nothing is told of it.
