@@ -143,6 +143,7 @@ def follow(
             # Beside a stroke, what is left of a grid line is no trace.
             own += 0.01 * min(high, 3 * scale) - (0.5 if high < 0.15 * scale else 0.0)
             top_score, from_ = own - 0.05 * near, -1
+            touches = False
             for back_x in range(x - 1, max(x - 1 - longest_gap, left - 1), -1):
                 skipped = x - 1 - back_x
                 # Nothing further back can be better than a perfect neighbour.
@@ -155,9 +156,11 @@ def follow(
                     if skipped > 2:
                         cost += 1.0
                     value = score[j] - cost + own
+                    touches = touches or (skipped < 2 and gap < 0.5 * scale)
                     if value > top_score:
                         top_score, from_ = value, j
-                if skipped > 3 and from_ >= 0 and column_of[from_] >= x - 2:
+                # What it touches it goes on from; only where there is nothing does it look further back.
+                if skipped > 3 and touches:
                     break
             score[k] = top_score
             back[k] = from_

@@ -94,14 +94,15 @@ def _outside(lattice: Lattice, shape: tuple[int, ...], source: tuple[int, ...]) 
 
 
 def _blanked(sheet: Image) -> NDArray[np.bool_]:
-    """Where somebody has painted the paper pure white, and the rim around it: on paper that is not white itself."""
+    """Where somebody has painted the paper pure white, and the rim around it in which the paper's own shade is not known: on
+    paper that is not white itself."""
     import cv2
 
     palest = cv2.min(cv2.min(sheet[:, :, 0], sheet[:, :, 1]), sheet[:, :, 2])
     if np.median(palest) > 243:
         return np.zeros(palest.shape, np.bool_)
-    white = cv2.morphologyEx((palest >= 253).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3 * SCALE, 3 * SCALE), np.uint8))
-    return np.asarray(cv2.dilate(white, np.ones((SCALE, SCALE), np.uint8)) > 0)
+    white = cv2.morphologyEx((palest >= 251).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3 * SCALE, 3 * SCALE), np.uint8))
+    return np.asarray(cv2.dilate(white, np.ones((10 * SCALE + 1, 10 * SCALE + 1), np.uint8)) > 0)
 
 
 def _unmix(dark: Image, outside: NDArray[np.bool_]) -> Floats:

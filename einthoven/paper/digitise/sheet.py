@@ -52,7 +52,7 @@ def read_sheet(
         p.foot if p is not None else _level(row.y[round(a) : round(b)])
         for row, p, (a, b) in zip(rows, pulses, spans, strict=True)
     ]
-    runs = _without_bars(runs, feet, {v for s in slots if not s.rhythm for v in (s.left, s.right)})
+    runs = _without_bars(runs, feet, {v for s in slots if not s.rhythm for v in (s.left, s.right)} - {min(s.left for s in slots)})
     origin = min(slot.left for slot in slots)
     edges = [grid.top, *((feet[k] + feet[k + 1] + 1) / 2 / SCALE for k in range(len(feet) - 1)), grid.bottom]
     strips: list[Strip] = []
@@ -188,6 +188,7 @@ def _strip_of(
 
 _MISFIT = 1.0  # pixels by which the pen's edges may miss the ink's
 _BAR_MM = 3.0  # a line between two leads is as tall as this
+_BLUNT = 2.0  # pixels
 
 
 def _without_bars(runs: Runs, feet: Sequence[float], borders: set[float]) -> Runs:
@@ -200,6 +201,12 @@ def _without_bars(runs: Runs, feet: Sequence[float], borders: set[float]) -> Run
         for x in range(max(round(border - 2 * SCALE), 0), min(round(border + 2 * SCALE) + 1, width)):
             k = np.arange(runs.first[x], runs.first[x + 1])
             k = k[(runs.bottom[k] - runs.top[k] > _BAR_MM * SCALE) & (runs.bottom[k] - runs.top[k] < 150 * SCALE)]
+            # A line's ends are blunt: the next column has them, too, while a beat's flank climbs.
+            beside = np.concatenate([np.arange(runs.first[v], runs.first[v + 1]) for v in (x - 1, x + 1) if 0 <= v < width])
+            climb = np.maximum(
+                np.abs(runs.top[k][:, None] - runs.top[beside][None]), np.abs(runs.bottom[k][:, None] - runs.bottom[beside][None])
+            )
+            k = k[climb.min(axis=1, initial=np.inf) < _BLUNT]
             if len(k) == 0:
                 continue
             middle = 0.5 * (runs.top[k] + runs.bottom[k])

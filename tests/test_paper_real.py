@@ -1,0 +1,63 @@
+"""Real paper: what a reader sees is what comes out. Rates were counted by eye on the images, not on what this package made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from einthoven.beats.measure import measure
+from einthoven.paper.digitise import digitize
+
+# Beats counted on the rhythm strip (RR intervals, from the first to the last beat told here) and the seconds they take, by the
+# column borders, names or large squares printed (a column of four is 2.5 s): image, layout, RR intervals, seconds.
+COUNTED = [
+    ("ecg00001.png", "3x4+1", 9, 9.20),
+    ("ecg00002.png", "3x4+3", 9, 9.21),
+    ("ecg00003.png", "3x4+1", 18, 9.49),
+    ("ecg00006.png", "3x4+3", 14, 9.01),
+    ("ecg00009.jpeg", "3x4+1", 14, 8.51),
+    ("ecg00010.png", "3x4+1", 9, 9.49),
+    ("ecg00024.jpg", "3x4+1", 6, 7.73),
+    ("ecg00026.jpg", "3x4+1", 15, 8.42),
+    ("ecg00028.jpg", "3x4+1", 10, 9.28),
+    ("ecg00031.jpg", "3x4+1", 13, 9.30),
+    ("ecg00032.jpg", "3x4+1", 16, 9.21),
+    ("ecg00035.jpg", "3x4+1", 12, 8.72),
+    ("ecg00036.jpg", "3x4+1", 9, 8.70),
+    ("ecg00039.jpg", "3x4+1", 24, 9.45),
+    ("ecg00040.jpg", "3x4+1", 5, 2.085),
+    ("ecg00041.jpg", "3x4+1", 14, 9.54),
+    ("ecg00042.jpg", "3x4+1", 15, 8.97),
+    ("ecg00043.jpg", "3x4+1", 14, 9.49),
+    ("ecg00044.jpg", "3x4+1", 15, 9.58),
+    ("ecg00045.jpg", "3x4+1", 11, 9.02),
+    ("ecg00046.jpg", "3x4+1", 8, 8.53),
+    ("ecg00047.jpg", "3x4+1", 11, 9.28),
+    ("ecg00048.jpg", "3x4+1", 13, 9.05),
+    ("ecg00050.jpg", "3x4+1", 9, 9.70),
+    ("ecg00053.png", "3x4+3", 9, 8.87),
+]
+TWELVE = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+
+@pytest.mark.parametrize(("name", "layout", "intervals", "seconds"), COUNTED, ids=[c[0] for c in COUNTED])
+def test_the_rate_is_what_was_counted_by_eye(shared_data: Path, name: str, layout: str, intervals: int, seconds: float) -> None:
+    found = digitize(shared_data / "images" / "paper" / name)
+    assert found.page.layout == layout
+    assert found.record.leads == TWELVE
+    assert measure(found.record)["rate_bpm"] == pytest.approx(60 * intervals / seconds, rel=0.05)
+
+
+def test_columns_that_the_image_cuts_off(shared_data: Path) -> None:
+    """ecg00017 ends in the middle of its fourth column; each column is 2.5 s all the same."""
+    page = digitize(shared_data / "images" / "paper" / "ecg00017.png").page
+    starts = [page.strip(lead).x for lead in ("I", "aVR", "V1", "V4")]
+    assert np.abs(np.diff(starts) - 62.5).max() < 0.5
+
+
+def test_a_rhythm_strip_has_the_name_that_is_printed(shared_data: Path) -> None:
+    for name, leads in (("ecg00009.jpeg", ["V1"]), ("ecg00042.jpg", ["II"]), ("ecg00006.png", ["V1", "II", "V5"])):
+        page = digitize(shared_data / "images" / "paper" / name).page
+        assert [s.lead for s in page.strips if s.rhythm] == leads, name
