@@ -4,11 +4,11 @@
                              [--ptbxl FOLDER] [--show 0] [--json FILE]
     python bench/digitise.py --table FILE...      the table of docs/accuracy.md out of such files
 
-Half of the pages are of simulated ECGs whose seeds nothing else uses, half of PTB-XL's fold 9 (subset, 500 Hz where it is there;
-the first `--skip` records were looked at in development), in the layouts, palettes and sizes that `einthoven.paper.render` has,
-then distorted by a preset. SNR is 10 log10(sum x^2 / sum (x - found)^2), each lead aligned best, mean over the leads that were
-found; a page on which fewer than 12 leads are found counts against the share. Intervals: the middle 95 % of 2,000 draws of pages with
-replacement. One process; time is CPU time.
+Half of the pages are of simulated ECGs whose seeds nothing else uses, half of PTB-XL's fold 9 (subset, 500 Hz where it is
+there; the first `--skip` records were looked at in development), in the layouts, palettes and sizes that
+`einthoven.paper.render` has, then distorted by a preset. SNR is 10 log10(sum x^2 / sum (x - found)^2), each lead aligned
+best, mean over the leads that were found; a page on which fewer than 12 leads are found counts against the share. Intervals:
+the middle 95 % of 2,000 draws of pages with replacement. One process; time is CPU time.
 """
 
 # ruff: noqa: E402  (threads are limited before numpy is imported)
@@ -41,7 +41,7 @@ FIRST_SEED = 9_500_000
 NOISE_DB = 25.0  # of the simulated records: what is faster than the print can show is no fault of the reader
 BARS = {"pdf": 40.0, "clean": 28.0, "scan": 20.0, "photo": 15.0}
 INTERVALS = {"pr_ms": 10.0, "qrs_ms": 10.0, "qt_ms": 15.0}  # bars of issue 4, clean pages
-MARKS = "12.15 dB (Challenge 2024's winner, real scans), 17.0 dB (its cross-validation), 19.65 dB (Open-ECG-Digitizer, hospital scans)"
+MARKS = "12.15 dB (Challenge 2024's winner, scans), 17.0 (its cross-validation), 19.65 (Open-ECG-Digitizer, hospital scans)"
 
 
 def records(count: int, folder: Path | None, first: int, skip: int) -> Iterator[tuple[str, Record]]:
@@ -140,7 +140,7 @@ def rank_correlation(pages: Pages) -> float:
 def table(pages: Pages) -> list[str]:
     """The figures as a Markdown table, and the lines under it."""
     out = [
-        "| pages | n | SNR, dB | median | worst tenth | all 12 leads, % | refused | confidence and SNR, rank correlation | CPU s |",
+        "| pages | n | SNR, dB | median | worst tenth | all 12 leads, % | refused | confidence and SNR, rank correlation | s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     missed = []
@@ -190,7 +190,9 @@ def main() -> int:
     if args.table:
         pages = [json.loads(line) for path in args.table for line in path.read_text().splitlines()]
     else:
-        for k, (name, record) in enumerate(records(args.pages, args.ptbxl if args.ptbxl.is_dir() else None, args.seed, args.skip)):
+        for k, (name, record) in enumerate(
+            records(args.pages, args.ptbxl if args.ptbxl.is_dir() else None, args.seed, args.skip)
+        ):
             for preset in args.presets.split(","):
                 page = {"page": k, "name": name, **read_page(record, preset, args.seed + k)}
                 pages.append(page)

@@ -1,6 +1,6 @@
 """A contact sheet of digitised paper: the traces over the print, for eyes, which are the last judge.
 
-    python bench/gallery.py [--out docs/paper-gallery]       what may be given away: our own renders, and photographs under CC BY 4.0
+    python bench/gallery.py [--out docs/paper-gallery]       our own renders, and photographs under CC BY 4.0
     python bench/gallery.py --all --out out/paper-gallery    every image of ../shared/data/images, for this machine only
 
 Writes one JPEG an image and index.md, which says for each: layout, gain, leads, confidence, warnings, or why it was refused.
@@ -35,7 +35,9 @@ def sources(every: bool) -> Iterator[tuple[str, Path | NDArray[np.uint8], str]]:
     """(name, image, whose it is)."""
     for k, preset in enumerate(("clean", "scan", "photo", "screen", "fax", "old-paper")):
         rng = np.random.default_rng(8_100_000 + k)
-        image, page = render(random_simulation(rng, noise=25.0).record, palette=["pink", "red", "blue", "grey", "bw", "green"][k])
+        image, page = render(
+            random_simulation(rng, noise=25.0).record, palette=["pink", "red", "blue", "grey", "bw", "green"][k]
+        )
         yield preset, image if preset == "clean" else distort(image, page, preset, seed=k)[0], OURS
     for path in sorted((SHARED / "images" / "printed-12-lead").glob("*/*.jpg")):
         yield path.stem.replace("(", "-").replace(")", ""), path, CREDIT
@@ -50,7 +52,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "docs" / "paper-gallery")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    lines = ["# Paper, read", "", "Written by `python bench/gallery.py`. Traces over the rectified print, each with its lead and confidence."]
+    lines = [
+        "# Paper, read",
+        "",
+        "Written by `python bench/gallery.py`. Traces over the rectified print, each with its lead and confidence.",
+    ]
     refused = 0
     for name, image, whose in sources(args.all):
         lines += ["", f"## {name}", ""]

@@ -1,4 +1,4 @@
-"""Real paper: what a reader sees is what comes out. Rates were counted by eye on the images, not on what this package made of them."""
+"""Real paper: what a reader sees is what comes out. Rates were counted by eye on the images, not on what was made of them."""
 
 from __future__ import annotations
 

@@ -17,7 +17,14 @@ class LeadNames(nn.Module):
 
     def __init__(self, width: int = 40) -> None:
         super().__init__()
-        sizes = [(1, 16, 2, 1), (16, 24, 1, 1), (24, width, 2, 1), (width, width, 1, 1), (width, width, 1, 2), (width, width, 1, 1)]
+        sizes = [
+            (1, 16, 2, 1),
+            (16, 24, 1, 1),
+            (24, width, 2, 1),
+            (width, width, 1, 1),
+            (width, width, 1, 2),
+            (width, width, 1, 1),
+        ]
         self.layers = nn.ModuleList(
             nn.Sequential(nn.Conv2d(a, b, 3, stride, dilation, dilation, bias=False), nn.BatchNorm2d(b))
             for a, b, stride, dilation in sizes

@@ -31,8 +31,8 @@ H, W = 96, 192  # pixels of a drawing: 24 x 48 mm
 _FINE = 2  # drawn at twice that
 FONTS = Path("/usr/share/fonts/truetype")  # Liberation and DejaVu (free fonts), where they are installed
 _WORDS = (
-    "25 mm/s|10 mm/mV|mm/mV|Vent. rate|PR interval|QRS duration|QT/QTc|P-R-T axes|ms|BPM|ABNORMAL ECG|Sinus rhythm|40 Hz|150 Hz|"
-    "12SL|V|aV|L|R|F|VI|IV|IX|Vx|2|3|4|5|6|ID:|Page 1 of 1|Room:|Male|Female|F 60~|0.05|A|a|H|N|P|T|QRS|X|/|-|L1|VL|VR|"
+    "25 mm/s|10 mm/mV|mm/mV|Vent. rate|PR interval|QRS duration|QT/QTc|P-R-T axes|ms|BPM|ABNORMAL ECG|Sinus rhythm|40 Hz|150 Hz"
+    "|12SL|V|aV|L|R|F|VI|IV|IX|Vx|2|3|4|5|6|ID:|Page 1 of 1|Room:|Male|Female|F 60~|0.05|A|a|H|N|P|T|QRS|X|/|-|L1|VL|VR|"
     "E|W|Q|V7|V8|aVX|mV|mm|Dr|No|(V|Lead|07|8|90|+|:"
 ).split("|")
 
@@ -112,7 +112,9 @@ def drawing(rng: np.random.Generator) -> tuple[F32, list[tuple[int, float, float
     for _ in range(int(rng.integers(0, 5))):
         text = str(rng.choice(_WORDS))
         if rng.random() < 0.3:
-            text = "".join(rng.choice(list("abcdefghijklmnopqrstuwxyzABCDEGHJKMNOPQRSTUWXYZ0123456789"), int(rng.integers(1, 6))))
+            text = "".join(
+                rng.choice(list("abcdefghijklmnopqrstuwxyzABCDEGHJKMNOPQRSTUWXYZ0123456789"), int(rng.integers(1, 6)))
+            )
         if text:
             place(word(text, rng), None)
     # Traces: a wandering line with waves and spikes; and what else stands on ECG paper.
@@ -160,7 +162,7 @@ def drawing(rng: np.random.Generator) -> tuple[F32, list[tuple[int, float, float
 
 
 def batch(rng: np.random.Generator, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Ink (B, 1, H, W); label (B, H/4, W/4): class + 1, 0 none, -1 not to be judged; extent (B, 2, H/4, W/4) mm, 0 where none."""
+    """Ink (B, 1, H, W); label (B, H/4, W/4): class + 1, 0 none, -1 not judged; extent (B, 2, H/4, W/4) mm, 0 where none."""
     x = np.zeros((size, 1, H, W), np.float32)
     label = np.zeros((size, H // 4, W // 4), np.int64)
     extent = np.zeros((size, 2, H // 4, W // 4), np.float32)
@@ -213,7 +215,8 @@ def main() -> int:
         schedule.step()
         if step % 100 == 99:
             right = (out[:, 1:-2].argmax(1) + 1 == label)[at].float().mean()
-            print(f"{step + 1} loss {loss.item():.4f} named right {right.item():.2f} extent {gap.item():.2f} mm  CPU {time.process_time() - begun:.0f} s", flush=True)
+            line = f"{step + 1} loss {loss.item():.4f} named right {right.item():.2f} extent {gap.item():.2f} mm"
+            print(f"{line}  CPU {time.process_time() - begun:.0f} s", flush=True)
     model.eval()
     args.out.mkdir(parents=True, exist_ok=True)
     export(model, args.out / "lead_names.onnx")

@@ -44,8 +44,9 @@ class Runs:
         others: Floats | None = None,
     ) -> tuple[Floats, float, float]:
         """The curve (right - left,) of the trace with this base line from column `left` to before `right`, NaN where there is
-        no ink, half its pen's width, and by how much its edges miss the ink's; all in pixels. `reach`: how far it may go from its
-        base line. `shared`: whether another trace is drawn up to its left and right end. `others`: base lines of other rows,
+        no ink, half its pen's width, and by how much its edges miss the ink's; all in pixels. `reach`: how far it may go from
+        its base line. `shared`: whether another trace is drawn up to its left and right end.
+        `others`: base lines of other rows,
         which this trace may cross and does not follow."""
         levels = np.zeros(0) if others is None else others
         runs = (self.first, self.top, self.bottom, self.tiny)

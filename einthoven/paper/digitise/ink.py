@@ -54,8 +54,8 @@ _GROWTH = 1.33  # what makes that much more ink has found the grid
 def evened(ink: Field) -> Field:
     """Ink in which a stroke that pales along its way (a pen that moves fast, a blurred flank) is as dark as the rest of it.
 
-    Ink is measured against the darkest that is within two pixels. A piece that is nowhere as dark as half a trace is not part of
-    a stroke, but of a grid, and stays as it was.
+    Ink is measured against the darkest that is within two pixels. A piece that is nowhere as dark as half a trace is not part
+    of a stroke, but of a grid, and stays as it was.
     """
     import cv2
 

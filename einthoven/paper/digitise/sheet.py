@@ -52,7 +52,9 @@ def read_sheet(
         p.foot if p is not None else _level(row.y[round(a) : round(b)])
         for row, p, (a, b) in zip(rows, pulses, spans, strict=True)
     ]
-    runs = _without_bars(runs, feet, {v for s in slots if not s.rhythm for v in (s.left, s.right)} - {min(s.left for s in slots)})
+    runs = _without_bars(
+        runs, feet, {v for s in slots if not s.rhythm for v in (s.left, s.right)} - {min(s.left for s in slots)}
+    )
     origin = min(slot.left for slot in slots)
     edges = [grid.top, *((feet[k] + feet[k + 1] + 1) / 2 / SCALE for k in range(len(feet) - 1)), grid.bottom]
     strips: list[Strip] = []
@@ -173,8 +175,8 @@ def _spans(rows: Sequence[Row], pulses: Sequence[Pulse | None]) -> list[tuple[fl
 def _strip_of(
     runs: Runs, row: Row, left: float, right: float, shared: tuple[bool, bool], others: Floats
 ) -> tuple[Floats, Floats, float]:
-    """A strip's curve, x and y in pixels, followed anew between its ends (a row's path may end in the neighbour's beat); and how
-    surely it is the print, 0..1: by how well the pen's edges fit the ink, and how much of it is ink."""
+    """A strip's curve, x and y in pixels, followed anew between its ends (a row's path may end in the neighbour's beat); and
+    how surely it is the print, 0..1: by how well the pen's edges fit the ink, and how much of it is ink."""
     a, b = max(int(np.ceil(left)), 0), min(int(np.floor(right)), len(row.y) - 1)
     y, pen, misfit = runs.trace(row.baseline, row.reach, a, b + 1, row.pen, shared, others)
     there = float(np.isfinite(y).mean()) if len(y) else 0.0
@@ -204,7 +206,8 @@ def _without_bars(runs: Runs, feet: Sequence[float], borders: set[float]) -> Run
             # A line's ends are blunt: the next column has them, too, while a beat's flank climbs.
             beside = np.concatenate([np.arange(runs.first[v], runs.first[v + 1]) for v in (x - 1, x + 1) if 0 <= v < width])
             climb = np.maximum(
-                np.abs(runs.top[k][:, None] - runs.top[beside][None]), np.abs(runs.bottom[k][:, None] - runs.bottom[beside][None])
+                np.abs(runs.top[k][:, None] - runs.top[beside][None]),
+                np.abs(runs.bottom[k][:, None] - runs.bottom[beside][None]),
             )
             k = k[climb.min(axis=1, initial=np.inf) < _BLUNT]
             if len(k) == 0:
@@ -384,9 +387,7 @@ def _column(width: float, columns: int) -> float:
     return (whole if abs(whole - width) < 1.0 * SCALE else width) / columns
 
 
-def _borne_out(
-    slots: Sequence[_Slot], rows: Sequence[Row], names: Sequence[Name]
-) -> tuple[float, int, tuple[float, float]]:
+def _borne_out(slots: Sequence[_Slot], rows: Sequence[Row], names: Sequence[Name]) -> tuple[float, int, tuple[float, float]]:
     """How well the names that were read stand where a layout would have them: the sum of how sure they are, how many, and how
     far (mm) they stand from where their strips begin. A recorder prints all names alike."""
     main = [s for s in slots if not s.rhythm]

@@ -16,8 +16,8 @@ BEST = 100.0  # dB: better than this is not told apart
 def snr_db(truth: Record, found: Record, *, most_shift: float = 0.2) -> Mapping[str, float]:
     """SNR in dB of each lead of `truth`: 10 log10(sum x^2 / sum (x - found)^2), over what was found of it.
 
-    Each lead is moved by up to `most_shift` s (to a tenth of a sample) and by its mean difference first; x is without its own mean, so that an offset
-    is no signal. A lead that was not found, or less than half of what it should show, has NaN.
+    Each lead is moved by up to `most_shift` s (to a tenth of a sample) and by its mean difference first; x is without its own
+    mean, so that an offset is no signal. A lead that was not found, or less than half of what it should show, has NaN.
     """
     if abs(truth.fs - found.fs) > 1e-9:
         truth = resample(truth, found.fs)
