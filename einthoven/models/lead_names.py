@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from einthoven.paper.digitise.names import CLASSES
 
 
-class LeadNames(nn.Module):
+class LeadNames(nn.Module):  # type: ignore[misc]
     """Ink (B, 1, H, W) at 4 pixels to the millimetre -> (B, 1 + C + 2, H/4, W/4).
 
     For each millimetre: the logits of "no name's middle is here" and of each name (`CLASSES`), then the name's

@@ -130,26 +130,26 @@ def drawing(rng: np.random.Generator) -> tuple[F32, list[tuple[int, float, float
             at += step
         cv2.polylines(lines, [np.round(np.stack([x, y], 1) * 16).astype(np.int32)], False, (255,), pen, cv2.LINE_AA, 4)
     if rng.random() < 0.25:  # a dotted or dashed line between leads
-        x, period = int(rng.integers(4, w - 4)), int(rng.integers(5, 24))
-        for y in range(0, h, period):
-            cv2.line(lines, (x, y), (x, y + period // 2), (255,), int(rng.integers(1, 4)))
+        left, period = int(rng.integers(4, w - 4)), int(rng.integers(5, 24))
+        for top in range(0, h, period):
+            cv2.line(lines, (left, top), (left, top + period // 2), (255,), int(rng.integers(1, 4)))
     if rng.random() < 0.3:  # a bar between leads, or a stroke that is part of no letter
-        x, y = int(rng.integers(4, w - 4)), int(rng.integers(0, h - 30))
-        cv2.line(lines, (x, y), (x, y + int(rng.integers(15, 90))), (255,), int(rng.integers(1, 5)))
+        left, top = int(rng.integers(4, w - 4)), int(rng.integers(0, h - 30))
+        cv2.line(lines, (left, top), (left, top + int(rng.integers(15, 90))), (255,), int(rng.integers(1, 5)))
     if rng.random() < 0.25:
-        x, y = int(rng.integers(-10, w - 50)), int(rng.integers(80, h))
-        at = np.array([[-12, 0], [0, 0], [0, -80], [40, -80], [40, 0], [52, 0]]) + [x, y]
-        cv2.polylines(lines, [at.astype(np.int32)], False, (255,), pen, cv2.LINE_AA)
+        left, foot = int(rng.integers(-10, w - 50)), int(rng.integers(80, h))
+        corner = np.array([[-12, 0], [0, 0], [0, -80], [40, -80], [40, 0], [52, 0]]) + [left, foot]
+        cv2.polylines(lines, [corner.astype(np.int32)], False, (255,), pen, cv2.LINE_AA)
     ink = np.maximum(ink, lines.astype(np.float32) / 255 * float(rng.uniform(0.7, 1.1)))
     if rng.random() < 0.5:  # what is left of a grid: lines or dots
-        left = np.zeros((h, w), np.float32)
+        rest = np.zeros((h, w), np.float32)
         a, b = rng.integers(0, 8, 2)
         if rng.random() < 0.5:
-            left[a::8, b::8] = 1
+            rest[a::8, b::8] = 1
         else:
-            left[a :: int(rng.choice([8, 40]))] = 1
-            left[:, b :: int(rng.choice([8, 40]))] = 1
-        ink = np.maximum(ink, left * float(rng.uniform(0.05, 0.45)) * (rng.random((h, w)) < rng.uniform(0.3, 1)))
+            rest[a :: int(rng.choice([8, 40]))] = 1
+            rest[:, b :: int(rng.choice([8, 40]))] = 1
+        ink = np.maximum(ink, rest * float(rng.uniform(0.05, 0.45)) * (rng.random((h, w)) < rng.uniform(0.3, 1)))
     ink = cv2.GaussianBlur(ink, (0, 0), float(rng.uniform(0.3, 1.6)))
     ink *= float(rng.uniform(0.8, 1.5)) / max(float(np.percentile(ink, 99.5)), 0.2)
     if rng.random() < 0.3:
