@@ -8,7 +8,7 @@ Half of the pages are of simulated ECGs whose seeds nothing else uses, half of P
 there; the first `--skip` records were looked at in development), in the layouts, palettes and sizes that
 `einthoven.paper.render` has, then distorted by a preset. SNR is 10 log10(sum x^2 / sum (x - found)^2), each lead aligned
 best, mean over the leads that were found; a page on which fewer than 12 leads are found counts against the share. Intervals:
-the middle 95 % of 2,000 draws of pages with replacement. One process; time is CPU time.
+the middle 95 % of 500 draws of pages with replacement. One process; time is CPU time.
 """
 
 # ruff: noqa: E402  (threads are limited before numpy is imported)
@@ -38,6 +38,7 @@ from einthoven.paper.vector import to_pdf
 from einthoven.record import EcgError, Record
 
 FIRST_SEED = 9_500_000
+DRAWS = 500
 NOISE_DB = 25.0  # of the simulated records: what is faster than the print can show is no fault of the reader
 BARS = {"pdf": 40.0, "clean": 28.0, "scan": 20.0, "photo": 15.0}
 INTERVALS = {"pr_ms": 10.0, "qrs_ms": 10.0, "qt_ms": 15.0}  # bars of issue 4, clean pages
@@ -110,11 +111,11 @@ Pages = Sequence[dict[str, Any]]
 
 
 def drawn(pages: Pages, value: Callable[[Pages], float]) -> tuple[float, float, float]:
-    """A figure of pages, with the middle 95 % of 2,000 draws of pages with replacement."""
+    """A figure of pages, with the middle 95 % of DRAWS draws of pages with replacement."""
     rng = np.random.default_rng(0)
     if not pages:
         return (float("nan"),) * 3
-    values = [value([pages[i] for i in rng.integers(0, len(pages), len(pages))]) for _ in range(2000)]
+    values = [value([pages[i] for i in rng.integers(0, len(pages), len(pages))]) for _ in range(DRAWS)]
     low, high = np.nanpercentile(values, (2.5, 97.5))
     return value(pages), float(low), float(high)
 

@@ -160,8 +160,9 @@ def follow(
                     touches = touches or (skipped < 2 and gap < 0.5 * scale)
                     if value > top_score:
                         top_score, from_ = value, j
-                # What it touches it goes on from; only where there is nothing does it look further back.
-                if skipped > 3 and touches:
+                # What it touches it goes on from. A strip looks further back where it touches nothing; a row that is looked for
+                # does not, or words would become one.
+                if skipped > 3 and (touches or (len(others) == 0 and from_ >= 0 and column_of[from_] >= x - 2)):
                     break
             score[k] = top_score
             back[k] = from_

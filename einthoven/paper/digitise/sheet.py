@@ -426,7 +426,9 @@ def _rhythm(slots: list[_Slot], rows: Sequence[Row], names: Sequence[Name], offs
         for other in main:
             a, b = round(other.left) + SCALE, round(other.right) - SCALE
             likeness = _likeness(y[a:b], rows[other.row].y[a:b]) * other.sign
-            score = max(likeness, 0.0) + 0.8 * read.get(other.lead, 0.0) + 0.1 * (other.lead == slot.lead)
+            # A name that the curve contradicts was misread.
+            named = 0.8 * read.get(other.lead, 0.0) if likeness > 0.4 else 0.0
+            score = max(likeness, 0.0) + named + 0.1 * (other.lead == slot.lead)
             if score > best:
                 best, lead = score, other.lead
         out.append(replace(slot, lead=lead) if best > 0.75 else slot)
