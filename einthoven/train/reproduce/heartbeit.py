@@ -42,12 +42,13 @@ F32 = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 Log = Callable[[str], None]
-Saliency = Callable[[Any, F32, int], Floats]  # network, image (3, H, W), label -> (H, W)
+Saliency = Callable[[Any, F32, int], tuple[Floats, str]]  # network, image (3, H, W), label -> (H, W) and the method's name
 
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 STEMI = "STEMI"
 FRACTIONS = (0.01, 0.1, 0.25, 0.5, 1.0)
 DRAWS = 500  # of the bootstrap, the paper's
+LEAST = 4  # patients of a fraction
 ACUTE = ("Stadium I", "Stadium I-II")
 INFARCTS = ("AMI", "ASMI", "ALMI", "IMI", "ILMI", "IPMI", "IPLMI", "LMI", "PMI")
 
@@ -502,7 +503,8 @@ def _jobs(
             for share in settings.fractions:
                 compared = arm in ("heartbeit", FRESH)
                 for draw in range(size.draws.get(share, 1) if compared else 1):
-                    chosen = fraction(index, parts.pool, share, labels=labels, seed=settings.seed + draw)
+                    most = max(share, min(LEAST / len(parts.pool), 1.0))  # batch norm has no statistics of one record
+                    chosen = fraction(index, parts.pool, most, labels=labels, seed=settings.seed + draw)
                     name = f"{task.title}-{arm}-{share:g}-{draw}".replace(" ", "-").replace(",", "")
                     made.append(
                         Job(
@@ -737,10 +739,11 @@ def _saliency(
         net.load_state_dict(load_file(str(job.model)))
         net.eval()
         k = job.task.names.index(outcome)
-        heat = np.maximum(saliency(net, x, k), 0)
+        found, method = saliency(net, x, k)
+        heat = np.maximum(found, 0)
         axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
         axis.imshow(heat, cmap="inferno_r", alpha=np.clip(heat / max(float(heat.max()), 1e-12), 0, 1) * 0.7)
         place = list(parts.test).index(row)
         chance = 1 / (1 + np.exp(-float(np.asarray(result["logits"])[place, k])))
-        axis.set_title(f"{job.arm}\n{outcome}: {chance:.2f}", fontsize=9)
+        axis.set_title(f"{job.arm}\n{outcome}: {chance:.2f}, {method}", fontsize=9)
     figure.savefig(path, dpi=120)
