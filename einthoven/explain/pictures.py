@@ -28,6 +28,7 @@ def heat(net: Any, image: NDArray[np.float32], k: int, methods: Sequence[str] = 
     from einthoven.explain.evidence import evidence
     from einthoven.explain.gradients import label_score
 
+    net.requires_grad_(False)  # FullGrad counts what depends on whatever asks for a gradient: only the picture may
     x = torch.from_numpy(image[None])
     for i, method in enumerate(methods):
         try:

@@ -405,7 +405,7 @@ def reproduce(
     are not those of `out`."""
     started = time.perf_counter()
     size = SIZES[settings.size]
-    said = {k: v for k, v in asdict(settings).items() if k not in ("jobs", "workers", "device")}
+    said = {k: v for k, v in asdict(settings).items() if k not in ("jobs", "workers", "device", "arms", "fractions")}
     kept = Kept(out, {"heartbeit": said}, fresh=fresh)
     index = data_of(settings.data, out / "data", settings.jobs)
     labels = labelled(index, settings.data)
@@ -620,7 +620,7 @@ def _worth(
             {
                 "share": f"{share:.0%}", "ECGs trained on": len(sample.train), "draws": len(pairs),
                 "pre-trained": found.a, "not pre-trained": found.b,
-                "difference": _bounds(found.difference, found.low, found.high), "p": found.p,
+                "difference": found.difference, "95 % from": found.low, "to": found.high, "p": found.p,
             }
         )  # fmt: skip
     return made
