@@ -54,6 +54,24 @@ def test_from_end_to_end(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "heartbeit.json").read_text())["rows"] == told["rows"]
 
 
+def test_sharper_pictures_in_tiles_keep_the_pre_trained_positions(tmp_path: Path) -> None:
+    words = ["reproduce", "heartbeit", "--smoke", "-j", "1", "--models", "heartbeit", "--fractions", "1", "--json"]
+    for name, form, tiles, positions in (("tiles", "heartbeit-64", "2x2", 16), ("whole", "heartbeit-64", "1x1", 64)):
+        more = (
+            [] if name == "tiles" else ["--weights", f"heartbeit={tmp_path / 'tiles' / 'pretraining' / 'weights.safetensors'}"]
+        )
+        ran = CliRunner().invoke(app, [*words, *more, "--form", form, "--tiles", tiles, "-o", str(tmp_path / name)])
+        assert ran.exit_code == 0, ran.output
+        assert "64 x 64" in json.loads(ran.stdout)["about"]["pictures"]
+        from safetensors.torch import load_file
+
+        state = load_file(next((tmp_path / name / "models").iterdir()))
+        assert state["head.weight"].shape[1] == (64 if name == "tiles" else 16)  # four tiles' vectors side by side
+        side = int(positions**0.5)
+        assert state["layers.0.bias.table"].shape[0] == (2 * side - 1) ** 2 + 3
+    assert CliRunner().invoke(app, [*words, "--tiles", "two"]).exit_code == 2
+
+
 def test_stemi_is_an_acute_infarct_or_an_injury(tmp_path: Path) -> None:
     codes = [("scp:NORM",), ("scp:IMI",), ("scp:IMI",), ("scp:INJAS",), ("scp:NORM",), ("scp:STE_",), ("scp:AMI",)]
     index = planted(tmp_path / "index", codes, "ptbxl")
@@ -74,11 +92,17 @@ def test_stemi_is_an_acute_infarct_or_an_injury(tmp_path: Path) -> None:
 def test_what_it_is_worth_is_the_mean_over_draws() -> None:
     rng = np.random.default_rng(0)
     truth = (rng.random((60, 2)) < 0.4).astype(np.float64)
-    scores = {(arm, d): truth * (arm == "heartbeit") + rng.normal(0, 1, truth.shape) for arm in ("heartbeit", room.FRESH) for d in (0, 1)}
+    scores = {
+        (arm, d): truth * (arm == "heartbeit") + rng.normal(0, 1, truth.shape)
+        for arm in ("heartbeit", room.FRESH)
+        for d in (0, 1)
+    }
     task = room.Task("together", ("MI", "CD"))
     results = {}
     for (arm, draw), score in scores.items():
-        job = room.Job(arm, task, 0.1, draw, "smoke", 1, 1e-3, "cpu", 0, None, "", "", (1, 2), (), (), "", None)
+        job = room.Job(
+            arm, task, 0.1, draw, "smoke", "heartbeit-32", (1, 1), 1, 1e-3, "cpu", 0, None, "", "", (1, 2), (), (), "", None
+        )
         results[job.key] = (job, {"logits": score.tolist()})
     labels = Labels(("MI", "CD"), truth.astype(np.float32), "multilabel")
     settings = room.Settings(size="smoke", fractions=(0.1,))
@@ -97,7 +121,16 @@ def test_pictures_are_scaled_as_the_form_says() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"size": "large"}, {"arms": ("bert",)}, {"fractions": (0.3,)}, {"weights": {room.FRESH: "x"}}, {"workers": 0}]
+    "wrong",
+    [
+        {"size": "large"},
+        {"arms": ("bert",)},
+        {"fractions": (0.3,)},
+        {"weights": {room.FRESH: "x"}},
+        {"workers": 0},
+        {"form": "poster"},
+        {"tiles": (0, 1)},
+    ],
 )
 def test_settings_that_make_no_run_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(EcgError):
@@ -109,7 +142,9 @@ def test_waves_tell_rows_and_columns_apart() -> None:
     assert made.shape == (15, 16) and len(torch.unique(made, dim=0)) == 15
     at = made.reshape(3, 5, 16)
     torch.testing.assert_close(at[1, :, :8], at[1, :1, :8].expand(5, 8))  # the first half says the row
-    torch.testing.assert_close(at[2, 3, 8:], torch.cat([f(3.0 * 10_000.0 ** -(torch.arange(4) / 4)) for f in (torch.sin, torch.cos)]))
+    torch.testing.assert_close(
+        at[2, 3, 8:], torch.cat([f(3.0 * 10_000.0 ** -(torch.arange(4) / 4)) for f in (torch.sin, torch.cos)])
+    )
     model = BEiT(size=32, patch=8, width=16, depth=1, heads=2, positions="waves")
     torch.testing.assert_close(model.positions.detach()[1:], waves((4, 4), 16))
     with pytest.raises(EcgError, match="multiple of 4"):

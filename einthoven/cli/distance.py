@@ -23,8 +23,8 @@ def distance(
 ) -> None:
     """Wasserstein distances within and between two sets of images, as HeartBEiT has them, with 95 % intervals.
 
-    levels: of the grey values, wherever they stand (the paper's). ink: of where the ink stands. matched: of the sets themselves.
-    """
+    levels: of the grey values, wherever they stand (the paper's). ink: of where the ink stands. matched: of the sets
+    themselves."""
     from pathlib import Path
 
     from einthoven.evaluate.wasserstein import distances

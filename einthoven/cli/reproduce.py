@@ -149,6 +149,10 @@ def heartbeit(
     weights: Weights = None,
     epochs: Epochs = None,
     rate: Annotated[float, typer.Option(help="Highest learning rate of fine-tuning.")] = 1e-3,
+    form: Annotated[
+        str | None, typer.Option(help="Pictures to fine-tune on: heartbeit-448 has twice the pixels.", show_default=False)
+    ] = None,
+    tiles: Annotated[str, typer.Option(help="Rows x columns that BEiT and ViT cut them into (2x2).")] = "1x1",
     device: Device = "auto",
     seed: Seed = 0,
     jobs: Jobs = 0,
@@ -167,12 +171,20 @@ def heartbeit(
 
         given: dict[str, Any] = {"data": data, "unlabelled": tuple(unlabelled or ()), "size": "smoke" if smoke else size}
         given |= {"weights": _pairs(weights or []), "epochs": epochs, "rate": rate, "device": device, "seed": seed}
-        given |= {"jobs": jobs, "workers": workers}
+        given |= {"jobs": jobs, "workers": workers, "form": form, "tiles": _sides(tiles)}
         given |= {"arms": tuple(models.split(";"))} if models else {}
         given |= {"fractions": tuple(float(f) for f in fractions.split(","))} if fractions else {}
         return experiment.reproduce(experiment.Settings(**given), out, fresh=fresh, log=tell, saliency=heat)
 
     _show(work, out, "heartbeit", json)
+
+
+def _sides(words: str) -> tuple[int, int]:
+    rows, _, columns = words.partition("x")
+    if not (rows.isdecimal() and columns.isdecimal()):
+        tell(f"error: --tiles wants rows x columns (2x2), not {words}")
+        raise typer.Exit(2)
+    return int(rows), int(columns)
 
 
 def _pairs(words: list[str]) -> dict[str, str]:

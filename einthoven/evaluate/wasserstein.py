@@ -1,14 +1,14 @@
 """How far two sets of images lie from each other: Wasserstein distances, exact, with intervals.
 
 HeartBEiT (Vaid et al., npj Digit Med 2023;6:108) averages the distance over all pairs of one image from each set: 2.14 among
-ECGs, 45.48 among ImageNet's photographs, 128.44 between the two. It does not print its code; SciPy's `wasserstein_distance`, which
-it had, takes the values of two images and forgets where they stand, and 128 of 255 between white paper and photographs is of the
-size that this has. So it is here: the distance of the grey levels, `levels`. It knows how white a picture is and nothing of what
-is drawn on it: two ECGs of a normal heart and of an infarct are as near to each other as two of the same patient.
+ECGs, 45.48 among ImageNet's photographs, 128.44 between the two. It does not print its code; SciPy's `wasserstein_distance`,
+which it had, takes the values of two images and forgets where they stand, and 128 of 255 between white paper and photographs is
+of the size that this has. So it is here: the distance of the grey levels, `levels`. It knows how white
+a picture is and nothing of what is drawn on it.
 
 `ink` is the same distance of where the ink stands: each image as a heap of darkness of mass 1, moved along x and along y, each
-in shares of the side. `matched` compares sets rather than pairs: every image of one is given its own image of the other, so that the
-mean difference in pixels is least (optimal transport of equal masses is an assignment).
+in shares of the side. `matched` compares sets rather than pairs: every image of one is given its own image of the other, so
+that the mean difference in pixels is least (optimal transport of equal masses is an assignment).
 
 N, M images, H x W pixels, G = 256 grey levels.
 """
@@ -48,8 +48,8 @@ class Distance:
 
 def levels(a: Bytes, b: Bytes) -> Floats:
     """(N, H, W), (M, H, W) uint8 -> (N, M) grey levels: for each pair the least mean change that turns one image's pixels into
-    the other's, wherever they stand. On a line this is the area between the two cumulated distributions, exactly; the images may
-    differ in size."""
+    the other's, wherever they stand. On a line this is the area between the two cumulated distributions, exactly; the images
+    may differ in size."""
     return _along(_cumulated(a), _cumulated(b))
 
 
@@ -66,8 +66,8 @@ def ink(a: Bytes, b: Bytes) -> Floats:
 
 
 def between(a: Bytes, b: Bytes) -> tuple[float, NDArray[np.int64]]:
-    """The distance of two sets of as many images each, (N, H, W) of one size, in grey levels (root mean square over the pixels),
-    and which image of `b` each of `a` is given. Raises EcgError for sets of other sizes."""
+    """The distance of two sets of as many images each, (N, H, W) of one size, in grey levels (root mean square over the
+    pixels), and which image of `b` each of `a` is given. Raises EcgError for sets of other sizes."""
     from scipy.optimize import linear_sum_assignment
 
     if a.shape != b.shape:
@@ -102,8 +102,8 @@ def mean_of_pairs(pairs: Floats, *, same: bool, draws: int = 1000, seed: int = 0
 
 def distances(name_a: str, a: Bytes, name_b: str, b: Bytes, *, draws: int = 1000, seed: int = 0) -> tuple[Distance, ...]:
     """All of it of two sets (N, H, W), (M, H, W) of one size: pairs within each and between both, by grey levels and by where
-    the ink stands; and the two sets matched, beside each set's own halves matched, which is how far two sets of the same kind lie
-    apart. A set without ink (an image all white) has no `ink`."""
+    the ink stands; and the two sets matched, beside each set's own halves matched, which is how far two sets of the same kind
+    lie apart. A set without ink (an image all white) has no `ink`."""
     found = []
     parts = [(name_a, name_a, a, a, True), (name_b, name_b, b, b, True), (name_a, name_b, a, b, False)]
     for kind, of, unit in (("levels", levels, "grey levels of 255"), ("ink", ink, "shares of the side")):

@@ -6,10 +6,10 @@
     gallery("texture", 200)    noise whose power falls with frequency as that of natural images does
     gallery("photos", 200)     pieces of the two photographs that come with scikit-learn
 
-ImageNet, which HeartBEiT took, does not come with this package. `texture` has a natural image's spectrum (Field DJ. J Opt Soc Am A
-1987;4:2379: amplitude as 1 / frequency), with brightness and contrast drawn anew for each, and shows nothing; `photos` shows a Chinese
-temple and a flower, and no more (CC BY 2.0, by danielbuechele and dany13). Whoever wants a figure about natural images gives a
-folder of them.
+ImageNet, which HeartBEiT took, does not come with this package. `texture` has a natural image's spectrum (Field DJ. J Opt Soc
+Am A 1987;4:2379: amplitude as 1 / frequency), with brightness and contrast drawn anew for each, and shows nothing; `photos`
+shows a Chinese temple and a flower, and no more (CC BY 2.0, by danielbuechele and dany13). Whoever wants a figure about natural
+images gives a folder of them.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ Vaid A et al. HeartBEiT. npj Digit Med 2023;6:108; Bao H et al. BEiT. ICLR 2022.
   trained first on the same images, 512 words, below `out`.
 - pixels: the patch itself, each patch by its own mean and deviation (`normalise_pixels`); no tokenizer. Xie Z et al. SimMIM.
   CVPR 2022 (hidden patches go through the encoder, one linear layer draws); He K et al. MAE. CVPR 2022 (normalised targets).
-  `cells` a side: the patch as so many means of its pixels. A thin line at full sharpness is missed by a pixel as much as by ten;
-  as grey levels of larger cells a near miss is nearly right, so that a short run learns more (SimMIM, section 4.1.4).
+  `cells` a side: the patch as so many means of its pixels. A thin line at full sharpness is missed by a pixel as much as by
+  ten; as grey levels of larger cells a near miss is nearly right.
 
 AdamW 5e-4, betas 0.9 and 0.999, weight decay 0.05 (none on vectors, positions and tokens), five epochs of warm-up from 1e-6, a
 cosine to 1e-5, gradients cut to norm 3, 300 epochs; layer scale 0.1, stochastic depth 0.1, one relative position bias for all

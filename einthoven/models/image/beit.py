@@ -115,8 +115,8 @@ class BEiT(PatchTransformer):
 
 
 def waves(grid: tuple[int, int], width: int) -> Tensor:
-    """(N, D) for the patches of a grid, row by row: a quarter of the numbers each sine and cosine of the row and of the column, in
-    wavelengths from 2 pi patches up to 2 pi 10,000 (Vaswani A et al. NeurIPS 2017, in two dimensions as in MAE). Raises
+    """(N, D) for the patches of a grid, row by row: a quarter of the numbers each sine and cosine of the row and of the column,
+    in wavelengths from 2 pi patches up to 2 pi 10,000 (Vaswani A et al. NeurIPS 2017, in two dimensions as in MAE). Raises
     EcgError for a width that is not a multiple of 4."""
     if width % 4:
         raise EcgError(f"waves of two dimensions want a width that is a multiple of 4, not {width}")

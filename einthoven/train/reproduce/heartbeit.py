@@ -1,8 +1,9 @@
-"""HeartBEiT's tables 2 and 3 on PTB-XL: STEMI (and the superclasses) from 1, 10, 25, 50 and 100 % of the labelled ECGs, four models.
+"""HeartBEiT's tables 2 and 3 on PTB-XL: STEMI (and the superclasses) from 1, 10, 25, 50 and 100 % of the labelled ECGs, four
+models.
 
-Vaid A et al. HeartBEiT. npj Digit Med 2023;6:108. A BEiT is pre-trained on pictures of ECGs without labels, then fine-tuned beside
-a ViT, an EfficientNet and a ResNet. Beside the paper's four models stands a fifth, the same BEiT from random weights: only it
-tells what the pre-training is worth, which the second table says with a paired bootstrap.
+Vaid A et al. HeartBEiT. npj Digit Med 2023;6:108. A BEiT is pre-trained on pictures of ECGs without labels, then fine-tuned
+beside a ViT, an EfficientNet and a ResNet. Beside the paper's four models stands a fifth, the same BEiT from random weights:
+only it tells what the pre-training is worth, which the second table says with a paired bootstrap.
 
 The paper has no validation part: it reports the epoch that is best on the test. Here validation patients choose the epoch; the
 paper's way stands beside it ("best epoch on test"), and is no estimate of anything.
@@ -97,38 +98,40 @@ PRINTED_AUPRC: Mapping[str, tuple[float, ...]] = MappingProxyType(
 )
 
 NOTES = paragraphs("""
-    Intervals are 95 %, 500 bootstraps over patients (the paper's over records: most of its intervals are one value). The epoch is
-    the one with the lowest loss on validation patients, who are the same at every fraction and are labels, too. "Best epoch on
-    test" is the highest test figure of any epoch, as the paper reports: it has seen the test, and is here to be compared with the
-    paper's figures only.
+    Intervals are 95 %, 500 bootstraps over patients (the paper's over records: most of its intervals are one value). The epoch
+    is the one with the lowest loss on validation patients, who are the same at every fraction and are labels, too. "Best epoch
+    on test" is the highest test figure of any epoch, as the paper reports: it has seen the test, and is here to be compared
+    with the paper's figures only.
 
-    AUPRC is printed twice: by trapezoids, as in the paper, which interpolates where no threshold leads (Davis and Goadrich 2006), and
-    as average precision, which does not.
+    AUPRC is printed twice: by trapezoids, as in the paper, which interpolates where no threshold leads (Davis and Goadrich
+    2006), and as average precision, which does not.
 
     What a STEMI is in PTB-XL the paper does not say, and its label's file is not public; it counts 5.7 %. Here: a statement of
-    infarction of which the reader gave stage I or I-II (infarction_stadium1, infarction_stadium2), or a statement of injury (INJAS,
-    INJAL, INJIN, INJIL, INJLA). PTB-XL calls the latter subendocardial injury, which is no ST elevation by the textbook; and
-    STE_ (unspecific ST elevation) is not counted.
+    infarction of which the reader gave stage I or I-II (infarction_stadium1, infarction_stadium2), or a statement of injury
+    (INJAS, INJAL, INJIN, INJIL, INJLA). PTB-XL calls the latter subendocardial injury, which is no ST elevation by the
+    textbook; and STE_ (unspecific ST elevation) is not counted.
 
-    The baselines of the paper come trained on ImageNet; no such weights are at hand (--weights MODEL=FILE takes them), so they start
-    from random numbers unless the line "start" says otherwise. Nothing here speaks for or against transfer from photographs.
+    The baselines of the paper come trained on ImageNet; no such weights are at hand (--weights MODEL=FILE takes them), so they
+    start from random numbers unless the line "start" says otherwise. Nothing here speaks for or against transfer from
+    photographs.
 
-    "beit, not pre-trained" is the same network as HeartBEiT, trained in the same way on the same ECGs: the difference between the two
-    is what the pre-training is worth, with the interval of a paired bootstrap over the test's patients, of the mean over several draws
-    of the labelled patients where so stated. The paper has no such arm.
+    "beit, not pre-trained" is the same network as HeartBEiT, trained in the same way on the same ECGs: the difference between
+    the two is what the pre-training is worth, with the interval of a paired bootstrap over the test's patients, of the mean
+    over several draws of the labelled patients where so stated. The paper has no such arm.
 
-    The paper contradicts itself. Its text has HeartBEiT ahead of EfficientNet by 1.1 % and of ResNet by 2.2 % for STEMI at all ECGs;
-    table 2 has it the other way round (.95 to .93 and .94). Its text has an AUPRC of .68 for EfficientNet there; table 3 has it for
-    ResNet. Patches are 16 pixels in the text and 14 in figure 1 (which are 14 x 14 in number). 17,449 and 4,352 ECGs are 21,801,
-    of 21,799. "Adam for all" in the text; the published code takes AdamW for HeartBEiT, as here.
+    The paper contradicts itself. Its text has HeartBEiT ahead of EfficientNet by 1.1 % and of ResNet by 2.2 % for STEMI at all
+    ECGs; table 2 has it the other way round (.95 to .93 and .94). Its text has an AUPRC of .68 for EfficientNet there; table 3
+    has it for ResNet. Patches are 16 pixels in the text and 14 in figure 1 (which are 14 x 14 in number). 17,449 and 4,352 ECGs
+    are 21,801, of 21,799. "Adam for all" in the text; the published code takes AdamW for HeartBEiT, as here.
 """)
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is trained. `options` by row of the table; `epochs` by fraction of the labelled ECGs; `draws` by fraction: on how
-    many draws of patients HeartBEiT and the same network without pre-training are compared; `apart`: a network for STEMI and one
-    for the superclasses (one for both else); `records` at most of each part; `pretraining` what differs from the recipe's own."""
+    """How much is trained. `options` by row of the table; `epochs` by fraction of the labelled ECGs; `draws` by fraction: on
+    how many draws of patients HeartBEiT and the same network without pre-training are compared; `apart`: a network for STEMI
+    and one for the superclasses (one for both else); `records` at most of each part; `pretraining` what differs from the
+    recipe's own."""
 
     name: str
     words: str
@@ -161,9 +164,9 @@ _SIZES = (
     ),
     Size(
         "short",
-        "tiny counterparts at 224 x 224: BEiT and ViT of 4 layers of width 128 with patches of 28 pixels (one lead high, 0.6 s long), "
-        "EfficientNet and ResNet at a fraction of their width and depth; batch 16; 12, 12, 8, 4, 4 epochs; pre-training for 8 "
-        "epochs, pixels as targets",
+        "tiny counterparts at 224 x 224: BEiT and ViT of 4 layers of width 128 with patches of 28 pixels (one lead high, 0.6 s "
+        "long), EfficientNet and ResNet at a fraction of their width and depth; batch 16; 12, 12, 8, 4, 4 epochs; pre-training "
+        "for 8 epochs, pixels as targets",
         form="heartbeit", batch=16, epochs={0.01: 12, 0.1: 12, 0.25: 8, 0.5: 4, 1.0: 4}, draws={0.1: 3, 0.25: 3},
         options={
             "beit-base": {**_BLOCKS, "drop_path": 0.0, "layer_scale": 0.0, "positions": "waves"},
@@ -191,7 +194,10 @@ SIZES: Mapping[str, Size] = MappingProxyType({size.name: size for size in _SIZES
 @dataclass(frozen=True)
 class Settings:
     """`data` a dataset of labelled ECGs (PTB-XL), None: simulated; `unlabelled` others to pre-train on beside it; `weights` by
-    arm, what to start from: of heartbeit a pre-training's, which then is not run; `workers` trials side by side."""
+    arm, what to start from: of heartbeit a pre-training's, which then is not run; `workers` trials side by side. `form` the
+    pictures to fine-tune on where it is not the size's own (heartbeit-448: thin traces keep twice the pixels), and `tiles`
+    (rows, columns) that BEiT and ViT cut them into; pre-training stays at the size's own, and its positions are interpolated
+    or, where a tile is as large as its picture, taken as they are."""
 
     data: str | None = None
     unlabelled: tuple[str, ...] = ()
@@ -201,6 +207,8 @@ class Settings:
     weights: Mapping[str, str] = field(default_factory=dict)
     epochs: int | None = None
     rate: float = 1e-3
+    form: str | None = None
+    tiles: tuple[int, int] = (1, 1)
     device: str = "auto"
     seed: int = 0
     jobs: int = 1
@@ -219,6 +227,10 @@ class Settings:
             raise EcgError(f"fractions are of {', '.join(map(str, FRACTIONS))}, not {', '.join(map(str, wrong)) or 'none'}")
         if self.workers < 1:
             raise EcgError(f"{self.workers} trials side by side: one at least")
+        if min(self.tiles) < 1:
+            raise EcgError(f"an image is cut into one tile at least, not {self.tiles[0]} x {self.tiles[1]}")
+        if self.form is not None:
+            by_form(self.form)
 
 
 class Pictures(Examples):
@@ -255,6 +267,8 @@ class Job:
     share: float
     draw: int
     size: str
+    form: str
+    tiles: tuple[int, int]
     epochs: int
     rate: float
     device: str
@@ -273,6 +287,12 @@ class Job:
         return f"{self.task.title}/{self.arm}/{self.share:g}/{self.draw}"
 
 
+def _options(arm: Arm, size: Size, form: ImageForm, tiles: tuple[int, int]) -> dict[str, Any]:
+    """What the arm's network is built with."""
+    cut = {"tiles": list(tiles)} if tiles != (1, 1) and arm.table in ("beit-base", "vit-base") else {}
+    return {**size.options.get(arm.table, {}), "size": list(form.size), **cut}
+
+
 def trial(job: Job) -> dict[str, Any]:
     """Trains by `job` and answers on the test: "logits" (n, K) of the epoch that validation chose, "each" those of every epoch
     (draw 0), and what it cost."""
@@ -285,21 +305,19 @@ def trial(job: Job) -> dict[str, Any]:
     from einthoven.train.losses import Objective
 
     size, arm = SIZES[job.size], ARMS[job.arm]
-    form = by_form(size.form)
+    form = by_form(job.form)
     recipe = Recipe.from_dict(
         {
-            "model": arm.table, "optimizer": arm.optimizer, "learning_rate": job.rate, "schedule": "onecycle", "epochs": job.epochs,
-            "patience": 0, "batch": size.batch, "device": job.device, "precision": size.precision, "seed": job.seed + job.draw,
-            "weight_decay": 0.05 if arm.optimizer == "adamw" else 0.0,
+            "model": arm.table, "optimizer": arm.optimizer, "learning_rate": job.rate, "schedule": "onecycle",
+            "epochs": job.epochs, "patience": 0, "batch": size.batch, "device": job.device, "precision": size.precision,
+            "seed": job.seed + job.draw, "weight_decay": 0.05 if arm.optimizer == "adamw" else 0.0,
         }
     )  # fmt: skip
     if recipe.device == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads()))
     accelerator = new_accelerator(recipe)
     torch.manual_seed(recipe.seed)
-    options = dict(size.options.get(arm.table, {}))
-    options.setdefault("size", form.size[0])
-    net = build(arm.table, outputs=len(job.task.names), **options)
+    net = build(arm.table, outputs=len(job.task.names), **_options(arm, size, form, job.tiles))
     if job.weights is not None:
         load(job.weights, net)  # type: ignore[arg-type]
     x = np.load(job.pixels, mmap_mode="r", allow_pickle=False)
@@ -316,7 +334,8 @@ def trial(job: Job) -> dict[str, Any]:
             net.train()
 
     done = fit(
-        net, data, train, validation, Objective("multilabel", np.ones(y.shape[1], np.float32)), recipe, accelerator, work, rate=job.rate, report=report
+        net, data, train, validation, Objective("multilabel", np.ones(y.shape[1], np.float32)), recipe, accelerator, work,
+        rate=job.rate, report=report
     )  # fmt: skip
     bare = accelerator.unwrap_model(net)
     logits = predict(bare, data, test, accelerator, 4 * recipe.batch)
@@ -382,8 +401,8 @@ class Parts:
 
 
 def parts_of(index: Index, labels: Labels, how: str, seed: int) -> Parts:
-    """`how` "last fold": the last official fold is the test (patients are whole in folds), or "patients": a fifth of the patients
-    by the paper's seed, 42. An eighth of the other patients chooses the epoch. Without folds: "patients"."""
+    """`how` "last fold": the last official fold is the test (patients are whole in folds), or "patients": a fifth of the
+    patients by the paper's seed, 42. An eighth of the other patients chooses the epoch. Without folds: "patients"."""
     folds, known = np.asarray(index.column("fold")), labels.known
     there = sorted(set(folds.tolist()) - {-1})
     if how == "last fold" and len(there) > 1:
@@ -400,9 +419,9 @@ def parts_of(index: Index, labels: Labels, how: str, seed: int) -> Parts:
 def reproduce(
     settings: Settings, out: Path, *, fresh: bool = False, log: Log = print, saliency: Saliency | None = None
 ) -> Sheet:
-    """Pre-trains, then all trials; each that is done is kept, and the same call after a kill goes on. Writes heartbeit.md, .csv,
-    .json, .png and, with `saliency`, heartbeit-saliency.png into `out`. Raises EcgError for data without labels, and settings that
-    are not those of `out`."""
+    """Pre-trains, then all trials; each that is done is kept, and the same call after a kill goes on. Writes heartbeit.md,
+    .csv, .json, .png and, with `saliency`, heartbeit-saliency.png into `out`. Raises EcgError for data without labels, and
+    settings that are not those of `out`."""
     started = time.perf_counter()
     size = SIZES[settings.size]
     said = {k: v for k, v in asdict(settings).items() if k not in ("jobs", "workers", "device", "arms", "fractions")}
@@ -417,7 +436,7 @@ def reproduce(
     weights = dict(settings.weights)
     if "heartbeit" in settings.arms and "heartbeit" not in weights:
         weights["heartbeit"] = str(_pretrained(settings, size, index, parts, out, log))
-    pixels, truth = _arrays(index, labels, size, out, settings.jobs)
+    pixels, truth = _arrays(index, labels, settings.form or size.form, out, settings.jobs)
     tasks = _tasks(labels, size.apart)
     jobs = _jobs(settings, size, index, labels, parts, tasks, weights, pixels, truth, out)
     for job, result in _all(jobs, kept, settings.workers, log):
@@ -466,12 +485,12 @@ def _pretrained(settings: Settings, size: Size, index: Index, parts: Parts, out:
     return pretrain(recipe, place, source=source)
 
 
-def _arrays(index: Index, labels: Labels, size: Size, out: Path, jobs: int) -> tuple[Path, Path]:
+def _arrays(index: Index, labels: Labels, form: str, out: Path, jobs: int) -> tuple[Path, Path]:
     """All pictures and labels as .npy, drawn once. What cannot be drawn has no label."""
-    pixels, truth = out / "inputs" / f"{size.form}.npy", out / "inputs" / "labels.npy"
+    pixels, truth = out / "inputs" / f"{form}.npy", out / "inputs" / "labels.npy"
     if not (pixels.exists() and truth.exists()):
         failed: dict[int, str] = {}
-        drawn = images(index, size.form, folder=out / "inputs", jobs=jobs, failed=failed)[:]
+        drawn = images(index, form, folder=out / "inputs", jobs=jobs, failed=failed)[:]
         matrix = labels.matrix.astype(np.float32)
         matrix[list(failed)] = np.nan
         for path, array in ((pixels, drawn), (truth, matrix)):
@@ -508,7 +527,8 @@ def _jobs(
                     name = f"{task.title}-{arm}-{share:g}-{draw}".replace(" ", "-").replace(",", "")
                     made.append(
                         Job(
-                            arm, task, share, draw, size.name, settings.epochs or size.epochs[share], settings.rate,
+                            arm, task, share, draw, size.name, settings.form or size.form, settings.tiles,
+                            settings.epochs or size.epochs[share], settings.rate,
                             settings.device, settings.seed, weights.get(arm), str(pixels), str(columns),
                             *(tuple(rows.tolist()) for rows in (chosen, parts.validation, parts.test)),
                             str(out / "work" / name),
@@ -635,7 +655,9 @@ def _about(
 ) -> dict[str, Any]:
     counts = {n: int((labels.matrix[:, k] == 1).sum()) for k, n in enumerate(labels.names)}
     about = {
-        "data": (Path(settings.data).name if settings.data else "simulated ECGs (einthoven.synth): nothing here is about patients")
+        "data": (
+            Path(settings.data).name if settings.data else "simulated ECGs (einthoven.synth): nothing here is about patients"
+        )
         + f" ({len(index)} records)",
         "parts": parts.words,
         "size": f"{size.name}: {size.words}" + (f"; {settings.epochs} epochs" if settings.epochs else ""),
@@ -655,6 +677,10 @@ def _about(
     starts += [f"{a}: {Path(p).parent.name}/{Path(p).name}" for a, p in settings.weights.items()]
     starts += [f"{a}: random weights" for a in settings.arms if a not in weights]
     about["start"] = "; ".join(starts)
+    form = by_form(settings.form or size.form)
+    about["pictures"] = f"{form.name}, {form.size[0]} x {form.size[1]} pixels" + (
+        f"; BEiT and ViT see {settings.tiles[0]} x {settings.tiles[1]} tiles" if settings.tiles != (1, 1) else ""
+    )
     about["settings"] = f"rate {settings.rate:g}, one cycle" + (
         f"; pre-training also on {', '.join(Path(p).name for p in settings.unlabelled)}" if settings.unlabelled else ""
     )
@@ -723,7 +749,7 @@ def _saliency(
     sure = np.mean([np.asarray(r["logits"])[:, j.task.names.index(outcome)] for j, r in full], axis=0)
     known = labels.matrix[parts.test, labels.names.index(outcome)] == 1
     row = int(parts.test[np.flatnonzero(known)[sure[known].argmax()]]) if known.any() else int(parts.test[sure.argmax()])
-    form = by_form(size.form)
+    form = by_form(settings.form or size.form)
     picture = np.array(np.load(pixels, mmap_mode="r", allow_pickle=False)[row])
     x = scaled(form, picture[None])[0]
     columns = min(len(full), 3)
@@ -734,8 +760,9 @@ def _saliency(
     for axis in axes:
         axis.axis("off")
     for axis, (job, result) in zip(axes, full, strict=False):
-        options = {"size": form.size[0], **size.options.get(ARMS[job.arm].table, {})}
-        net = build(ARMS[job.arm].table, outputs=len(job.task.names), **options)
+        net = build(
+            ARMS[job.arm].table, outputs=len(job.task.names), **_options(ARMS[job.arm], size, form, settings.tiles)
+        )  # fmt: skip
         net.load_state_dict(load_file(str(job.model)))
         net.eval()
         k = job.task.names.index(outcome)
