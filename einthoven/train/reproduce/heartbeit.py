@@ -167,7 +167,7 @@ _SIZES = (
         "tiny counterparts at 224 x 224: BEiT and ViT of 4 layers of width 128 with patches of 28 pixels (one lead high, 0.6 s "
         "long), EfficientNet and ResNet at a fraction of their width and depth; batch 16; 12, 12, 8, 4, 4 epochs; pre-training "
         "for 8 epochs, pixels as targets",
-        form="heartbeit", batch=16, epochs={0.01: 12, 0.1: 12, 0.25: 8, 0.5: 4, 1.0: 4}, draws={0.1: 3, 0.25: 3},
+        form="heartbeit", batch=16, epochs={0.01: 12, 0.1: 12, 0.25: 8, 0.5: 4, 1.0: 4}, draws={0.1: 3, 0.25: 2},
         options={
             "beit-base": {**_BLOCKS, "drop_path": 0.0, "layer_scale": 0.0, "positions": "waves"},
             "vit-base": _BLOCKS,
