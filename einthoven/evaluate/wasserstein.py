@@ -62,7 +62,7 @@ def ink(a: Bytes, b: Bytes) -> Floats:
         x, y = (_heap(s, axis) for s in (a, b))
         n = max(x.shape[1], y.shape[1])
         found.append(_along(_stretched(x, n), _stretched(y, n)) / n)
-    return (found[0] + found[1]) / 2
+    return np.asarray((found[0] + found[1]) / 2, np.float64)
 
 
 def between(a: Bytes, b: Bytes) -> tuple[float, NDArray[np.int64]]:
@@ -95,7 +95,7 @@ def mean_of_pairs(pairs: Floats, *, same: bool, draws: int = 1000, seed: int = 0
     for i in range(draws):
         u = np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64)
         v = u if same else np.bincount(rng.integers(0, m, m), minlength=m).astype(np.float64)
-        drawn[i] = (u @ held @ v) / max(u @ apart @ v, 1e-12)
+        drawn[i] = float(u @ held @ v) / max(float(u @ apart @ v), 1e-12)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(held.sum() / apart.sum()), float(low), float(high)
 
