@@ -120,7 +120,7 @@ def test_the_command_prints_every_distance() -> None:
     assert all(r["low"] is None or r["low"] <= r["value"] <= r["high"] for r in rows)
     assert rows[2]["value"] > rows[0]["value"]  # white paper beside grey
     again = CliRunner().invoke(app, ["data", "distance", "nowhere", "texture"])
-    assert again.exit_code == 2 and "nowhere" in again.output
+    assert again.exit_code == 1 and "nowhere" in again.output
 
 
 def test_two_sets_of_one_kind_are_as_near_as_their_halves() -> None:

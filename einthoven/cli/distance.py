@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from einthoven.cli.data import data
-from einthoven.cli.door import AsJson, Jobs, print_json, tell
+from einthoven.cli.door import AsJson, Jobs, print_json, stop, tell
 
 
 @data.command("distance")
@@ -38,8 +38,7 @@ def distance(
             names = [f"{names[0]} (A)", f"{names[1]} (B)"]
         found = distances(names[0], first, names[1], second, draws=draws, seed=seed)
     except EcgError as fault:
-        tell(f"error: {fault}")
-        raise typer.Exit(2) from None
+        stop(fault)
     tell(f"{len(first)} images of {a}, {len(second)} of {b}, {first.shape[1]} x {first.shape[2]} pixels")
     for row in found:
         if json:
