@@ -371,7 +371,7 @@ def test_recipes() -> None:
         (0.9, 0.999),
         3,
     )
-    for name in ("pretrain-heartbeit.yaml", "pretrain-heartbeit-tiny.yaml"):
+    for name in ("pretrain-heartbeit.yaml", "pretrain-heartbeit-tiny.yaml", "pretrain-heartbeit-short.yaml"):
         read = PretrainRecipe.read(RECIPES / name)
         assert PretrainRecipe.from_dict(read.to_dict()) == read
         assert read.leave_out_folds == (9, 10)
@@ -401,3 +401,32 @@ def test_the_command_s_smoke(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert len([row for row in rows(tmp_path / "out") if "loss" in row]) == 2
     assert dataclasses.asdict(recipe())["epochs"] == 3
+
+
+# ---- cells and windows ---------------------------------------------------------------------------------------------------
+
+
+def test_cells_are_means_of_a_patch_s_pixels() -> None:
+    words = recipe(target="pixels", cells=2, normalise_pixels=False)
+    net = Masking(new_model(words), by_form(words.form), words, None)
+    image = torch.rand(2, 3, 32, 32)
+    found = net.drawn(image)
+    assert found.shape == (2, 16, 12) and net.head.say.out_features == 12
+    # Patch 5 is the second of the second row; its cells are 4 x 4 pixels.
+    by_hand = image[1, :, 8:16, 8:16].reshape(3, 2, 4, 2, 4).mean((2, 4)).reshape(12)
+    torch.testing.assert_close(found[1, 5], by_hand)
+    with pytest.raises(EcgError, match="cells"):
+        Masking(new_model(words), by_form(words.form), recipe(target="pixels", cells=9), None)
+
+
+def test_windows_begin_evenly_and_end_with_the_record(tmp_path: Path) -> None:
+    from einthoven.train.reproduce.material import simulated, simulated_index
+
+    index = simulated_index(tmp_path / "index", simulated(records=6))  # 10 s each
+    assert room.starts(index, 5.0, 3) == [0.0, 2.5, 5.0]
+    assert room.starts(index, 5.0, 1) == [0.0] and room.starts(index, 11.0, 3) == [0.0]
+    one = Indexed([index], recipe(windows=1, validation=0.3, leave_out_folds=()), tmp_path / "a")
+    two = Indexed([index], recipe(windows=2, validation=0.3, leave_out_folds=()), tmp_path / "a")
+    assert (two.train, two.held) == (2 * one.train, 2 * one.held)
+    assert {row for _, row in two.rows} == {row for _, row in one.rows}  # a record's windows are on one side
+    assert any(not np.array_equal(two._of(0, row), two._of(1, row)) for _, row in one.rows)

@@ -5,6 +5,7 @@
 
 from einthoven.cli import data as data  # imported so that its commands are on the app
 from einthoven.cli import digitise as digitise
+from einthoven.cli import distance as distance
 from einthoven.cli import ecg as ecg
 from einthoven.cli import explain as explain
 from einthoven.cli import finetune as finetune

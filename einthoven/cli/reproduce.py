@@ -1,4 +1,4 @@
-"""Commands that run the papers' experiments again: reproduce exchangeai, reproduce ecgfm-peft."""
+"""Commands that run the papers' experiments again: reproduce exchangeai, ecgfm-peft, heartbeit."""
 
 from __future__ import annotations
 
@@ -127,6 +127,64 @@ def ecgfm_peft(
         return experiment.reproduce(experiment.Settings(**given), out, fresh=fresh, log=tell)
 
     _show(work, out, "ecgfm-peft", json)
+
+
+@group.command()
+def heartbeit(
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="PTB-XL, or an Index with labels; without it simulated ECGs are used.", show_default=False),
+    ] = None,
+    unlabelled: Annotated[
+        list[str] | None,
+        typer.Option("--unlabelled", help="Other ECGs to pre-train on; may be given more than once.", show_default=False),
+    ] = None,
+    out: Out = Path("reproduce-heartbeit"),
+    size: Size = "short",
+    smoke: Smoke = False,
+    models: Annotated[str | None, typer.Option(help="Only these, parted by semicolons.", show_default=False)] = None,
+    fractions: Annotated[
+        str | None, typer.Option(help="Of 0.01,0.1,0.25,0.5,1: only these, parted by commas.", show_default=False)
+    ] = None,
+    weights: Weights = None,
+    epochs: Epochs = None,
+    rate: Annotated[float, typer.Option(help="Highest learning rate of fine-tuning.")] = 1e-3,
+    form: Annotated[
+        str | None, typer.Option(help="Pictures to fine-tune on: heartbeit-448 has twice the pixels.", show_default=False)
+    ] = None,
+    tiles: Annotated[str, typer.Option(help="Rows x columns that BEiT and ViT cut them into (2x2).")] = "1x1",
+    device: Device = "auto",
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    workers: Annotated[int, typer.Option(help="Trials side by side, a process each.")] = 1,
+    fresh: Fresh = False,
+    json: AsJson = False,
+) -> None:
+    """HeartBEiT's tables: pre-training without labels, then STEMI and superclasses from 1 to 100 % of the labelled ECGs.
+
+    The same command goes on where it was cut off.
+    """
+
+    def work() -> Any:
+        from einthoven.explain.pictures import heat
+        from einthoven.train.reproduce import heartbeit as experiment
+
+        given: dict[str, Any] = {"data": data, "unlabelled": tuple(unlabelled or ()), "size": "smoke" if smoke else size}
+        given |= {"weights": _pairs(weights or []), "epochs": epochs, "rate": rate, "device": device, "seed": seed}
+        given |= {"jobs": jobs, "workers": workers, "form": form, "tiles": _sides(tiles)}
+        given |= {"arms": tuple(models.split(";"))} if models else {}
+        given |= {"fractions": tuple(float(f) for f in fractions.split(","))} if fractions else {}
+        return experiment.reproduce(experiment.Settings(**given), out, fresh=fresh, log=tell, saliency=heat)
+
+    _show(work, out, "heartbeit", json)
+
+
+def _sides(words: str) -> tuple[int, int]:
+    rows, _, columns = words.partition("x")
+    if not (rows.isdecimal() and columns.isdecimal()):
+        tell(f"error: --tiles wants rows x columns (2x2), not {words}")
+        raise typer.Exit(2)
+    return int(rows), int(columns)
 
 
 def _pairs(words: list[str]) -> dict[str, str]:

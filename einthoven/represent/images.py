@@ -56,7 +56,8 @@ class ImageForm:
     kind "plot" (leads in `columns`, rows filled from the top, no paper), "page" (render's sheet in `layout`, without words,
     as large as the image) or "photo" (a whole sheet of `paper` with its header, averaged down into the image, white around it:
     what `from_picture` makes of a scan of it, and paper.dataset.picture of a clean page).
-    `size` (height, width) in pixels. `preset` prepares the signal; `seconds` of it are shown. speed and gain: of a page in
+    `size` (height, width) in pixels. `preset` prepares the signal; `seconds` of it are shown, from `start` s into the record on
+    (or from as late as a shorter one allows). speed and gain: of a page in
     mm/s and mm/mV, of a plot in pixels a second and a millivolt at 224 pixels (larger plots are the same, enlarged). `width` of
     a "page"'s sheet in mm: a sheet of that width fills the image. `line` the trace's thickness in pixels, of a plot at 224.
     `colour` False: one grey channel is kept, which the model sees three times. mean, std: of each channel, for 0 to 1.
@@ -67,6 +68,7 @@ class ImageForm:
     size: tuple[int, int] = (224, 224)
     preset: str = "heartbeit"
     seconds: float = 5.0
+    start: float = 0.0
     columns: int = 1
     layout: str = "3x4+1"
     speed: float = 44.8
@@ -120,6 +122,8 @@ class ImageForm:
             raise EcgError(f"image form {self.name}: seconds, speed, gain, width, line, columns and std are positive")
         if not np.isfinite(self.mean).all():
             raise EcgError(f"image form {self.name}: the mean is no number")
+        if not 0 <= self.start < np.inf:
+            raise EcgError(f"image form {self.name}: start is not negative")
         by_name(self.preset)
         if self.kind != "plot":
             if self.layout != "auto":
@@ -191,6 +195,9 @@ def draw(form: ImageForm | str, record: Record) -> tuple[Bytes, Page]:
     """A record as the form wants it: (H, W) grey or, with `colour`, (H, W, 3) RGB uint8, and the Page that maps (lead, s, mV)
     to its pixels. Raises EcgError where the preset cannot prepare the record, or has no lead to show."""
     form = by_form(form) if isinstance(form, str) else form
+    if form.start:
+        begin = max(min(form.start, record.duration - form.seconds), 0.0)
+        record = record.crop(begin, min(begin + form.seconds, record.duration))
     seen = prepared(form.preset, record)
     if form.kind == "photo":
         return _photographed(form, seen)

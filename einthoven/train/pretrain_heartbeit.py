@@ -10,6 +10,8 @@ Vaid A et al. HeartBEiT. npj Digit Med 2023;6:108; Bao H et al. BEiT. ICLR 2022.
   trained first on the same images, 512 words, below `out`.
 - pixels: the patch itself, each patch by its own mean and deviation (`normalise_pixels`); no tokenizer. Xie Z et al. SimMIM.
   CVPR 2022 (hidden patches go through the encoder, one linear layer draws); He K et al. MAE. CVPR 2022 (normalised targets).
+  `cells` a side: the patch as so many means of its pixels. A thin line at full sharpness is missed by a pixel as much as by
+  ten; as grey levels of larger cells a near miss is nearly right.
 
 AdamW 5e-4, betas 0.9 and 0.999, weight decay 0.05 (none on vectors, positions and tokens), five epochs of warm-up from 1e-6, a
 cosine to 1e-5, gradients cut to norm 3, 300 epochs; layer scale 0.1, stochastic depth 0.1, one relative position bias for all
@@ -30,7 +32,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -80,6 +82,7 @@ class PretrainRecipe:
     data: tuple[str, ...] = ("synth",)  # "synth" alone, or folders: Indexes, public sets, ECG files of one's own
     records: int = 20_000  # synth: new ECGs of each epoch
     form: str = "heartbeit"  # of the image (represent/images.py)
+    windows: int = 1  # of each record, drawn from starts that are spread over what it is longer than the form shows (s)
     validation: float = 0.05  # share of the patients (synth: of the records) that only judges
     leave_out_folds: tuple[int, ...] = (9, 10)  # official folds that others are tested on
     model: str = "beit-base"  # of the table: a BEiT or ViT
@@ -91,6 +94,7 @@ class PretrainRecipe:
     masked: int = 78  # patches of an image: 40 % of 196; BEiT's script 75
     block: int = 16  # fewest patches of a block
     normalise_pixels: bool = True
+    cells: int | None = None  # of pixels: the patch as cells x cells means; None: every pixel
     tokenizer: str | None = None  # a file: an earlier run's tokenizer.safetensors, or DALL-E's encoder; None trains one
     codes: int = 512  # words of one that is trained; DALL-E 8192
     hidden: int = 32  # its width; DALL-E 256
@@ -129,6 +133,7 @@ class PretrainRecipe:
             "checkpoint_every",
             "masked",
             "block",
+            "windows",
             "batch",
             "tokenizer_batch",
         ):
@@ -143,6 +148,8 @@ class PretrainRecipe:
             raise EcgError("betas lie between 0 and 1", where="recipe")
         if not 0 < self.validation < 0.8:
             raise EcgError("validation lies between 0 and 0.8", where="recipe")
+        if self.cells is not None and self.cells < 1:
+            raise EcgError("cells are at least 1 a side", where="recipe")
         if not self.data or ("synth" in self.data and len(self.data) > 1):
             raise EcgError("data is synth, or one folder or more", where="recipe")
 
@@ -266,16 +273,20 @@ class Synth(Source):
 
 
 class Indexed(Source):
-    """Records of Indexes, each drawn once, into shards below `folder`, which a later run finds again."""
+    """Records of Indexes, each window of them drawn once, into shards below `folder`, which a later run finds again."""
 
     def __init__(self, indexes: Sequence[Any], recipe: PretrainRecipe, folder: Path) -> None:
         from einthoven.data.splits import by_patient
 
         self.shelves: list[Images] = []
         train, held, self.left_out = [], [], 0
+        form = by_form(recipe.form)
         for i, index in enumerate(indexes):
             failed: dict[int, str] = {}
-            self.shelves.append(images(index, recipe.form, folder=folder / f"{i}", jobs=recipe.jobs, failed=failed))
+            first = len(self.shelves)
+            for start in starts(index, form.seconds, recipe.windows):
+                looks = replace(form, start=start)
+                self.shelves.append(images(index, looks, folder=folder / f"{i}", jobs=recipe.jobs, failed=failed))
             fold, copies = np.asarray(index.column("fold")), index.column("same_as")
             free = ~np.isin(fold, recipe.leave_out_folds) & np.array([not c for c in copies], bool)
             free[list(failed)] = False
@@ -283,8 +294,8 @@ class Indexed(Source):
             split = by_patient(
                 index, (1 - recipe.validation, recipe.validation, 0.0), rows=np.flatnonzero(free), seed=recipe.seed
             )
-            train += [(i, int(row)) for row in split.train]
-            held += [(i, int(row)) for row in split.validation]
+            train += [(shelf, int(row)) for shelf in range(first, len(self.shelves)) for row in split.train]
+            held += [(shelf, int(row)) for shelf in range(first, len(self.shelves)) for row in split.validation]
         if not train or not held:
             raise EcgError(f"{len(train)} records to train on, {len(held)} to judge by: more are needed", path=folder)
         self.rows, self.rows_kept, self.seed = train, held, recipe.seed
@@ -302,6 +313,14 @@ class Indexed(Source):
     def _of(self, i: int, row: int) -> Bytes:
         picture: Bytes = self.shelves[i][row]
         return picture
+
+
+def starts(index: Any, seconds: float, windows: int) -> list[float]:
+    """Where each of so many windows of `seconds` begins, spread evenly over the longest record: 0 first, the last ends with it.
+    (A shorter record shows its end instead.)"""
+    longest = max((n / fs for n, fs in zip(index.column("samples"), index.column("fs"), strict=True)), default=seconds)
+    room = max(float(longest) - seconds, 0.0)
+    return [round(room * i / (windows - 1), 3) if windows > 1 else 0.0 for i in range(windows if room else 1)]
 
 
 def source_of(recipe: PretrainRecipe, folder: Path) -> Source:
@@ -358,9 +377,12 @@ class Masking(nn.Module):  # type: ignore[misc]
     def __init__(self, model: PatchTransformer, form: ImageForm, recipe: PretrainRecipe, tokenizer: DiscreteVAE | None) -> None:
         super().__init__()
         self.model, self.normalise = model, recipe.normalise_pixels
+        self.cells, self.grid = recipe.cells, model.grid
         self.size, width = model.config["patch"], model.config["width"]
         channels = model.config["channels"]
-        answers = self.size**2 * channels if tokenizer is None else tokenizer.config["codes"]
+        if self.cells is not None and self.cells > self.size:
+            raise EcgError(f"a patch of {self.size} pixels has no {self.cells} cells a side", where="recipe: cells")
+        answers = (self.cells or self.size) ** 2 * channels if tokenizer is None else tokenizer.config["codes"]
         self.head = MaskedHead(width, answers)
         self.register_buffer("mean", torch.tensor(form.mean).reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(form.std).reshape(1, -1, 1, 1), persistent=False)
@@ -372,12 +394,19 @@ class Masking(nn.Module):  # type: ignore[misc]
         seen = (pixels.expand(-1, self.model.config["channels"], -1, -1) - self.mean) / self.std
         said = self.head(self.model, seen, batch.masked).float()
         if not self.beside:
-            wanted = patches(seen, self.size)[batch.masked]
+            wanted = self.drawn(seen)[batch.masked]
             if self.normalise:
                 wanted = (wanted - wanted.mean(1, keepdim=True)) / (wanted.var(1, keepdim=True) + 1e-6).sqrt()
             return {"loss": functional.mse_loss(said, wanted)}
         words = self.words(pixels)[batch.masked]
         return {"loss": functional.cross_entropy(said, words), "accuracy": (said.argmax(1) == words).float().mean()}
+
+    def drawn(self, seen: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, N, answers): the patches, each as all its pixels or as means of its cells."""
+        if self.cells is None:
+            return patches(seen, self.size)
+        rows, columns = (side * self.cells for side in self.grid)
+        return patches(functional.interpolate(seen, size=(rows, columns), mode="area"), self.cells)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def words(self, pixels: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from einthoven.models.image.transformer import EPS, Layer, PatchTransformer, RelativeBias
 from einthoven.record import EcgError
 
-POSITIONS = ("relative", "shared", "absolute")
+POSITIONS = ("relative", "shared", "absolute", "waves")
 
 
 class BEiT(PatchTransformer):
@@ -27,7 +27,9 @@ class BEiT(PatchTransformer):
 
     Args:
         size: pixels, or (height, width), of the whole image; `tiles` (rows, columns) that it is cut into. positions: "relative"
-        (each layer its own bias), "shared" (one for all) or "absolute" (learned vectors). layer_scale: what each branch is
+        (each layer its own bias), "shared" (one for all), "absolute" (learned vectors) or "waves" (the same, begun as sines and
+        cosines of row and column: a bias that starts from zero leaves all hidden patches alike until it has grown, which takes
+        more steps than a short pre-training has). layer_scale: what each branch is
         multiplied by at the start; 0 leaves it out. drop_path: share of examples that go past the last layer's branches; less
         in earlier ones. head_scale: factor of a fresh head's weights.
     """
@@ -74,7 +76,7 @@ class BEiT(PatchTransformer):
         self.patch = nn.Conv2d(channels, width, patch, patch)
         self.token = nn.Parameter(torch.zeros(width))
         count = 1 + self.grid[0] * self.grid[1]
-        self.positions = nn.Parameter(torch.zeros(count, width)) if positions == "absolute" else None
+        self.positions = nn.Parameter(torch.zeros(count, width)) if positions in ("absolute", "waves") else None
         self.bias = RelativeBias(self.grid, heads) if positions == "shared" else None
         self.layers = nn.ModuleList(
             Layer(
@@ -94,6 +96,9 @@ class BEiT(PatchTransformer):
         self.start()
         if self.positions is not None:
             nn.init.trunc_normal_(self.positions, std=0.02)
+        if positions == "waves" and self.positions is not None:
+            with torch.no_grad():
+                self.positions[1:] = waves(self.grid, width)
 
     def of_use(self, maps: Sequence[Tensor]) -> Sequence[Tensor]:
         """What leaves each layer."""
@@ -107,6 +112,18 @@ class BEiT(PatchTransformer):
         super().start_head()
         with torch.no_grad():
             self.head.weight.mul_(self.head_scale)
+
+
+def waves(grid: tuple[int, int], width: int) -> Tensor:
+    """(N, D) for the patches of a grid, row by row: a quarter of the numbers each sine and cosine of the row and of the column,
+    in wavelengths from 2 pi patches up to 2 pi 10,000 (Vaswani A et al. NeurIPS 2017, in two dimensions as in MAE). Raises
+    EcgError for a width that is not a multiple of 4."""
+    if width % 4:
+        raise EcgError(f"waves of two dimensions want a width that is a multiple of 4, not {width}")
+    rates = 10_000.0 ** -(torch.arange(width // 4) / (width // 4))
+    rows, columns = (n.flatten().float() for n in torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij"))
+    angles = [place[:, None] * rates for place in (rows, columns)]
+    return torch.cat([f(a) for a in angles for f in (torch.sin, torch.cos)], 1)
 
 
 class MaskedHead(nn.Module):  # type: ignore[misc]
