@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from einthoven import __version__
 from einthoven.beats.fiducials import Beats
 from einthoven.beats.measurements import Measurements
 from einthoven.findings import Finding
 from einthoven.opinion import Opinion
-from einthoven.paper.entry import record_of
-from einthoven.record import Record, derive_limb_leads
+from einthoven.record import Record, Source, derive_limb_leads
 from einthoven.signal.quality import Quality
 
 if TYPE_CHECKING:
     from einthoven.beats.median import MedianBeats  # numba comes with it
+    from einthoven.paper.reading import Reading
 
 DEFAULT_MODEL = "default"
 
@@ -28,7 +32,9 @@ class Report:
 
     findings: most important first. conclusion: the findings in two or three sentences.
     median: the median beat of the dominant beat class (None without beats).
-    opinion: what a model says beside the rules, and where the two disagree (None where no model was asked).
+    opinions: what models say beside the rules, that of the signal first; none where none was asked.
+    paper: what the picture gave that the record was read from (None for a digital file). Where `paper.why` is not empty, no ECG
+        could be read from it: the record has no leads, and there are no findings.
     software: name and version of what made the report. created: when, ISO 8601 with time zone.
     """
 
@@ -39,14 +45,35 @@ class Report:
     findings: tuple[Finding, ...]
     conclusion: str
     median: MedianBeats | None = None
-    opinion: Opinion | None = None
+    opinions: tuple[Opinion, ...] = ()
+    paper: Reading | None = None
     warnings: tuple[str, ...] = ()
     software: str = f"Einthoven {__version__}"
     created: str = ""
 
+    @property
+    def opinion(self) -> Opinion | None:
+        """That of the model of the signal."""
+        return next((one for one in self.opinions if one.sees == "signal"), None)
+
+    @property
+    def unread(self) -> str:
+        """Why the paper cannot be read; "" where it could, and for a digital file."""
+        return "" if self.paper is None else self.paper.why
+
 
 def interpret(
-    ecg: str | Path | Record, *, fs: float | None = None, unit: str | None = None, model: str | Path | None = DEFAULT_MODEL
+    ecg: str | Path | Record,
+    *,
+    fs: float | None = None,
+    unit: str | None = None,
+    model: str | Path | None = DEFAULT_MODEL,
+    image_model: str | Path | None = DEFAULT_MODEL,
+    layout: str | None = None,
+    speed: float | None = None,
+    gain: float | None = None,
+    corners: Sequence[tuple[float, float]] | None = None,
+    page: int | None = None,
 ) -> Report:
     """Reads, measures and interprets one ECG.
 
@@ -54,34 +81,49 @@ def interpret(
         ecg: a path, or a Record. A picture or a PDF of an ECG on paper is digitised first.
         model: whose opinion stands beside the rules: a model's name or a Bundle's path; "default" the one that ships;
             None asks none.
+        image_model: the same of a model that looks at the picture. "default": the one that ships, if one does, and only
+            where a picture with millimetre paper came in; one that is named looks at a drawing of a digital file, too.
         fs: sampling rate in Hz, for files that do not say (CSV without a time column).
         unit: "mV", "uV", ... for files that do not say.
+        layout, speed, gain, corners, page: of paper, where they are known, as in `digitize`.
 
     Raises:
-        EcgError: the file cannot be read as an ECG, or there is no such model. A readable file always gives a Report: what
-            its quality or its leads do not allow is said there ("cannot be determined").
+        EcgError: the file cannot be read as an ECG or a picture, or there is no such model. A readable file always gives a
+            Report: what its quality or its leads do not allow is said there ("cannot be determined"), and a picture in which no
+            ECG can be read gives one that says why (`Report.unread`) and has no findings.
     """
     from einthoven.beats.classify import classify
     from einthoven.beats.delineate import delineate
     from einthoven.beats.measure import measure
     from einthoven.beats.median import median_beats
     from einthoven.findings import conclude, find
-    from einthoven.opinion import opinion
+    from einthoven.paper.entry import is_paper
     from einthoven.represent.features import FS, vector
     from einthoven.signal.quality import assess
 
-    record = (ecg if isinstance(ecg, Record) else record_of(ecg, fs=fs, unit=unit)).ecg()
-    record = derive_limb_leads(record)  # files come with them; a Record made in memory may not
+    reading, picture, read = None, None, None
+    if isinstance(ecg, Record):
+        read = ecg
+    elif is_paper(ecg):
+        from einthoven.paper.reading import Hints, read_paper
+
+        read, reading, picture = read_paper(ecg, Hints(layout, speed, gain, corners, page))
+    else:
+        from einthoven.io import read as read_file
+
+        read = read_file(ecg, fs=fs, unit=unit)
+    if read is None:
+        # A model has something to say of any picture: by itself it is not asked of one that seems to hold no ECG.
+        seen = picture if reading is not None and (reading.grid or image_model != DEFAULT_MODEL) else None
+        return _unread(str(ecg), reading, _opinions(None, (), None, model, image_model, seen))
+    record = derive_limb_leads(read.ecg())  # files come with them; a Record made in memory may not
     quality = assess(record)
     beats = classify(record, delineate(record))
     median = median_beats(record, beats)
     measurements = measure(record, beats, median)
     findings = find(record, beats, measurements, quality)
-    said = None
-    if model is not None:
-        # The model's features are those of 100 Hz; a record that comes at that rate has just been measured.
-        known = vector(record, beats, median, measurements, quality, findings) if record.fs == FS else None
-        said = opinion(record, findings, None if model == DEFAULT_MODEL else model, measured=known)
+    # The model's features are those of 100 Hz; a record that comes at that rate has just been measured.
+    known = vector(record, beats, median, measurements, quality, findings) if record.fs == FS else None
     return Report(
         record=record,
         beats=beats,
@@ -90,10 +132,55 @@ def interpret(
         findings=findings,
         conclusion=conclude(findings),
         median=median or None,
-        opinion=said,
+        opinions=_opinions(record, findings, known, model, image_model, picture),
+        paper=reading,
         warnings=record.warnings + measurements.warnings + against_the_recorder(record, measurements),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=_now(),
     )
+
+
+def _opinions(
+    record: Record | None,
+    findings: tuple[Finding, ...],
+    known: NDArray[np.float32] | None,
+    model: str | Path | None,
+    image_model: str | Path | None,
+    picture: NDArray[np.uint8] | None,
+) -> tuple[Opinion, ...]:
+    """What the models say that are asked; of a picture without a signal those alone that look at pictures."""
+    from einthoven.opinion import opinion, shipped_image_model
+
+    asked: list[str | Path | None] = []
+    if model is not None and (record is not None or model != DEFAULT_MODEL):
+        asked.append(None if model == DEFAULT_MODEL else model)
+    if image_model == DEFAULT_MODEL:
+        image_model = None if picture is None else shipped_image_model()
+    if image_model is not None and image_model not in asked:
+        asked.append(image_model)
+    return tuple(opinion(record, findings, name, measured=known, picture=picture) for name in asked)
+
+
+def _unread(path: str, reading: Reading | None, opinions: tuple[Opinion, ...]) -> Report:
+    """The report of a picture in which no ECG can be read."""
+    why = "" if reading is None else reading.why
+    told = f"Cannot be read: {why}."
+    record = Record(np.zeros((0, 0), np.float32), 500.0, (), source=Source(path, "paper"))
+    return Report(
+        record=record,
+        beats=Beats((), np.zeros((0, 0, 9)), np.zeros((0, 9)), (), 0.0),
+        measurements=Measurements({}, {}),
+        quality=Quality(0.0, "unreadable"),
+        findings=(),
+        conclusion=told,
+        opinions=opinions,
+        paper=reading,
+        warnings=() if reading is None else reading.warnings,
+        created=_now(),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 # How far two careful measurements of one ECG may lie apart before somebody should look: rate as a ratio, intervals in ms.

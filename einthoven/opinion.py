@@ -1,12 +1,12 @@
-"""A model's opinion of an ECG, held against what the rules found: where they agree, and where they do not.
+"""Models' opinions of an ECG, held against what the rules found and against each other: where they agree, where they do not.
 
-Rules and model look at the same ECG by different ways. Where both say the same, a reader may be surer; where they disagree, the
-reader should look at the trace. Neither overrules the other here.
+Rules, a model of the signal and a model of the picture look at the same ECG by different ways. Where they say the same, a
+reader may be surer; where they disagree, the reader should look at the trace. None overrules another here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -56,14 +56,16 @@ class Likelihood:
 @dataclass(frozen=True)
 class Opinion:
     """What one model says of one ECG. `labels` the likeliest first, none where it could not be applied (`warnings` say why);
-    `scores` how good it is, as its manifest has it; `unit` of the values where it is a regression ("")."""
+    `scores` how good it is, as its manifest has it; `unit` of the values where it is a regression ("");
+    `sees` what it looked at: "signal", "picture" (a photo, a scan) or "drawing" (of the signal, by a model of images)."""
 
     model: str
     labels: tuple[Likelihood, ...] = ()
     calibrated: bool = False
     scores: str = ""
     warnings: tuple[str, ...] = ()
-    units: dict[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    sees: str = "signal"
 
     @property
     def disagreements(self) -> tuple[str, ...]:
@@ -78,16 +80,65 @@ def _dispute(one: Likelihood) -> str:
     return f"{one.text}: the rules find it, the model does not reach its threshold ({limit})"
 
 
+@dataclass(frozen=True)
+class Row:
+    """One statement, and what each voice says of it. `rules`: "present", "possible", "absent" or "" (no rule, or not judged);
+    `models`: of each opinion its label, None where that model has none for it."""
+
+    name: str
+    text: str
+    rules: str
+    models: tuple[Likelihood | None, ...]
+
+    @property
+    def said(self) -> tuple[bool, ...]:
+        """Yes and no of the voices that have decided: "possible" and a model without a threshold have not."""
+        rules = {"present": (True,), "absent": (False,)}.get(self.rules, ())
+        return (*rules, *(one.present for one in self.models if one is not None and one.threshold == one.threshold))
+
+    @property
+    def verdict(self) -> str:
+        """ "agree", "disagree", or "" where fewer than two voices have decided."""
+        said = self.said
+        return "" if len(said) < 2 else "agree" if len(set(said)) == 1 else "disagree"
+
+
+def together(opinions: Sequence[Opinion]) -> tuple[Row, ...]:
+    """What rules and models say, statement by statement: the superclasses in PTB-XL's order, then the likeliest first.
+
+    Values of a regression are no statements and are left out.
+    """
+    labels = [{one.name: one for one in each.labels if one.name not in each.units} for each in opinions]
+    rows = []
+    for name in dict.fromkeys(name for each in labels for name in each):
+        models = tuple(each.get(name) for each in labels)
+        first = next(one for one in models if one is not None)
+        rows.append(Row(name, first.text, first.rules, models))
+    order = list(SUPERCLASSES)
+    return tuple(
+        sorted(
+            rows,
+            key=lambda row: (
+                order.index(row.name) if row.name in order else len(order),
+                -max(one.probability for one in row.models if one is not None),
+            ),
+        )
+    )
+
+
 def opinion(
-    record: Record,
+    record: Record | None,
     findings: Sequence[Finding],
     model: str | Path | None = None,
     *,
     measured: NDArray[np.float32] | None = None,
+    picture: NDArray[np.uint8] | None = None,
 ) -> Opinion:
     """The opinion of `model` (a name, a Bundle's path; None: the default one) on an ECG with these findings.
 
-    `measured`: `represent.features.features(record)`, where it is known already.
+    `measured`: `represent.features.features(record)`, where it is known already. `picture`: the photo or scan that the record
+    was read from, (H, W, 3) uint8 RGB: a model of images looks at it, and at a drawing of the record where there is none.
+    `record` None: only the picture is there.
 
     A model that cannot be applied to this ECG (a lead is missing, it is too short) has no labels, and a warning.
 
@@ -97,10 +148,18 @@ def opinion(
     predictor = _loaded(model)
     manifest = predictor.manifest
     name = f"{manifest.name} {manifest.version}"
+    sees = "signal" if manifest.image is None else "drawing"
     try:
-        prediction = predictor.predict(record, measured=measured)
+        if picture is not None and manifest.image is not None and (manifest.image.pictures == "look" or record is None):
+            sees = "picture"
+            prediction = predictor.predict_picture(picture)
+        elif record is None:
+            raise EcgError("there is no signal")
+        else:
+            prediction = predictor.predict(record, measured=measured)
     except EcgError as fault:
-        return Opinion(name, warnings=(f"the model {name} cannot be applied: {fault.what}",), scores=scores_of(manifest))
+        told = f"the model {name} cannot be applied: {fault.what}"
+        return Opinion(name, warnings=(told,), scores=scores_of(manifest), sees=sees)
     limits = dict(manifest.thresholds.values) if manifest.thresholds else {}
     made = [
         Likelihood(
@@ -114,7 +173,7 @@ def opinion(
         )
         for label in manifest.labels
     ]
-    own = tuple(w for w in prediction.warnings if w not in record.warnings)
+    own = tuple(w for w in prediction.warnings if record is None or w not in record.warnings)
     return Opinion(
         name,
         tuple(sorted(made, key=lambda one: -one.probability)),
@@ -122,7 +181,19 @@ def opinion(
         scores_of(manifest),
         own,
         {label.name: label.unit for label in manifest.labels if label.unit},
+        sees,
     )
+
+
+def shipped_image_model() -> Path | None:
+    """The Bundle of a model of pictures that ships with the package; None where there is none."""
+    from einthoven.exchange import shelf
+    from einthoven.exchange.bundle import Bundle
+
+    for path in sorted(shelf.SHIPPED.iterdir()) if shelf.SHIPPED.is_dir() else ():
+        if (path / "manifest.json").is_file() and Bundle.open(path, verify=False).manifest.image is not None:
+            return path
+    return None
 
 
 def scores_of(manifest: Manifest) -> str:
@@ -137,10 +208,20 @@ def scores_of(manifest: Manifest) -> str:
     return ""
 
 
+_CHAPTERS = {"MI": "infarction", "STTC": "st-t", "CD": "conduction", "HYP": "hypertrophy"}
+_ALSO = {"MI": ("stemi", "ste_mi_equivalent_lbbb")}
+
+
 def _said(name: str, scp: str | None, findings: Sequence[Finding]) -> str:
-    """What the rules say of a model's label: of a superclass any statement that falls under it, else the statement itself."""
+    """What the rules say of a model's label: of a superclass any statement that falls under it, else the statement itself.
+
+    PTB-XL files what is seen of ST and T, and an infarct in evolution, under no superclass (they are its "forms"); a reader
+    would not take "no" for an answer beside them. STEMI is an infarction here, a form of a superclass's chapter "possible".
+    """
+    akin: set[str] = set()
     if name in SUPERCLASSES:
-        known = {s.name for s in STATEMENTS.values() if s.superclass == name}
+        known = {s.name for s in STATEMENTS.values() if s.superclass == name or s.name in _ALSO.get(name, ())}
+        akin = {s.name for s in STATEMENTS.values() if s.group == _CHAPTERS.get(name) and s.severity != "normal"}
     else:
         known = {s.name for s in STATEMENTS.values() if name in (s.name, s.scp, s.subclass) or (scp and s.scp == scp)}
         if scp is not None and scp in BY_SCP:
@@ -150,7 +231,7 @@ def _said(name: str, scp: str | None, findings: Sequence[Finding]) -> str:
     sure = [f.confidence for f in findings if f.name in known]
     if any(c in FIRM for c in sure):
         return "present"
-    if "possible" in sure:
+    if "possible" in sure or any(f.name in akin and f.confidence in FIRM for f in findings):
         return "possible"
     return "" if "cannot be determined" in sure or _unreadable(findings) else "absent"
 

@@ -11,10 +11,12 @@ import pytest
 import einthoven as ecg
 from einthoven.exchange.bundle import write_bundle
 from einthoven.exchange.manifest import labels, manifest
-from einthoven.opinion import Likelihood
+from einthoven.findings import Finding
+from einthoven.opinion import Likelihood, _said
 from einthoven.record import EcgError
 from einthoven.report import to_fhir, to_html, to_json, to_text
 from einthoven.signal.presets import by_name
+from einthoven.statements import STATEMENTS
 from einthoven.synth import simulate
 
 SAID = {"NORM": 0.02, "CD": 0.97, "MI": 0.88, "STTC": 0.03, "HYP": 0.3, "CLBBB": 0.05}
@@ -92,6 +94,18 @@ def test_what_rules_and_model_say_of_the_same(constant: Path) -> None:
 def test_disagreement(probability: float, rules: str, disputed: bool) -> None:
     assert Likelihood("X", "x", probability, 0.5, rules).disputed is disputed
     assert not Likelihood("X", "x", probability, rules=rules).disputed  # no threshold: the model means nothing yet
+
+
+def test_forms_of_a_superclass_are_no_denial() -> None:
+    """PTB-XL files STEMI, ST elevation and T inversion under no superclass; the rules do not say "no" to MI beside them."""
+
+    def said(name: str, *found: str) -> str:
+        findings = [Finding(n, n, STATEMENTS[n].group, "definite") for n in (*found, "sinus_rhythm")]
+        return _said(name, name, findings)
+
+    assert said("MI", "stemi") == "present"
+    assert said("MI", "q_waves") == said("STTC", "st_elevation_inferior") == said("STTC", "t_inversion") == "possible"
+    assert said("MI") == said("STTC") == said("HYP", "st_depression") == "absent"
 
 
 def test_every_form_of_the_report_says_it(constant: Path) -> None:

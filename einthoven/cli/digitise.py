@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from einthoven.cli.door import AsJson, app, asked, each, print_json, tell
+from einthoven.cli.door import AsJson, Corners, Gain, Layout, PdfPage, Speed, app, asked, each, hints_of, print_json, tell
 
 
 @app.command()
@@ -20,14 +20,11 @@ def digitize(
         Path | None,
         typer.Option(help="PNG of the traces over the print; beside the output if not given.", show_default=False),
     ] = None,
-    speed: Annotated[float | None, typer.Option(help="Paper speed in mm/s, where it is known.", show_default=False)] = None,
-    gain: Annotated[float | None, typer.Option(help="Gain in mm/mV, where it is known.", show_default=False)] = None,
-    layout: Annotated[str | None, typer.Option(help="3x4+1, 12x1, 6x2, ..., where it is known.", show_default=False)] = None,
-    corners: Annotated[
-        str | None,
-        typer.Option(help="The sheet's corners in pixels, from the upper left clockwise: X,Y,X,Y,X,Y,X,Y.", show_default=False),
-    ] = None,
-    page: Annotated[int | None, typer.Option(help="Page of a PDF, 1 is the first.", show_default=False)] = None,
+    speed: Speed = None,
+    gain: Gain = None,
+    layout: Layout = None,
+    corners: Corners = None,
+    page: PdfPage = None,
     fs: Annotated[float, typer.Option("--fs", help="Sampling rate to give the ECG, Hz.")] = 500.0,
     json: AsJson = False,
 ) -> None:
@@ -39,16 +36,14 @@ def digitize(
     from einthoven.paper.page import parse_layout
     from einthoven.paper.render import png_bytes
 
-    places = _corners(corners)
+    hints = hints_of(layout, speed, gain, corners, page)
     with asked():
         writer(output)  # now, and not after the reading
         if layout is not None:
             parse_layout(layout)
 
     def work(path: str) -> None:
-        found = digitized(
-            path, fs=fs, speed=speed, gain=gain, layout=layout, corners=places, page=None if page is None else page - 1
-        )
+        found = digitized(path, fs=fs, **hints)
         made = [str(p) for p in write(found.record, output)]
         picture = overlay or output.with_name(output.stem + ".overlay.png")
         with replacing(picture) as draft:
@@ -76,15 +71,3 @@ def digitize(
                 typer.echo(name)
 
     each([source], work, as_json=json, expand=False)
-
-
-def _corners(text: str | None) -> list[tuple[float, float]] | None:
-    if text is None:
-        return None
-    try:
-        values = [float(v) for v in text.replace(";", ",").split(",")]
-    except ValueError:
-        values = []
-    if len(values) != 8:
-        raise typer.BadParameter("eight numbers are needed: X,Y,X,Y,X,Y,X,Y", param_hint="--corners")
-    return list(zip(values[::2], values[1::2], strict=True))

@@ -47,8 +47,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_DRAWN = ".overlay.png"  # what `digitize` draws for the eye is no input
+
 Files = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="ECG files, folders or ZIPs; any format.", show_default=False)
+]
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE...", help="ECG files of any format, photos, scans and PDFs of paper; folders, ZIPs.", show_default=False
+    ),
 ]
 One = Annotated[str, typer.Argument(metavar="FILE", help="An ECG file; any format.", show_default=False)]
 Rate = Annotated[
@@ -59,6 +67,20 @@ Unit = Annotated[
     str | None,
     typer.Option("--unit", help="Unit (mV, uV), for files that do not say.", show_default=False, callback=_voltage),
 ]
+Layout = Annotated[
+    str | None, typer.Option("--layout", help="Of paper: 3x4+1, 12x1, 6x2, ..., where it is known.", show_default=False)
+]
+Speed = Annotated[float | None, typer.Option("--speed", help="Of paper: mm/s, where it is known.", show_default=False)]
+Gain = Annotated[float | None, typer.Option("--gain", help="Of paper: mm/mV, where it is known.", show_default=False)]
+Corners = Annotated[
+    str | None,
+    typer.Option(
+        "--corners",
+        help="Of paper: the sheet's corners in the picture, pixels, from the upper left clockwise: X,Y,X,Y,X,Y,X,Y.",
+        show_default=False,
+    ),
+]
+PdfPage = Annotated[int | None, typer.Option("--page", help="Of a PDF: the page, 1 is the first.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON to stdout, one line an ECG.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Processes; 0 takes every core.", show_default=False)]
 
@@ -97,6 +119,7 @@ def find(files: list[str], also: Collection[str] = ()) -> tuple[list[str], int]:
     for name in files:
         try:
             inside = [str(path) for path in find_inputs([name], also=also)]
+            inside = [path for path in inside if path == name or not path.endswith(_DRAWN)]
             if not inside:
                 raise EcgError("no ECG in it", path=name)
             found += inside
@@ -106,11 +129,19 @@ def find(files: list[str], also: Collection[str] = ()) -> tuple[list[str], int]:
     return found, failed
 
 
-def run_each(files: list[str], work: Callable[[str], None], *, as_json: bool = False, expand: bool = True) -> int:
-    """Calls work on every input; each that fails is named, and the rest is done. -> how many failed."""
+def run_each(
+    files: list[str], work: Callable[[str], None], *, as_json: bool = False, expand: bool = True, paper: bool = False
+) -> int:
+    """Calls work on every input (with `paper` the pictures and PDFs of a folder, too); each that fails is named, and the rest
+    is done. -> how many failed."""
     from einthoven.record import EcgError, WrongUse
 
-    paths, failed = find(files) if expand else (files, 0)
+    also: Collection[str] = ()
+    if paper:
+        from einthoven.paper.entry import PICTURES
+
+        also = PICTURES
+    paths, failed = find(files, also) if expand else (files, 0)
     for path in paths:
         try:
             work(path)
@@ -126,8 +157,36 @@ def run_each(files: list[str], work: Callable[[str], None], *, as_json: bool = F
     return failed
 
 
-def each(files: list[str], work: Callable[[str], None], *, as_json: bool = False, expand: bool = True) -> None:
-    raise typer.Exit(1 if run_each(files, work, as_json=as_json, expand=expand) else 0)
+def each(
+    files: list[str], work: Callable[[str], None], *, as_json: bool = False, expand: bool = True, paper: bool = False
+) -> None:
+    raise typer.Exit(1 if run_each(files, work, as_json=as_json, expand=expand, paper=paper) else 0)
+
+
+def corners_of(text: str | None) -> list[tuple[float, float]] | None:
+    """--corners as four points (x, y)."""
+    if text is None:
+        return None
+    try:
+        values = [float(v) for v in text.replace(";", ",").split(",")]
+    except ValueError:
+        values = []
+    if len(values) != 8:
+        raise typer.BadParameter("eight numbers are needed: X,Y,X,Y,X,Y,X,Y", param_hint="--corners")
+    return list(zip(values[::2], values[1::2], strict=True))
+
+
+def hints_of(
+    layout: str | None, speed: float | None, gain: float | None, corners: str | None, page: int | None
+) -> dict[str, Any]:
+    """What the options say of a page, under the names that `interpret` and `digitize` have for it."""
+    return {
+        "layout": layout,
+        "speed": speed,
+        "gain": gain,
+        "corners": corners_of(corners),
+        "page": None if page is None else page - 1,
+    }
 
 
 def code(fault: EcgError) -> int:

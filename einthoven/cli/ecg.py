@@ -11,16 +11,23 @@ import typer
 
 from einthoven.cli.door import (
     AsJson,
+    Corners,
     Files,
+    Gain,
     Jobs,
+    Layout,
     One,
+    PdfPage,
     Rate,
+    Sources,
+    Speed,
     Unit,
     app,
     asked,
     dumps,
     each,
     find,
+    hints_of,
     print_json,
     run_each,
     stop,
@@ -69,23 +76,36 @@ def convert(
 
 
 @app.command()
-def measure(files: Files, json: AsJson = False, fs: Rate = None, unit: Unit = None) -> None:
-    """Measure ECGs: rate, PR, QRS, QT, QTc, axes, and amplitudes of every lead."""
+def measure(
+    files: Sources,
+    json: AsJson = False,
+    layout: Layout = None,
+    speed: Speed = None,
+    gain: Gain = None,
+    corners: Corners = None,
+    page: PdfPage = None,
+    fs: Rate = None,
+    unit: Unit = None,
+) -> None:
+    """Measure ECGs: rate, PR, QRS, QT, QTc, axes, and amplitudes of every lead. Paper is digitised first."""
     from einthoven.beats.classify import classify
     from einthoven.beats.delineate import delineate
     from einthoven.beats.measure import measure as measured
     from einthoven.paper.entry import record_of
+    from einthoven.paper.reading import Hints
     from einthoven.report import measurements_json, measurements_text
 
+    hints = Hints(**hints_of(layout, speed, gain, corners, page))
+
     def work(path: str) -> None:
-        record = record_of(path, fs=fs, unit=unit).ecg()
+        record = record_of(path, fs=fs, unit=unit, hints=hints).ecg()
         figures = measured(record, classify(record, delineate(record)))
         if json:
             print_json({"path": path, "ok": True, **measurements_json(figures)})
         else:
             typer.echo(f"{path}\n{measurements_text(figures)}\n")
 
-    each(files, work, as_json=json)
+    each(files, work, as_json=json, paper=True)
 
 
 @app.command()
@@ -188,7 +208,7 @@ def render(
 
 @app.command()
 def interpret(
-    files: Files,
+    files: Sources,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -204,33 +224,61 @@ def interpret(
     model: Annotated[
         str, typer.Option("--model", "-m", help="Whose opinion stands beside the rules: a name, a Bundle's path, or none.")
     ] = "default",
+    image_model: Annotated[
+        str,
+        typer.Option(
+            "--image-model",
+            help="The same of a model that looks at the picture; default: the one that ships, on pictures only.",
+        ),
+    ] = "default",
+    layout: Layout = None,
+    speed: Speed = None,
+    gain: Gain = None,
+    corners: Corners = None,
+    page: PdfPage = None,
     fs: Rate = None,
     unit: Unit = None,
 ) -> None:
     """Interpret ECGs: findings, each with the evidence it rests on. One file gives a report, many give a table of results.
 
+    A photo, a scan or a PDF of paper is digitised first; where it cannot be read, its report says why, and the exit code is 1.
+
     A batch writes OUT/results.jsonl (one line a record, as it is done) and OUT/summary.csv.
     """
     if format and format not in ("text", "json", "html", "pdf", "fhir"):
         raise typer.BadParameter(f"{format!r} is none of text, json, html, pdf, fhir", param_hint="--format")
-    asked = None if model == "none" else model
+    hints = hints_of(layout, speed, gain, corners, page)
+    choice: dict[str, Any] = {
+        "model": None if model == "none" else model,
+        "image_model": None if image_model == "none" else image_model,
+        "fs": fs,
+        "unit": unit,
+    }
     many = len(files) > 1 or Path(files[0]).is_dir() or (output is not None and (output.is_dir() or not output.suffix))
     if many and output:
-        paths, failed = find(files)
+        from einthoven.paper.entry import PICTURES
+
+        paths, failed = find(files, PICTURES)
         raise typer.Exit(
-            _interpret_batch(paths, output, format=format, jobs=jobs, resume=resume, model=asked, fs=fs, unit=unit) or failed
+            _interpret_batch(paths, output, format=format, jobs=jobs, resume=resume, asked={**choice, "hints": hints}) or failed
         )
 
     from einthoven.interpretation import interpret as interpreted
     from einthoven.report import save, to_fhir, to_json, to_text
 
+    unread = []
+
     def work(path: str) -> None:
-        report = interpreted(path, fs=fs, unit=unit, model=asked)
+        report = interpreted(path, **choice, **hints)
+        if report.unread:
+            unread.append(path)
+            tell(f"error: {path}: cannot be read: {report.unread}")
         if output:
             save(report, output, format)
             typer.echo(output)
         elif json or format == "json":
-            print_json({"path": path, "ok": True, **to_json(report)})
+            told = {"error": f"{path}: cannot be read: {report.unread}"} if report.unread else {}
+            print_json({"path": path, "ok": not report.unread, **told, **to_json(report)})
         elif format == "fhir":
             print_json(to_fhir(report))
         elif format in ("html", "pdf"):
@@ -238,36 +286,49 @@ def interpret(
         else:
             typer.echo(to_text(report))
 
-    each(files, work, as_json=json)
+    failed = run_each(files, work, as_json=json, paper=True)
+    raise typer.Exit(1 if failed or unread else 0)
 
 
 @app.command()
 def demo(
-    file: Annotated[str | None, typer.Argument(metavar="[FILE]", help="Your own ECG; a simulated one when not given.")] = None,
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE]", help="Your own ECG, or a photo of one; a simulated one when not given."),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Where the report goes.")] = Path("out/demo"),
+    layout: Layout = None,
+    speed: Speed = None,
+    gain: Gain = None,
+    corners: Corners = None,
+    page: PdfPage = None,
     fs: Rate = None,
     unit: Unit = None,
 ) -> None:
     """The main job on one ECG, start to end: read, measure, interpret, and write the report and the page."""
     from einthoven.interpretation import interpret as interpreted
-    from einthoven.paper.entry import record_of
     from einthoven.paper.save import save_page
+    from einthoven.record import EcgError
     from einthoven.report import save, to_text
+
+    hints = hints_of(layout, speed, gain, corners, page)
 
     def work(path: str) -> None:
         if path:
-            record = record_of(path, fs=fs, unit=unit)
+            report = interpreted(path, fs=fs, unit=unit, **hints)
         else:
             from einthoven.synth import Noise, simulate
 
             record = simulate(*DEMO_LABELS, rate=72, noise=Noise(wander=0.05, muscle=0.01), age=61, sex="male", seed=7).record
-        report = interpreted(record)
+            report = interpreted(record)
         out.mkdir(parents=True, exist_ok=True)
         typer.echo(to_text(report) + "\n")
         for name in ("report.html", "report.pdf", "report.json"):
             save(report, out / name)
             typer.echo(out / name)
-        save_page(record, out / "page.png", measurements=report.measurements)
+        if report.unread:
+            raise EcgError(f"cannot be read: {report.unread}", path=path)
+        save_page(report.record, out / "page.png", measurements=report.measurements)
         typer.echo(out / "page.png")
 
     each([file or ""], work, expand=False)
@@ -280,10 +341,9 @@ def _interpret_batch(
     format: str | None,
     jobs: int,
     resume: bool,
-    model: str | None,
-    fs: float | None,
-    unit: str | None,
+    asked: dict[str, Any],
 ) -> int:
+    """A batch into a folder; `asked` are the arguments of summary.interpreted. -> the exit code."""
     from functools import partial
 
     from rich.console import Console
@@ -293,7 +353,7 @@ def _interpret_batch(
     from einthoven.record import EcgError
     from einthoven.report.summary import interpreted, write_summary
 
-    work = partial(interpreted, out=str(out) if format else None, format=format, fs=fs, unit=unit, model=model)
+    work = partial(interpreted, out=str(out) if format else None, format=format, **asked)
     console = Console(stderr=True)
     columns = (TextColumn("interpreting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:

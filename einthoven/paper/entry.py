@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.record import EcgError, Record
+
+if TYPE_CHECKING:
+    from einthoven.paper.reading import Hints
 
 _SURE = 0.8  # a lead's confidence below this is told
 _PAPER = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"%PDF", b"BM", b"II*\0", b"MM\0*")
@@ -25,16 +29,24 @@ def is_paper(path: str | Path) -> bool:
     return head.startswith(_PAPER) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
-def record_of(path: str | Path, *, fs: float | None = None, unit: str | None = None) -> Record:
-    """The ECG in a file of any format, or on a picture or PDF of paper (then its warnings say so). Raises EcgError."""
+def record_of(path: str | Path, *, fs: float | None = None, unit: str | None = None, hints: Hints | None = None) -> Record:
+    """The ECG in a file of any format, or on a picture or PDF of paper (then its warnings say so; `hints`: what is known of the
+    page). Raises EcgError."""
     from einthoven.io import read
 
-    return digitised(path) if is_paper(path) else read(path, fs=fs, unit=unit)
+    if not is_paper(path):
+        return read(path, fs=fs, unit=unit)
+    from einthoven.paper.reading import read_paper
+
+    record, reading, _ = read_paper(path, hints)
+    if record is None:
+        raise EcgError(f"cannot be read: {reading.why}", path=path)
+    return record
 
 
-def digitised(source: str | Path | NDArray[np.uint8]) -> Record:
-    """The ECG on a picture or PDF, or on an RGB array (H, W, 3); its warnings say that it was read off paper, and what of it is
-    not sure. Raises EcgError."""
+def digitised(source: NDArray[np.uint8]) -> Record:
+    """The ECG on a picture, RGB (H, W, 3); its warnings say that it was read off paper, and what of it is not sure. Raises
+    EcgError."""
     from einthoven.paper.digitise import digitize
 
     found = digitize(source)
@@ -43,8 +55,10 @@ def digitised(source: str | Path | NDArray[np.uint8]) -> Record:
     return found.record.warn("digitised from paper", *told)
 
 
-def picture_of(path: str | Path) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def picture_of(path: str | Path, page: int | None = None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """A picture, or the page of a PDF that holds an ECG, as RGB (H, W, 3), upright; and what has to be said of it.
+
+    page: of a PDF, 0 is the first, where it is known.
 
     Raises EcgError for what is neither, and for sizes out of bounds.
     """
@@ -58,6 +72,8 @@ def picture_of(path: str | Path) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     from einthoven.paper.digitise.pdf import Pdf
 
     with Pdf(data, str(path)) as pdf:
+        if page is not None:
+            return pdf.image(page), ()
         scans = []
         for k in range(min(pdf.pages, _PAGES)) if pdf.pages > 1 else ():
             try:

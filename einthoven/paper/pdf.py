@@ -1,14 +1,14 @@
 """A small PDF writer: pages of vector paths and Helvetica, in millimetres from the upper left corner. ISO 32000-1:2008.
 
-Only what an ECG report needs: filled rectangles, polylines, lines of text in the two standard fonts every reader has. Streams
-are Flate compressed. Same calls, same bytes: no date or random id is written.
+Only what an ECG report needs: filled rectangles, polylines, lines of text in the two standard fonts every reader has, JPEG
+pictures. Streams are Flate compressed. Same calls, same bytes: no date or random id is written.
 """
 
 from __future__ import annotations
 
 import unicodedata
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from einthoven.paper.page import Floats
 
@@ -68,6 +68,7 @@ class PdfPage:
     def __init__(self, width: float, height: float) -> None:
         self.size = width, height
         self.operators: list[str] = []
+        self.pictures: list[tuple[bytes, tuple[int, int]]] = []
 
     def _at(self, x: float, y: float) -> str:
         return f"{_number(x * MM)} {_number((self.size[1] - y) * MM)}"
@@ -111,6 +112,12 @@ class PdfPage:
         font = "/F2" if bold else "/F1"
         self.operators.append(f"BT {_colour(colour)} rg {font} {_number(size * MM)} Tf {self._at(x, y)} Td ({escaped}) Tj ET")
 
+    def picture(self, jpeg: bytes, shape: tuple[int, int], left: float, top: float, right: float, bottom: float) -> None:
+        """A JPEG file of RGB with `shape` (rows, columns) in a rectangle."""
+        wide, high = _number((right - left) * MM), _number((bottom - top) * MM)
+        self.pictures.append((jpeg, shape))
+        self.operators.append(f"q {wide} 0 0 {high} {self._at(left, bottom)} cm /Im{len(self.pictures)} Do Q")
+
     def clip(self, left: float, top: float, right: float, bottom: float) -> None:
         """What is painted until `unclip` stays inside this rectangle."""
         wide, high = (right - left) * MM, (bottom - top) * MM
@@ -143,7 +150,7 @@ def write_pdf(pages: Iterable[PdfPage], title: str = "ECG", producer: str = "Ein
         packed = zlib.compress("\n".join(page.operators).encode("latin-1"), 6)
         content = add(b"<< /Length %d /Filter /FlateDecode >>\nstream\n%s\nendstream" % (len(packed), packed))
         box = f"[0 0 {_number(page.size[0] * MM)} {_number(page.size[1] * MM)}]"
-        resources = f"<< /Font << /F1 {fonts[0]} 0 R /F2 {fonts[1]} 0 R >> >>"
+        resources = f"<< /Font << /F1 {fonts[0]} 0 R /F2 {fonts[1]} 0 R >>{_pictures(page, add)} >>"
         leaf = f"<< /Type /Page /Parent 2 0 R /MediaBox {box} /Resources {resources} /Contents {content} 0 R >>"
         kids.append(add(leaf.encode()))
     objects[0] = b"<< /Type /Catalog /Pages 2 0 R >>"
@@ -159,6 +166,17 @@ def write_pdf(pages: Iterable[PdfPage], title: str = "ECG", producer: str = "Ein
     out += b"".join(b"%010d 00000 n \n" % place for place in places)
     out += b"trailer\n<< /Size %d /Root 1 0 R /Info %d 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, info, start)
     return bytes(out)
+
+
+def _pictures(page: PdfPage, add: Callable[[bytes], int]) -> str:
+    """The page's pictures as objects of the file, named as `picture` does."""
+    named = []
+    for k, (jpeg, (rows, columns)) in enumerate(page.pictures, 1):
+        kind = f"/Type /XObject /Subtype /Image /Width {columns} /Height {rows} /ColorSpace /DeviceRGB /BitsPerComponent 8"
+        head = f"<< {kind} /Filter /DCTDecode /Length {len(jpeg)} >>\nstream\n".encode()
+        number = add(head + jpeg + b"\nendstream")
+        named.append(f"/Im{k} {number} 0 R")
+    return f" /XObject << {' '.join(named)} >>" if named else ""
 
 
 def _number(value: float) -> str:

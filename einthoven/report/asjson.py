@@ -17,7 +17,8 @@ from einthoven.beats.fiducials import FIDUCIALS, Beats
 from einthoven.beats.measurements import Measurements
 from einthoven.findings import Finding
 from einthoven.interpretation import Report
-from einthoven.opinion import Opinion
+from einthoven.opinion import Opinion, Row, together
+from einthoven.paper.reading import Reading
 from einthoven.record import Record
 from einthoven.report.limits import limit
 from einthoven.report.words import RESEARCH_ONLY
@@ -40,6 +41,9 @@ def to_json(report: Report) -> dict[str, Any]:
         "conclusion": report.conclusion,
         "findings": [finding_json(f) for f in report.findings],
         "opinion": None if report.opinion is None else opinion_json(report.opinion),
+        "opinions": [{"sees": one.sees, **opinion_json(one)} for one in report.opinions],
+        "agreement": [row_json(row) for row in together(report.opinions)],
+        "paper": None if report.paper is None else paper_json(report.paper),
         **measurements_json(report.measurements, record),
         "beats": beats_json(report.beats),
         "warnings": list(report.warnings),
@@ -133,6 +137,35 @@ def opinion_json(opinion: Opinion) -> dict[str, Any]:
         "labels": labels,
         "disagreements": list(opinion.disagreements),
         "warnings": list(opinion.warnings),
+    }
+
+
+def row_json(row: Row) -> dict[str, Any]:
+    """One statement and what each voice says of it: `models` in the order of `opinions`, null where one has no word on it."""
+    decided = [None if one is None or one.threshold != one.threshold else one.present for one in row.models]
+    return {
+        "name": row.name,
+        "text": row.text,
+        "rules": row.rules or None,
+        "models": decided,
+        "verdict": row.verdict or None,
+    }
+
+
+def paper_json(reading: Reading) -> dict[str, Any]:
+    """How the ECG was read off its paper; the pictures are in the HTML and PDF."""
+    outline = None if reading.outline is None else (reading.outline / reading.scale).round(1).tolist()
+    return {
+        "why_not": reading.why or None,
+        "means": reading.means or None,
+        "layout": reading.layout or None,
+        "speed_mm_s": number(reading.speed),
+        "gain_mm_mv": number(reading.gain),
+        "basis": dict(reading.basis),
+        "outline_px": outline,
+        "confidence": {lead: number(share) for lead, share in reading.confidence.items()},
+        "missing_leads": list(reading.missing),
+        "warnings": list(reading.warnings),
     }
 
 

@@ -8,7 +8,7 @@ could not be measured. Codes: LOINC for measurements, SNOMED CT for findings, UC
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from einthoven.beats.measurements import Quantity
@@ -18,7 +18,7 @@ from einthoven.opinion import Likelihood, Opinion
 from einthoven.record import Record
 from einthoven.report.asjson import number
 from einthoven.report.limits import limit
-from einthoven.report.words import RESEARCH_ONLY, evidence_lines, opinion_shown, rules_words, title
+from einthoven.report.words import RESEARCH_ONLY, evidence_lines, rows_shown, rules_words, title
 
 Resource = dict[str, Any]
 
@@ -64,8 +64,9 @@ def to_fhir(report: Report) -> Resource:
         {"resourceType": "Observation", "id": f"finding-{i}", **shared, **_found(f)} for i, f in enumerate(report.findings, 1)
     ]
     observations += [
-        {"resourceType": "Observation", "id": f"model-{i}", **shared, **_likely(one, report.opinion)}
-        for i, one in enumerate(opinion_shown(report.opinion) if report.opinion else (), 1)
+        {"resourceType": "Observation", "id": f"{of}-{i}", **shared, **_likely(one, opinion)}
+        for of, opinion in _numbered(report.opinions)
+        for i, one in enumerate(_shown(opinion, report.opinions), 1)
     ]
     software: Resource = {
         "resourceType": "Device",
@@ -139,16 +140,34 @@ def _found(finding: Finding) -> Resource:
     return out
 
 
-def _likely(one: Likelihood, opinion: Opinion | None) -> Resource:
+def _numbered(opinions: Sequence[Opinion]) -> list[tuple[str, Opinion]]:
+    """(the ids' beginning, the opinion): "model" of the first model of signals, "image-model" of the first of images, ..."""
+    seen: dict[str, int] = {}
+    out = []
+    for one in opinions:
+        of = "model" if one.sees == "signal" else "image-model"
+        seen[of] = seen.get(of, 0) + 1
+        out.append((of if seen[of] == 1 else f"{of}{seen[of]}", one))
+    return out
+
+
+def _shown(opinion: Opinion, opinions: Sequence[Opinion]) -> list[Likelihood]:
+    names = {row.name for row in rows_shown(opinions)}
+    return [one for one in opinion.labels if one.name in names]
+
+
+def _likely(one: Likelihood, opinion: Opinion) -> Resource:
     """A model's probability: an observation of its own, never a finding."""
     said: Resource = {"text": one.text}
     if one.snomed:
         said["coding"] = [{"system": SNOMED, "code": one.snomed}]
-    model = opinion.model if opinion else ""
     unit = {"value": number(round(100 * one.probability, 1)), "unit": "%", "system": UCUM, "code": "%"}
-    if opinion and one.name in opinion.units:
+    if one.name in opinion.units:
         unit = {"value": number(one.probability), "unit": opinion.units[one.name]}
-    notes = [f"Probability by the model {model}.", *([rules_words(one)] if one.rules else [])]
+    notes = [
+        f"Probability by the model {opinion.model}{' of the picture' if opinion.sees == 'picture' else ''}.",
+        *([rules_words(one)] if one.rules else []),
+    ]
     return {"code": said, "valueQuantity": unit, "note": [{"text": text} for text in notes]}
 
 

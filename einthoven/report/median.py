@@ -25,9 +25,11 @@ def median_page(
     """
     leads = canonical_order(median.leads)
     record = Record(np.ascontiguousarray(median.signal, np.float32), median.fs, median.leads).pick(leads)
+    # Leads recorded for a part of the time (paper) have no marks of their own: they are measured by those of all leads.
+    unmarked = np.isnan(median.times).all(axis=1, keepdims=True)
     beats = Beats(
         leads=median.leads,
-        times=median.times[None],
+        times=np.where(unmarked, median.overall, median.times)[None],
         overall=median.overall[None],
         kinds=(median.kind,),
         duration=record.duration,

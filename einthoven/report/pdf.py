@@ -4,35 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from einthoven.beats.fiducials import Beats
 from einthoven.findings import Finding
 from einthoven.interpretation import Report
+from einthoven.opinion import together
 from einthoven.paper.header import fit, wrap
-from einthoven.paper.page import A4, Page
+from einthoven.paper.page import A4, Floats, Page
 from einthoven.paper.pdf import PdfPage, text_width, write_pdf
-from einthoven.paper.render import prepare
+from einthoven.paper.reading import SURE, Image, Reading, jpeg_bytes
 from einthoven.paper.vector import paint
 from einthoven.record import Record
 from einthoven.report.limits import limit
 from einthoven.report.median import median_page
 from einthoven.report.sheet import Sheet
 from einthoven.report.words import (
+    ADVICE,
     GROUPS,
     MAIN,
     MORE,
     RESEARCH_ONLY,
+    RULES,
+    UNCONFIRMED,
+    again,
+    agreement,
     conclusions,
+    doubts,
     evidence_lines,
     figure,
-    likelihood,
+    flags_of_leads,
     machine_value,
-    opinion_shown,
+    model_notes,
+    model_words,
+    page_words,
     patient_words,
     provenance,
     quantity,
-    rules_words,
+    rows_shown,
+    sheet_of,
     sureness,
     title,
+    verdict,
+    voices,
     whose_words,
     worth_saying,
 )
@@ -45,17 +59,105 @@ _BODY, _SMALL, _LEADING = 2.9, 2.4, 4.0
 
 
 def to_pdf(report: Report) -> bytes:
-    """The report's pages as a PDF file: the trace, then as many pages as findings and measurements need (mostly one)."""
+    """The report's pages as a PDF file: the trace, then as many pages as findings and measurements need (mostly one); of paper
+    first the page that was read, with the traces over it."""
     record = report.record
-    page = prepare(record, size=A4, measurements=report.measurements, conclusions=conclusions(report), software=report.software)
-    first = Sheet(*A4)
-    paint(first, record, page)
-    sheets = [first, *_Writer(report).write()]
-    for i, sheet in enumerate(sheets[1:], 2):
+    sheets = []
+    if report.paper is not None:
+        sheets.append(_paper(report, report.paper))
+    if not report.unread:
+        page = sheet_of(
+            report, size=A4, measurements=report.measurements, conclusions=conclusions(report), software=report.software
+        )
+        first = Sheet(*A4)
+        paint(first, record, page)
+        sheets += [first, *_Writer(report).write()]
+    for i, sheet in enumerate(sheets, 1):
+        if i == 1 + (report.paper is not None) and not report.unread:
+            continue  # the trace's page says it in its own margin
         foot = f"{report.software} · {RESEARCH_ONLY}"
         sheet.text(_LEFT, 205, _SMALL, foot, colour=_SOFT)
         sheet.text(_RIGHT, 205, _SMALL, f"{i} / {len(sheets)}", anchor="end", colour=_SOFT)
     return write_pdf(sheets, title="ECG report", producer=report.software)
+
+
+def _headed(report: Report) -> PdfPage:
+    """An empty page with the report's head."""
+    sheet = Sheet(*A4)
+    record = report.record
+    started = record.start.strftime("%Y-%m-%d %H:%M") if record.start else ""
+    head = "   ".join(t for t in (patient_words(record), started) if t)
+    sheet.text(_LEFT, _TOP - 3, 3.6, "ECG report", bold=True, colour=_INK)
+    sheet.text(_RIGHT, _TOP - 3, _BODY, fit(head, _BODY, 200), anchor="end", colour=_INK)
+    sheet.lines([((_LEFT, _RIGHT), (_TOP, _TOP))], 0.3, _INK)
+    return sheet
+
+
+def _paper(report: Report, reading: Reading) -> PdfPage:
+    """The page as it was read, the photo small beside what is known of it; or why it cannot be read, with the photo large."""
+    sheet = _headed(report)
+    y = _TOP + 8.0
+    for line in wrap(report.conclusion, 3.6, (_RIGHT - _LEFT) / 1.06):
+        sheet.text(_LEFT, y, 3.6, line, bold=True, colour=_RED if report.unread else _INK)
+        y += 5
+    file = f"File: {report.record.source.path}" if report.record.source.path else ""
+    told = ["No measurement and no finding is given.", file, "What helps:", *ADVICE] if report.unread else doubts(reading)
+    for words in told:
+        for line in wrap(words, _BODY, _RIGHT - _LEFT):
+            sheet.text(_LEFT, y, _BODY, line, colour=_INK if report.unread else _COLOURS["abnormal"])
+            y += _LEADING
+    y += 1
+    if reading.sheet is None:
+        edge = _MIDDLE if report.opinions else _RIGHT
+        if reading.photo is not None:
+            _placed(sheet, reading.photo, _LEFT, y, edge, _BOTTOM)
+        for block in _Writer(report).opinions(_RIGHT - edge - 6) if report.opinions else ():
+            block.paint(sheet, edge + 6, y)
+            y += block.height
+        sheet.text(_LEFT, _BOTTOM + 3, _SMALL, again(report.record.source.path), colour=_SOFT)
+        return sheet
+    edge = _RIGHT - 64
+    right, low = _placed(sheet, reading.sheet, _LEFT, y, edge, _BOTTOM - 4)
+    told_ = "The page set straight, with the traces that were read drawn over the print. All that follows rests on them."
+    sheet.text(_LEFT, low + 4, _SMALL, fit(told_, _SMALL, edge - _LEFT), colour=_SOFT)
+    left = right + 4
+    if reading.photo is not None:
+        _, low = _placed(sheet, reading.photo, left, y, _RIGHT, y + 60, reading.outline)
+        sheet.text(
+            left, low + 3.5, _SMALL, fit("As it came in, what was set straight framed.", _SMALL, _RIGHT - left), colour=_SOFT
+        )
+        y = low + 7
+    for name, value in page_words(reading):
+        for line in wrap(f"{name}: {value}", _SMALL, _RIGHT - left):
+            y += 3.4
+            sheet.text(left, y, _SMALL, line, colour=_INK)
+    y += 6
+    sheet.text(left, y, _BODY, "How sure each lead is", bold=True, colour=_INK)
+    shares = [(lead, f"{share:.0%}", share < SURE) for lead, share in reading.confidence.items()]
+    shares += [(lead, "not read", True) for lead in reading.missing]
+    half = -(-len(shares) // 2)
+    for k, (lead, words, unsure) in enumerate(shares):
+        x, at = left + (_RIGHT - left) / 2 * (k // half), y + 4.2 * (k % half + 1)
+        text = f"{words}, not sure" if unsure and words.endswith("%") else words
+        sheet.text(x, at, _BODY, lead, colour=_INK)
+        sheet.text(x + 9, at, _BODY, text, bold=unsure, colour=_COLOURS["abnormal"] if unsure else _INK)
+    return sheet
+
+
+def _placed(
+    sheet: PdfPage, image: Image, left: float, top: float, right: float, bottom: float, outline: Floats | None = None
+) -> tuple[float, float]:
+    """Paints a picture as large as it goes into the upper left of a rectangle; returns where it ends on the right and below."""
+    height, width = image.shape[:2]
+    scale = min((right - left) / width, (bottom - top) / height)
+    right, bottom = left + scale * width, top + scale * height
+    sheet.picture(jpeg_bytes(image), (height, width), left, top, right, bottom)
+    if outline is not None:
+        sheet.clip(left, top, right, bottom)
+        xs, ys = (np.append(side, side[0]) * scale + start for side, start in zip(outline.T, (left, top), strict=True))
+        sheet.lines([(xs, ys)], 0.5, (10, 88, 255))
+        sheet.unclip()
+    return right, bottom
 
 
 class _Writer:
@@ -94,15 +196,8 @@ class _Writer:
         return self.sheets
 
     def _sheet(self) -> PdfPage:
-        sheet = Sheet(*A4)
-        record = self.report.record
-        started = record.start.strftime("%Y-%m-%d %H:%M") if record.start else ""
-        head = "   ".join(t for t in (patient_words(record), started) if t)
-        sheet.text(_LEFT, _TOP - 3, 3.6, "ECG report", bold=True, colour=_INK)
-        sheet.text(_RIGHT, _TOP - 3, _BODY, fit(head, _BODY, 200), anchor="end", colour=_INK)
-        sheet.lines([((_LEFT, _RIGHT), (_TOP, _TOP))], 0.3, _INK)
-        self.sheets.append(sheet)
-        return sheet
+        self.sheets.append(_headed(self.report))
+        return self.sheets[-1]
 
     def _flow(
         self, number: int, y: float, left: float, right: float, blocks: Callable[[float], list[_Block]]
@@ -134,7 +229,7 @@ class _Writer:
                 block.line(4, _SMALL, line, colour=_SOFT, leading=3.3)
             block.height += 1.6
             blocks.append(block)
-        return _kept(blocks[:2]) + blocks[2:] + self._opinion(width)
+        return _kept(blocks[:2]) + blocks[2:]
 
     def _measurements(self, width: float) -> list[_Block]:
         report = self.report
@@ -170,28 +265,46 @@ class _Writer:
         for line in wrap(" · ".join(others), _SMALL, width):
             small.line(0, _SMALL, line, leading=3.3, colour=_SOFT)
         blocks.append(small)
+        blocks += self.opinions(width)
         if report.record.statements:
             said = [_Block().line(0, _BODY, line) for s in report.record.statements for line in wrap(s, _BODY, width)]
             blocks += _kept([_gap(), _heading(whose_words(report.record)), *said])
         return blocks
 
-    def _opinion(self, width: float) -> list[_Block]:
-        opinion = self.report.opinion
-        if opinion is None:
+    def opinions(self, width: float) -> list[_Block]:
+        opinions = self.report.opinions
+        if not opinions:
             return []
-        blocks = [_gap(), _heading("What the model says")]
-        for one in opinion_shown(opinion):
-            block = _Block().line(0, _BODY, fit(one.text, _BODY, 0.5 * width))
-            block.more(0.64 * width, _BODY, likelihood(one, opinion), bold=one.present, anchor="end")
-            block.more(0.68 * width, _BODY, rules_words(one), colour=_RED if one.disputed else _SOFT)
+        ruled = any(row.rules for row in together(opinions))
+        title_ = "What rules and models say" if ruled else f"What the {' and the '.join(voices(opinions)).lower()} says"
+        blocks = [_gap(), _heading(title_)]
+        said = _Block()
+        for line in wrap(agreement(opinions) if ruled else UNCONFIRMED, _BODY, width):
+            said.line(0, _BODY, line)
+        blocks.append(said)
+        rows = rows_shown(opinions)
+        rules, last = 0.36 * width, width - 26  # mm: where the columns begin
+        step = min((last - rules - 13) / len(opinions), 30)
+        at = [rules + 13 + step * i for i in range(len(opinions))]
+        if rows:
+            head = _Block().line(rules, _SMALL, "Rules" if ruled else "", colour=_SOFT)
+            for x, name in zip(at, voices(opinions), strict=True):
+                head.more(x, _SMALL, fit(name, _SMALL, step - 2), colour=_SOFT)
+            head.more(last, _SMALL, "Together" if ruled else "", colour=_SOFT)
+            blocks.append(head)
+        for row in rows:
+            block = _Block().line(0, _BODY, fit(row.text, _BODY, rules - 2))
+            block.more(rules, _BODY, RULES[row.rules] if ruled else "")
+            for x, one, each in zip(at, row.models, opinions, strict=True):
+                block.more(x, _BODY, model_words(one, each), bold=one is not None and one.present)
+            told = verdict(row)
+            block.more(last, _SMALL, fit(told, _SMALL, width - last), colour=_RED if row.verdict == "disagree" else _SOFT)
             blocks.append(block)
-        sure = "Calibrated probabilities" if opinion.calibrated else "Probabilities, not calibrated"
-        foot = f"{sure} of {opinion.model}; bold: reaches its threshold. {opinion.scores}".strip()
         small = _Block()
-        for text in (*opinion.warnings, foot):
-            for line in wrap(text, _SMALL, width):
+        for note in model_notes(opinions):
+            for line in wrap(note, _SMALL, width):
                 small.line(0, _SMALL, line, leading=3.3, colour=_SOFT)
-        return _kept([*blocks, small])
+        return [_joined(blocks + [small])] if sum(b.height for b in blocks) < 110 else _kept([*blocks, small])
 
     def _median(self, at: tuple[int, float], left: float, n: int, drawn: tuple[Record, Page, Beats]) -> tuple[int, float]:
         """Paints the median of n beats; returns the page and y where it begins."""
@@ -215,7 +328,7 @@ class _Writer:
         report = self.report
         q = report.quality
         lines = [f"Signal: {q.readable} (score {q.score:.2f} of 1)" + (f"; {', '.join(q.flags)}" if q.flags else "")]
-        flagged = [f"{lead}: {', '.join(lq.flags)}" for lead, lq in q.leads.items() if lq.flags]
+        flagged = [f"{lead}: {flags}" for lead, flags in flags_of_leads(report)]
         lines = [" · ".join((*lines, *flagged))]
         lines += report.warnings
         blocks = [_gap(), _heading("Quality and provenance")]
@@ -282,13 +395,18 @@ def _heading(text: str) -> _Block:
     return _Block().line(0, 3.3, text, bold=True, leading=6.0)
 
 
+def _joined(blocks: list[_Block]) -> _Block:
+    """The same as one block, which no page's end divides."""
+    whole = _Block()
+    for block in blocks:
+        whole.parts += [(p[0], whole.height + p[1], *p[2:]) for p in block.parts]
+        whole.height += block.height
+    return whole
+
+
 def _kept(blocks: list[_Block]) -> list[_Block]:
     """The same, the heading in one block with the first lines, so that no page ends with a heading."""
-    first = _Block()
-    for block in blocks[:4]:
-        first.parts += [(p[0], first.height + p[1], *p[2:]) for p in block.parts]
-        first.height += block.height
-    return [first, *blocks[4:]]
+    return [_joined(blocks[:4]), *blocks[4:]]
 
 
 def _gap() -> _Block:

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from einthoven.beats.measurements import Measurements
 from einthoven.interpretation import Report
-from einthoven.opinion import Opinion
+from einthoven.opinion import Opinion, together
 from einthoven.record import Patient
 from einthoven.report.limits import limit
 from einthoven.report.words import (
+    ADVICE,
     MAIN,
     MORE,
     RESEARCH_ONLY,
+    RULES,
+    UNCONFIRMED,
+    again,
+    agreement,
+    doubts,
     evidence_lines,
     figure,
-    likelihood,
     machine_value,
-    opinion_shown,
+    model_notes,
+    model_words,
+    page_words,
     patient_words,
     provenance,
-    rules_words,
+    rows_shown,
     sureness,
     title,
     unit,
+    verdict,
+    voices,
     whose_words,
     worth_saying,
 )
@@ -40,7 +50,12 @@ def to_text(report: Report) -> str:
     for f in report.findings:
         parts += _wrap(f"{f.text}{sureness(f)}", "  - ", "    ")
         parts += [line for words in evidence_lines(f) for line in _wrap(words, "      ", "      ")]
-    parts += opinion_lines(report.opinion)
+    if report.unread:
+        parts += paper_lines(report)
+        if report.opinions:
+            parts += [*opinion_lines(report.opinions), *_wrap(UNCONFIRMED, "  ! ", "    ")]
+        return "\n".join([*parts, "", *(f"{name}: {value}" for name, value in provenance(report)), RESEARCH_ONLY])
+    parts += paper_lines(report) + opinion_lines(report.opinions)
     parts += ["", measurements_text(report.measurements, record.patient)]
     own = {n: machine_value(record, n) for n in MAIN}
     told = [f"{title(n)} {figure(v)}" for n, v in own.items() if v == v]
@@ -55,17 +70,40 @@ def to_text(report: Report) -> str:
     return "\n".join(parts)
 
 
-def opinion_lines(opinion: Opinion | None) -> list[str]:
-    """What the model says beside the rules; nothing where none was asked."""
-    if opinion is None:
+def paper_lines(report: Report) -> list[str]:
+    """How the ECG was read off its paper, or why it was not; nothing for a digital file."""
+    reading = report.paper
+    if reading is None:
         return []
-    parts = ["", *_wrap(f"The model's opinion ({opinion.model}):")]
-    for one in opinion_shown(opinion):
-        mark = "*" if one.present else " "
-        parts.append(f"  {mark} {one.text:<36}{likelihood(one, opinion):>7}   {rules_words(one)}".rstrip())
-    parts += [line for words in opinion.disagreements for line in _wrap(words, "  ? ", "    ")]
-    parts += [line for words in opinion.warnings for line in _wrap(words, "  ! ", "    ")]
-    return parts + (_wrap(f"* reaches its threshold. {opinion.scores}".rstrip(), "  ", "  ") if opinion.labels else [])
+    again_ = f"  {again(report.record.source.path)}"
+    if reading.why:
+        parts = ["What helps:", *(line for words in ADVICE for line in _wrap(words, "  - ", "    "))]
+        return [*parts, again_, *(line for words in reading.warnings for line in _wrap(words, "  ! ", "    "))]
+    parts = ["", "From the paper:", *(f"  {name + ':':<13} {value}" for name, value in page_words(reading))]
+    sure = ", ".join(f"{lead} {share:.0%}" for lead, share in reading.confidence.items())
+    parts += _wrap(f"Confidence:   {sure}", "  ", "                ")
+    parts += [line for words in doubts(reading) for line in _wrap(words, "  ! ", "    ")]
+    return [*parts, "  To say what you know:", f"  {again_}"]
+
+
+def opinion_lines(opinions: Sequence[Opinion]) -> list[str]:
+    """What models say beside the rules, statement by statement; nothing where none was asked."""
+    if not opinions:
+        return []
+    names = voices(opinions)
+    wide = [max(len(name), 13) for name in names]
+    ruled = any(row.rules for row in together(opinions))
+    parts = ["", "What rules and models say:" if ruled else f"What the {' and the '.join(names).lower()} says:"]
+    rows = rows_shown(opinions)
+    if rows:
+        heads = "".join(f"{name:<{w + 2}}" for name, w in zip(names, wide, strict=True))
+        parts.append(f"  {'':<36}{'Rules' if ruled else '':<10}{heads}".rstrip())
+    for row in rows:
+        told = [model_words(one, each) for one, each in zip(row.models, opinions, strict=True)]
+        cells = "".join(f"{words:<{w + 2}}" for words, w in zip(told, wide, strict=True))
+        parts.append(f"  {row.text[:35]:<36}{RULES[row.rules] if ruled else '':<10}{cells}{verdict(row)}".rstrip())
+    parts += _wrap(agreement(opinions), "  ", "  ") if agreement(opinions) else []
+    return parts + [line for words in model_notes(opinions) for line in _wrap(words, "  ", "    ")]
 
 
 def measurements_text(measurements: Measurements, patient: Patient | None = None) -> str:

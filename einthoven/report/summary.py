@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from einthoven.interpretation import DEFAULT_MODEL, Report, interpret
 from einthoven.io.files import replacing
 from einthoven.opinion import Opinion
+from einthoven.report.asjson import paper_json
 
 # The columns of summary.csv that come from Measurements.
 COLUMNS = (
@@ -39,6 +41,8 @@ def line_of(report: Report) -> dict[str, Any]:
             for f in report.findings
         ],
         "opinion": None if report.opinion is None else opinion_line(report.opinion),
+        "opinions": [{"sees": one.sees, **opinion_line(one)} for one in report.opinions],
+        "paper": None if report.paper is None else paper_json(report.paper),
         "measurements": {name: _number(q.value) for name, q in report.measurements.quantities.items()},
         "quality": {
             "score": _number(report.quality.score),
@@ -67,10 +71,18 @@ def interpreted(
     fs: float | None,
     unit: str | None,
     model: str | None = DEFAULT_MODEL,
+    image_model: str | None = DEFAULT_MODEL,
+    hints: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The result line of one input; with `format`, its whole report too, under OUT/reports. Raises EcgError."""
-    report = interpret(path, fs=fs, unit=unit, model=model)
+    """The result line of one input; with `format`, its whole report too, under OUT/reports. Raises EcgError.
+
+    `hints`: layout, speed, ... of paper, as `interpret` takes them. A picture that cannot be read is a line that says so, not
+    ok, and has its report.
+    """
+    report = interpret(path, fs=fs, unit=unit, model=model, image_model=image_model, **(hints or {}))
     line = line_of(report)
+    if report.unread:
+        line |= {"ok": False, "error": f"{path}: cannot be read: {report.unread}", "what": report.unread, "where": None}
     if out and format:
         from einthoven.report import save
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from einthoven.beats.measurements import Quantity
 from einthoven.findings import Evidence, Finding
 from einthoven.interpretation import Report
-from einthoven.opinion import Likelihood, Opinion
+from einthoven.opinion import Likelihood, Opinion, Row, together
+from einthoven.paper.page import Page
+from einthoven.paper.reading import Reading
+from einthoven.paper.render import prepare
 from einthoven.record import Record
 from einthoven.statements import STATEMENTS, SUPERCLASSES
 
@@ -78,13 +84,27 @@ GROUPS: Mapping[str, str] = {
 _FEW, _LIKELY = 8, 0.1
 
 
-def opinion_shown(opinion: Opinion) -> list[Likelihood]:
-    """The labels of an opinion that a page shows: all of a short list; of a long one what is likely, large or disputed."""
-    if len(opinion.labels) <= _FEW:
-        return list(opinion.labels)
+def rows_shown(opinions: Sequence[Opinion]) -> list[Row]:
+    """What rules and models say, as far as a page shows it: all of a short list, else what is likely, large or disputed."""
+    rows = together(opinions)
+    if len(rows) <= _FEW:
+        return list(rows)
     return [
-        one for one in opinion.labels if one.name in SUPERCLASSES or one.present or one.disputed or one.probability >= _LIKELY
+        row
+        for row in rows
+        if row.name in SUPERCLASSES
+        or row.verdict == "disagree"
+        or any(one.present or one.probability >= _LIKELY for one in row.models if one is not None)
     ]
+
+
+def voices(opinions: Sequence[Opinion]) -> list[str]:
+    """What the models are called on a page: "Model" where there is one, else by what they look at."""
+    if len(opinions) == 1 and opinions[0].sees == "signal":
+        return ["Model"]
+    names = ["Signal model" if one.sees == "signal" else "Image model" for one in opinions]
+    again = {name for name in names if names.count(name) > 1}
+    return [f"{name} {one.model}" if name in again else name for name, one in zip(names, opinions, strict=True)]
 
 
 def likelihood(one: Likelihood, opinion: Opinion) -> str:
@@ -98,10 +118,148 @@ def likelihood(one: Likelihood, opinion: Opinion) -> str:
     )
 
 
+def model_words(one: Likelihood | None, opinion: Opinion) -> str:
+    """A model's word on one statement: "yes, 97 %", "no, 3 %"; the figure alone where it has no threshold."""
+    if one is None:
+        return "–"
+    figure_ = likelihood(one, opinion)
+    return figure_ if one.threshold != one.threshold else f"{'yes' if one.present else 'no'}, {figure_}"
+
+
+RULES: Mapping[str, str] = {"present": "yes", "possible": "possible", "absent": "no", "": "–"}
+
+
+def verdict(row: Row) -> str:
+    """Whether the voices agree, and how many say yes where they do not."""
+    said = row.said
+    if row.verdict == "disagree":
+        return f"disagree, {sum(said)} of {len(said)} yes" if len(said) > 2 else "disagree"
+    return {"agree": "all agree" if len(said) > 2 else "agree", "": ""}[row.verdict]
+
+
+def agreement(opinions: Sequence[Opinion]) -> str:
+    """In one sentence: on how many statements the voices agree, and on which they do not."""
+    rows = [row for row in together(opinions) if row.verdict]
+    differ = [row.text for row in rows if row.verdict == "disagree"]
+    if not rows:
+        return ""
+    names = ["rules", *(v.lower() for v in voices(opinions))]
+    who = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    who = who[:1].upper() + who[1:]
+    if not differ:
+        return f"{who} agree on all {len(rows)} statements."
+    return (
+        f"{who} agree on {len(rows) - len(differ)} of {len(rows)} statements. "
+        f"Look at the trace where they disagree: {', '.join(_lower(t) for t in differ)}."
+    )
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
 def rules_words(one: Likelihood) -> str:
-    """What the rules say of the same, for a page."""
+    """What the rules say of the same, for a note."""
     told = {"present": "rules: yes", "possible": "rules: possible", "absent": "rules: no", "": ""}[one.rules]
     return f"{told}, disagree" if one.disputed else told
+
+
+_LOOKED = {
+    "picture": ", which looks at the picture itself, not at the traces",
+    "drawing": ", which looks at a drawing of the signal",
+}
+
+
+def model_notes(opinions: Sequence[Opinion]) -> list[str]:
+    """Under the table: of each model which it is, how good it is, and what has to be said of it."""
+    out: list[str] = []
+    for name, one in zip(voices(opinions), opinions, strict=True):
+        out += one.warnings
+        sure = "calibrated" if one.calibrated else "not calibrated"
+        out.append(f"{name}: {one.model}{_LOOKED.get(one.sees, '')}; its probabilities are {sure}. {one.scores}".strip())
+    return out
+
+
+# ---- paper ----------------------------------------------------------------------------------------------------------------
+
+_BASIS = {"given": "as you said", "read": "read", "assumed": "the usual, not read"}
+
+
+def page_words(reading: Reading) -> list[tuple[str, str]]:
+    """(name, value) of what is known of the page, and how it is known."""
+    if not reading.means:
+        return []
+    told = {name: _BASIS.get(how, how) for name, how in reading.basis.items()}
+    if reading.basis.get("layout") == "assumed":
+        told["layout"] = "lead names hardly read, the usual order"
+    by = {"image": "by the ink in the picture", "vectors": "by the lines drawn in the PDF"}
+    return [
+        ("Traces", by.get(reading.means, reading.means)),
+        ("Layout", f"{reading.layout} ({told.get('layout', '')})"),
+        ("Paper speed", f"{reading.speed:g} mm/s ({told.get('speed', '')})"),
+        ("Gain", f"{reading.gain:g} mm/mV ({told.get('gain', '')})"),
+    ]
+
+
+_MISREAD = 0.5  # below this the limb leads contradict each other, or the print was hardly told from its paper
+
+
+def doubts(reading: Reading) -> list[str]:
+    """What a reader has to know before the findings: what was taken for granted, and which leads are not sure."""
+    out = []
+    low = [lead for lead, share in reading.confidence.items() if share < _MISREAD]
+    if low:
+        out.append(f"Probably misread or misnamed: {', '.join(low)}. Do not rely on the findings before you have compared.")
+    if reading.basis.get("layout") == "assumed":
+        out.append(
+            f"The lead names could hardly be read: the usual order of {reading.layout} was taken. Check them on the page."
+        )
+    if reading.unsure:
+        out.append(f"Not sure of {reading.unsure_words}: compare the traces with the print.")
+    if reading.missing:
+        out.append(f"Not read from the paper: {', '.join(reading.missing)}.")
+    taken = {name for name in ("speed", "gain") if reading.basis.get(name) == "assumed"}
+    if "speed" in taken:
+        out.append(f"Rate and intervals assume the usual {reading.speed:g} mm/s: the paper speed was not read from the page.")
+    if "gain" in taken:
+        out.append(f"Amplitudes assume the usual {reading.gain:g} mm/mV: no calibration was read from the page.")
+    return out
+
+
+def flags_of_leads(report: Report) -> list[tuple[str, str]]:
+    """(lead, what is wrong with it). That a lead of paper lasts a column of its page is no fault, and the page shows it."""
+    out = []
+    for lead, q in report.quality.leads.items():
+        flags = [flag for flag in q.flags if not (report.paper and flag == "missing" and lead in report.paper.confidence)]
+        out += [(lead, ", ".join(flags))] if flags else []
+    return out
+
+
+def sheet_of(report: Report, **options: Any) -> Page:
+    """The record's page: what came from paper as it stood there, as far as its layout is one of the usual."""
+    reading = report.paper
+    if reading is not None and reading.rhythm and reading.layout in ("3x4+1", "3x4+2", "3x4+3", "6x2+1", "6x2+2"):
+        options |= {"layout": reading.layout, "rhythm": reading.rhythm}
+    return prepare(report.record, **options)
+
+
+def again(path: str | None) -> str:
+    """How to give what was not found."""
+    file = Path(path.replace("\\", "/")).name if path else "photo.jpg"
+    if not re.fullmatch(r"[\w.+-]+", file):  # what a shell would take apart, or a hostile name
+        file = "photo.jpg"
+    return f"einthoven interpret {file} --layout 3x4+1 --speed 25 --gain 10 --corners X,Y,X,Y,X,Y,X,Y"
+
+
+UNCONFIRMED = (
+    "No trace could be read, so no rule and no measurement confirms this. The model learned, and was calibrated, from pictures "
+    "that show a whole ECG; it says something of any picture."
+)
+ADVICE = (
+    "Lay the sheet flat and photograph it whole, from straight above, in even light without flash or shadow.",
+    "The millimetre grid must be sharp: come closer, or scan at 200 dpi or more.",
+    "Where the picture shows more than the sheet, give the sheet's corners; where its layout is rare, say it.",
+)
 
 
 def title(name: str) -> str:
@@ -211,7 +369,7 @@ def provenance(report: Report) -> tuple[tuple[str, str], ...]:
         ("File", r.source.path or ""),
         ("Format", f"{r.source.format}{version}" if r.source.format else ""),
         ("Recorded", r.start.isoformat(sep=" ", timespec="seconds") if r.start else ""),
-        ("Signal", f"{len(r.leads)} leads, {r.duration:g} s at {r.fs:g} Hz"),
+        ("Signal", f"{len(r.leads)} leads, {r.duration:g} s at {r.fs:g} Hz" if r.leads else ""),
         ("Derived leads", ", ".join(r.derived)),
         ("Device", " ".join(t for t in (d.manufacturer, d.model, d.serial and f"serial {d.serial}", d.software) if t)),
         ("Institution", d.institution or ""),

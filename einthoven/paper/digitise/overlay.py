@@ -10,6 +10,8 @@ from einthoven.paper.digitise.digitised import Digitised
 # Neighbouring strips differ; none is black, like ink, or pink, like paper. RGB.
 _COLOURS = ((0, 90, 255), (230, 60, 0), (0, 150, 60), (170, 0, 200), (0, 150, 190), (190, 120, 0))
 
+_ROOM = 20.0  # mm that a name wants over its trace, and beside it
+
 
 def overlay(found: Digitised) -> NDArray[np.uint8]:
     """The rectified sheet, paled, with each strip's trace, name and confidence over it: (H, W, 3) uint8 RGB."""
@@ -26,7 +28,13 @@ def overlay(found: Digitised) -> NDArray[np.uint8]:
             at = np.stack([trace.x[a:b] * scale - 0.5, trace.y[a:b] * scale - 0.5], axis=1)
             cv2.polylines(image, [np.round(at * 16).astype(np.int32)], False, colour, thick, cv2.LINE_AA, 4)
         strip = trace.strip
-        words = f"{strip.label} {found.confidence.get(strip.lead, 0.0):.2f}"
-        at_px = (round((strip.x + 1) * scale), round(max(strip.box.top + 4, 4) * scale))
-        cv2.putText(image, words, at_px, cv2.FONT_HERSHEY_SIMPLEX, scale / 16, colour, thick, cv2.LINE_AA)
+        # Over the beat where there is room, else at the strip's end; never off the sheet.
+        words = f"{strip.label} {found.confidence.get(strip.lead, 0.0):.0%}"
+        wide, high = found.page.size
+        x, y = strip.x + 1, max(strip.box.top + 5, strip.baseline - 16, 5.0)
+        if strip.box.height < _ROOM:
+            x, y = min(strip.box.right + 1, wide - _ROOM), strip.baseline
+        at_px = (round(x * scale), round(min(y, high - 2) * scale))
+        cv2.putText(image, words, at_px, cv2.FONT_HERSHEY_SIMPLEX, scale / 10, (255, 255, 255), 4 * thick, cv2.LINE_AA)
+        cv2.putText(image, words, at_px, cv2.FONT_HERSHEY_SIMPLEX, scale / 10, colour, 2 * thick, cv2.LINE_AA)
     return image
