@@ -30,7 +30,7 @@ from einthoven.represent.features import BEAT_SAMPLES
 
 SAVED_EVERY = 50
 TOLD_EVERY = 10
-_WAIT_S = 1.0
+_WAIT_S, _PATIENCE_S = 1.0, 3600.0
 _HIDDEN = 160
 _CLIP = 1.0
 
@@ -116,8 +116,8 @@ class Feed:
             while not self.pool.path(number).exists():
                 time.sleep(_WAIT_S)
                 waited += _WAIT_S
-                if waited > 1800:
-                    raise EcgError("half an hour went by without a new picture", path=self.pool.path(number))
+                if waited > _PATIENCE_S:
+                    raise EcgError(f"{_PATIENCE_S:.0f} s went by without a new picture", path=self.pool.path(number))
             self.open[number] = self.pool.read(number)
         return self.open[number]
 
@@ -158,21 +158,33 @@ def rate_at(step: int, words: Training) -> float:
     return words.rate * min(left, 1.0)
 
 
-def learn(pool: Pool, material: Material, recipe: Recipe, folder: Path, workers: int = 1) -> Path:
-    """Trains to the recipe's last step; -> the file with the averaged weights of the network. What `folder` has is gone on with."""
+def learn(pool: Pool, material: Material, recipe: Recipe, folder: Path, workers: int = 1, jobs: int = 1) -> Path:
+    """Draws what is not drawn, trains to the recipe's last step (several workers begin with what is there already); -> the file
+    with the averaged weights of the network. What `folder` has is gone on with."""
     folder.mkdir(parents=True, exist_ok=True)
     end = folder / "weights.pt"
     if end.exists():
         return end
     if workers == 1:
+        _draw(pool, jobs)
         _loop(0, 1, pool, material, recipe, folder)
     else:
         import torch.multiprocessing as mp
 
         meeting = folder / "meeting"
         meeting.unlink(missing_ok=True)
-        mp.spawn(_joined, args=(workers, pool, material, recipe, folder), nprocs=workers)
+        learning = mp.spawn(_joined, args=(workers, pool, material, recipe, folder), nprocs=workers, join=False)
+        _draw(pool, jobs)
+        while not learning.join():
+            pass
     return end
+
+
+def _draw(pool: Pool, jobs: int) -> None:
+    start = time.perf_counter()
+    for shard in pool.drawn(jobs):
+        if (shard + 1) % 10 == 0:
+            print(f"{shard + 1} of {pool.shards} shards drawn, {time.perf_counter() - start:.0f} s", flush=True)
 
 
 def _joined(rank: int, workers: int, pool: Pool, material: Material, recipe: Recipe, folder: Path) -> None:
@@ -277,7 +289,7 @@ def predicted(net: PageNet, pool: Pool, size: int = 16) -> tuple[NDArray[np.floa
     logits, ecg, preset = [], [], []
     for number in range(pool.shards):
         shard = pool.read(number)
-        for part in batches(len(shard.files), size):
+        for part in batches(len(shard), size):
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
                 logits.append(net(scaled(shard.images(range(part.start, part.stop)))).logits.float().numpy())
         ecg.append(shard.ecg)

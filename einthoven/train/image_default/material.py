@@ -24,7 +24,8 @@ from einthoven.statements import SUPERCLASSES
 from einthoven.train.default import recipe as trees
 from einthoven.train.default.members import Arrays, Floats, fit, grouped, logits
 from einthoven.train.default.run import gather
-from einthoven.represent.features import NAMES
+from einthoven.represent.features import NAMES, VERSION
+from einthoven.synth import CONDITIONS
 from einthoven.record import STANDARD_LEADS
 from einthoven.train.default.simulated import superclasses
 from einthoven.train.image_default.pool import Ecgs
@@ -69,14 +70,13 @@ def material(index: Index, recipe: Recipe, out: Path, jobs: int) -> Material:
     found = gather(index, own, out, jobs)
     ecgs = Ecgs(index, recipe.pool.simulations, recipe.seed)
     teacher = _taught(found.views[0], found.truth, found.folds, own, out, jobs)
-    made = list(ordered(partial(_planted, ecgs=ecgs), range(len(index), len(ecgs)), jobs=jobs, killed=_lost, chunk=32))
-    features = np.concatenate([found.views[0], *(row[None] for row, _ in made)])
+    figures, classes = _simulated(ecgs, out, jobs)
+    features = np.concatenate([found.views[0], figures])
     truth = np.full((len(ecgs), len(found.names)), np.nan, np.float32)
     truth[: len(index)] = found.truth
-    for number, (_, planted) in enumerate(made, len(index)):
-        truth[number, :S] = planted
-    more = np.full((len(made), S), np.nan, np.float32)
-    folds = np.concatenate([found.folds, np.zeros(len(made), np.int64)])
+    truth[len(index) :, :S] = classes
+    more = np.full((len(figures), S), np.nan, np.float32)
+    folds = np.concatenate([found.folds, np.zeros(len(figures), np.int64)])
     return Material(ecgs, features, truth, np.concatenate([teacher, more]), folds, found.patients, found.names)
 
 
@@ -84,6 +84,20 @@ def material(index: Index, recipe: Recipe, out: Path, jobs: int) -> Material:
 _FIGURES = {"rate_bpm": "rate_bpm", "rr_ms": "rr_ms", "p_ms": "p_ms", "pr_ms": "pr_ms", "qrs_ms": "qrs_ms", "qt_ms": "qt_ms"}
 _AXES = {"axis_deg": "qrs_axis_deg", "t_axis_deg": "t_axis_deg"}
 _LEADS = {"q_mv": "q_mv", "r_mv": "r_mv", "s_mv": "s_mv", "j_mv": "st_j_mv"}
+
+
+def _simulated(ecgs: Ecgs, out: Path, jobs: int) -> tuple[Floats, Floats]:
+    """`_planted` of all simulated ECGs: (M, F) and (M, S); kept in `out`."""
+    words = [VERSION, len(ecgs.index), ecgs.simulations, ecgs.seed, {n: superclasses((n,)).tolist() for n in CONDITIONS}]
+    path = out / f"planted-{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]}.npz"
+    if not path.exists():
+        work = partial(_planted, ecgs=Ecgs(ecgs.index.select([]), ecgs.simulations, ecgs.seed))
+        made = list(ordered(work, range(ecgs.simulations), jobs=jobs, killed=_lost, chunk=32))
+        figures = np.array([row for row, _ in made], np.float32).reshape(-1, len(NAMES))
+        with replacing(path) as draft, draft.open("wb") as file:
+            np.savez(file, figures=figures, classes=np.array([y for _, y in made], np.float32).reshape(-1, S))
+    with np.load(path, allow_pickle=False) as kept:
+        return kept["figures"], kept["classes"]
 
 
 def _planted(number: int, *, ecgs: Ecgs) -> tuple[Floats, Floats]:

@@ -1,6 +1,7 @@
 """Pictures in shards on disk: what a network sees again and again is drawn once.
 
-    OUT/pool-<hash>/000000.npz   jpeg (bytes of all pictures, one after another), ends, ecg, preset, leads (n, 12, h, w) uint8
+    OUT/pool-<hash>/000000.jpgs  the JPEG files of a shard, one after another
+    OUT/pool-<hash>/000000.npz   where each of them ends; ecg, preset, leads (n, 12, h, w) uint8. Written last: it is whole, then
 
 An ECG is told by its number: real ones come first (rows of an Index), then simulated ones. `leads` says where the trace of each
 lead runs, in cells of 16 pixels: how many of 255 parts of that lead's ink lie in a cell.
@@ -61,16 +62,22 @@ class Ecgs:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Of one shard: jpeg files, the ECG (n,) and preset (n,) of each, where leads stand (n, 12, h, w) uint8."""
+    """Of one shard: jpeg files (bytes on disk and where each ends), the ECG (n,) and preset (n,) of each, where leads stand
+    (n, 12, h, w) uint8."""
 
-    files: list[bytes]
+    jpegs: Bytes
+    ends: NDArray[np.int64]
     ecg: NDArray[np.int64]
     preset: NDArray[Any]
     leads: Bytes
 
+    def __len__(self) -> int:
+        return len(self.ends)
+
     def images(self, rows: Sequence[int] | NDArray[Any]) -> Bytes:
         """(len(rows), H, W, 3) uint8."""
-        return np.stack([decoded(self.files[int(i)]) for i in rows])
+        starts = np.concatenate([[0], self.ends[:-1]])
+        return np.stack([decoded(self.jpegs[starts[i] : self.ends[i]].tobytes()) for i in rows])
 
 
 @dataclass(frozen=True)
@@ -102,10 +109,8 @@ class Pool:
 
     def read(self, shard: int) -> Pictures:
         with np.load(self.path(shard), allow_pickle=False) as kept:
-            data, ends = kept["jpeg"].tobytes(), kept["ends"]
-            starts = [0, *ends[:-1].tolist()]
-            files = [data[a:b] for a, b in zip(starts, ends.tolist(), strict=True)]
-            return Pictures(files, kept["ecg"], kept["preset"], kept["leads"])
+            jpegs = np.memmap(self.path(shard).with_suffix(".jpgs"), np.uint8, "r")
+            return Pictures(jpegs, kept["ends"], kept["ecg"], kept["preset"], kept["leads"])
 
     def _numbers(self, shard: int) -> range:
         return range(shard * SHARD, min((shard + 1) * SHARD, len(self.ecg)))
@@ -116,10 +121,11 @@ class Pool:
             if isinstance(one, str):
                 raise EcgError(one)
             rows.append(one)
+        with replacing(self.path(shard).with_suffix(".jpgs")) as draft:
+            draft.write_bytes(b"".join(r[1] for r in rows))
         with replacing(self.path(shard)) as draft, draft.open("wb") as file:
             np.savez(
                 file,
-                jpeg=np.frombuffer(b"".join(r[1] for r in rows), np.uint8),
                 ends=np.cumsum([len(r[1]) for r in rows]),
                 ecg=np.array([r[0] for r in rows]),
                 preset=np.array([r[2] for r in rows]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -62,12 +64,17 @@ def run(recipe_path: Path, data: Path, out: Path, *, test: bool, looks: int, job
     told = f"{len(train)} real and {found.ecgs.simulations} simulated ECGs to train on, {len(found.names)} labels"
     print(f"{told}; {time.perf_counter() - start:.0f} s", flush=True)
     pictures = training_pool(found, recipe, out)
-    for shard in pictures.drawn(jobs):
-        if shard % 20 == 0:
-            print(f"pictures {shard + 1} of {pictures.shards} shards, {time.perf_counter() - start:.0f} s", flush=True)
-    net = trained(learn(pictures, found, recipe, out / "learned", workers), recipe, len(found.names))
+    weights = learn(pictures, found, recipe, out / f"learned-{_digest(recipe, pictures)}", workers, jobs)
+    net = trained(weights, recipe, len(found.names))
     held = judge(net, index, found.names, recipe, recipe.validation_folds, out, jobs)
     finish(net, held, index, found, recipe, out, test=test, looks=looks, jobs=jobs)
+
+
+def _digest(recipe: Recipe, pictures: Pool) -> str:
+    """Of all that decides the weights."""
+    words = [recipe.train_folds, recipe.min_positives, recipe.seed, recipe.model]
+    words += [asdict(recipe.teacher), asdict(recipe.training), pictures.folder.name]
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]
 
 
 def training_pool(found: Material, recipe: Recipe, out: Path) -> Pool:
