@@ -240,9 +240,9 @@ _ROWS: tuple[Model, ...] = (
     Model(
         "page-net",
         "image.page_net:PageNet",
-        "page-448",
+        "photo-352x448",
         "ours; weights standardised after Brock et al., ICLR 2021",
-        0,
+        1_645_944,
         kind="image",
         tiny={"size": 32, "widths": [4, 8, 8, 8], "blocks": [1, 1], "depth": 1, "heads": 2, "look": 8, "focus": 2, "width": 16},
         tiny_samples=32,

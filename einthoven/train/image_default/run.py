@@ -322,7 +322,7 @@ def _manifest(
                     "licence": "CC BY 4.0",
                     "citation": PTBXL_CITATION,
                 },
-                {"name": "einthoven.synth", "role": "pictures beside the real ones", "records": found.ecgs.simulations},
+                {"name": "einthoven.synth", "role": "training", "records": found.ecgs.simulations},
             ],
             "recipe": asdict(recipe),
             "command": command,
