@@ -63,7 +63,9 @@ def test_a_lead_map_lies_on_the_ink() -> None:
     assert np.abs(maps.astype(int).sum((1, 2)) - 255).max() < 20  # each lead is printed, and all of it lies in the picture
     for lead in ("I", "V6"):
         strip = next(s for s in made.truth.page.strips if s.lead == lead)
-        x, y = made.truth.to_pixel(strip, strip.start + 1.0, float(record.signal[record.leads.index(lead), round((strip.start + 1.0) * 100)]))
+        x, y = made.truth.to_pixel(
+            strip, strip.start + 1.0, float(record.signal[record.leads.index(lead), round((strip.start + 1.0) * 100)])
+        )
         assert maps[STANDARD_LEADS.index(lead), int(y) // CELL, int(x) // CELL] > 0
 
 
@@ -142,5 +144,3 @@ def test_the_recipe_refuses_what_it_does_not_know(tmp_path: Path) -> None:
         Recipe(pool=Pool(width=450))
     with pytest.raises(EcgError, match="not two of these"):
         Recipe(validation_folds=(7,))
-
-

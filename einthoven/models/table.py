@@ -242,7 +242,7 @@ _ROWS: tuple[Model, ...] = (
         "image.page_net:PageNet",
         "photo-352x448",
         "ours; weights standardised after Brock et al., ICLR 2021",
-        1_645_944,
+        1_649_272,
         kind="image",
         tiny={"size": 32, "widths": [4, 8, 8, 8], "blocks": [1, 1], "depth": 1, "heads": 2, "look": 8, "focus": 2, "width": 16},
         tiny_samples=32,

@@ -145,8 +145,10 @@ class PageNet(ImageModel):
         self.what = nn.Conv2d(c, focus, 1)
         self.value = Conv(c, c, 1)
         self.which = nn.Parameter(torch.randn(LEADS, look) * 0.02)
+        self.even = nn.LayerNorm(2 * c)
         self.enter = nn.Linear(2 * c, look)
         self.leave = nn.Linear(look, look)
+        self.level = nn.LayerNorm(LEADS * look + d)
         self.join = nn.Linear(LEADS * look + d, width)
         self.drop = nn.Dropout(dropout)
         self.head = nn.Linear(width, outputs)
@@ -177,7 +179,8 @@ class PageNet(ImageModel):
         seen = active(maps)
         where = self.where(seen)
         leads = self._looks(seen, where)
-        page = F.relu(self.join(torch.cat([leads.flatten(1), tokens.mean(1).to(leads.dtype)], 1)))
+        # Behind the pooling no ReLU: without many positions to keep them alive, nine of ten units died within 300 steps (LOG.md).
+        page = F.gelu(self.join(self.level(torch.cat([leads.flatten(1), tokens.mean(1).to(leads.dtype)], 1))))
         return Backbone(self.drop(page), (near, maps), {"where": where, "leads": leads})
 
     def _looks(self, seen: Tensor, where: Tensor) -> Tensor:
@@ -189,8 +192,8 @@ class PageNet(ImageModel):
         sharp = (places[:, None] + self.what(seen).flatten(2)[:, :, None]).softmax(-1)  # (B, focus, L, N)
         parts = value.reshape(n, focus, -1, value.shape[-1]).transpose(2, 3)  # (B, focus, N, C / focus)
         close = (sharp @ parts).transpose(1, 2).flatten(2)  # (B, L, C)
-        entered = F.relu(self.enter(torch.cat([broad, close], -1)) + self.which)
-        return F.relu(self.leave(entered))
+        entered = F.gelu(self.enter(self.even(torch.cat([broad, close], -1))) + self.which)
+        return F.gelu(self.leave(entered))
 
     def new_head(self, outputs: int) -> None:
         self.config["outputs"] = outputs

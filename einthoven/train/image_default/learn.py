@@ -7,6 +7,8 @@ again and again in an order drawn anew each time. A run that was cut off goes on
 from __future__ import annotations
 
 import math
+import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,11 +192,23 @@ def _draw(pool: Pool, jobs: int) -> None:
 def _joined(rank: int, workers: int, pool: Pool, material: Material, recipe: Recipe, folder: Path) -> None:
     import torch.distributed as dist
 
+    _die_with_parent()
     dist.init_process_group("gloo", init_method=(folder / "meeting").absolute().as_uri(), rank=rank, world_size=workers)
     try:
         _loop(rank, workers, pool, material, recipe, folder)
     finally:
         dist.destroy_process_group()
+
+
+def _die_with_parent() -> None:
+    """A worker outlives a parent that was killed; nobody would wait for what it learns."""
+
+    def watch(parent: int) -> None:
+        while os.getppid() == parent:
+            time.sleep(_WAIT_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
 
 
 def fresh(recipe: Recipe, outputs: int) -> Pupil:

@@ -134,12 +134,20 @@ class Pool:
 
 
 def pool(
-    ecgs: Ecgs, numbers: Sequence[int] | NDArray[Any], presets: Sequence[str], look: str, size: tuple[int, int], seed: int, out: Path
+    ecgs: Ecgs,
+    numbers: Sequence[int] | NDArray[Any],
+    presets: Sequence[str],
+    look: str,
+    size: tuple[int, int],
+    seed: int,
+    out: Path,
 ) -> Pool:
     """The pool of these ECGs' pictures (an ECG as often as its number stands there), below `out`. size: (width, height)."""
     plan = Plan(preset=",".join(presets), look=look, seed=seed, size=size, fit="pad")
     ecg = np.asarray(numbers, np.int64)
-    key = json.dumps([1, SHARD, plan.to_dict(), ecgs.simulations, ecgs.seed, ecgs.index.column("record"), ecgs.index.column("hash")])
+    key = json.dumps(
+        [1, SHARD, plan.to_dict(), ecgs.simulations, ecgs.seed, ecgs.index.column("record"), ecgs.index.column("hash")]
+    )
     digest = hashlib.sha256(key.encode() + ecg.tobytes()).hexdigest()[:16]
     return Pool(plan, ecgs, ecg, out / f"pool-{digest}")
 
