@@ -11,11 +11,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from data_examples import put, table  # noqa: E402
+
 from einthoven.record import STANDARD_LEADS, EcgError  # noqa: E402
 from einthoven.represent.features import FIGURES, NAMES  # noqa: E402
 from einthoven.synth import simulate  # noqa: E402
 from einthoven.train.image_default.recipe import Pool, Recipe, Teacher, Training, load_recipe  # noqa: E402
-from data_examples import put, table  # noqa: E402
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "image-default.yaml"
 TINY: dict[str, Any] = {"widths": [4, 8, 8, 8], "heads": 2, "look": 8, "width": 16, "focus": 2, "depth": 1, "blocks": [1, 1]}

@@ -5,13 +5,13 @@
                                                      +--> where each lead is (B, L, h, w) --softmax--> a look at each lead
     looks (B, L, E), page (B, C) --> embedding (B, D) --> logits (B, K)
 
-Where a lead is printed changes from recorder to recorder, what a wave looks like does not. So the map is pooled lead by lead: by
-weights that say where the lead's trace runs, which a render's truth can teach, and once more by weights sharpened for what is
+Where a lead is printed changes from recorder to recorder, what a wave looks like does not. So the map is pooled lead by lead:
+by weights that say where the lead's trace runs, which a render's truth can teach, and once more by weights sharpened for what is
 worth looking at. Everything behind the pooling is the same for all leads, but for a vector that says which lead it is.
 
-No normalisation over a batch: weights are standardised instead (Brock et al., ICLR 2021), which costs nothing on a processor, and
-an ECG's result never depends on its neighbours. B batch, L leads, h x w cells of 16 pixels, E a look's width, C channels, D width
-of the embedding, K outputs.
+No normalisation over a batch: weights are standardised instead (Brock et al., ICLR 2021), which costs nothing on a processor,
+and an ECG's result never depends on its neighbours. B batch, L leads, h x w cells of 16 pixels, E a look's width, C channels, D
+width of the embedding, K outputs.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Block(nn.Module):  # type: ignore[misc]
 
 
 class Look(nn.Module):  # type: ignore[misc]
-    """A transformer's layer over the cells of 32 pixels: what stands elsewhere on the page tells what stands here. (B, N, D)."""
+    """A transformer's layer over the cells of 32 pixels: what stands elsewhere tells what stands here. (B, N, D)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class PageNet(ImageModel):
         self.head = nn.Linear(width, outputs)
 
     def backbone(self, image: Tensor) -> Backbone:
-        """-> (B, D); maps: at 1/8 and 1/16. aux: "where" (B, L, h, w) logits of where a lead is, "leads" (B, L, E), "page" (B, D)."""
+        """-> (B, D); maps: at 1/8 and 1/16. aux: "where" (B, L, h, w) logits of where a lead is, "leads" (B, L, E)."""
         if tuple(image.shape[2:]) != self.size:
             raise EcgError(f"page-net was made for images of {self.size}, not {tuple(image.shape[2:])}")
         n = image.shape[0]
@@ -179,7 +179,7 @@ class PageNet(ImageModel):
         seen = active(maps)
         where = self.where(seen)
         leads = self._looks(seen, where)
-        # Behind the pooling no ReLU: without many positions to keep them alive, nine of ten units died within 300 steps (LOG.md).
+        # Behind the pooling no ReLU: without many places to keep them alive, nine of ten units died in 300 steps (LOG.md).
         page = F.gelu(self.join(self.level(torch.cat([leads.flatten(1), tokens.mean(1).to(leads.dtype)], 1))))
         return Backbone(self.drop(page), (near, maps), {"where": where, "leads": leads})
 

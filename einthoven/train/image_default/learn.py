@@ -1,7 +1,7 @@
 """The training: one loop in each of W processes, which add up their gradients after every step.
 
-What a step sees follows from the recipe and the step: first every picture once, in the pool's order, as soon as it is drawn; then
-again and again in an order drawn anew each time. A run that was cut off goes on at its last checkpoint.
+What a step sees follows from the recipe and the step: first every picture once, in the pool's order, as soon as it is drawn;
+then again and again in an order drawn anew each time. A run that was cut off goes on at its last checkpoint.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from torch.nn import functional as F
 from einthoven.models.image.page_net import PageNet
 from einthoven.models.table import build
 from einthoven.record import EcgError
+from einthoven.represent.features import BEAT_SAMPLES
 from einthoven.train.checkpoint import read, write
 from einthoven.train.image_default.material import Material, S
 from einthoven.train.image_default.pool import SHARD, Pictures, Pool
 from einthoven.train.image_default.recipe import Recipe, Training
 from einthoven.train.image_default.targets import BEAT_ROWS, LEAD_NAMES, PAGE_NAMES, targets
-from einthoven.represent.features import BEAT_SAMPLES
 
 SAVED_EVERY = 50
 TOLD_EVERY = 10
@@ -61,7 +61,7 @@ class Pupil(nn.Module):  # type: ignore[misc]
 
 
 def scaled(images: NDArray[np.uint8]) -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) in -1 to 1, in memory as it was: represent.images.scaled with mean and deviation 0.5."""
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) in -1 to 1, in memory as it was; as represent.images.scaled, mean and deviation 0.5."""
     return (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
 
 
@@ -233,17 +233,17 @@ def _loop(rank: int, workers: int, pool: Pool, material: Material, recipe: Recip
     ]
     optimizer = torch.optim.AdamW(groups, lr=words.rate, betas=(0.9, 0.98))
     state = folder / "state.pt"
-    step = 0
+    first = 0
     if state.exists():
         kept = read(state)
         pupil.load_state_dict(kept["pupil"])
         optimizer.load_state_dict(kept["optimizer"])
-        average, step = kept["average"], int(kept["step"])
+        average, first = kept["average"], int(kept["step"])
     feed = Feed(pool, material, recipe)
     parameters = list(pupil.parameters())
     start, seen = time.perf_counter(), 0
     told: dict[str, float] = {}
-    for step in range(step, words.steps):
+    for step in range(first, words.steps):
         numbers = feed.numbers(step)[rank::workers]
         image, wanted = feed.batch(numbers)
         for group in optimizer.param_groups:

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from einthoven.data.index import Index
 from einthoven.data.workers import ordered
 from einthoven.io.files import replacing
-from einthoven.record import EcgError
+from einthoven.record import STANDARD_LEADS, EcgError
+from einthoven.represent.features import NAMES, VERSION
 from einthoven.statements import SUPERCLASSES
+from einthoven.synth import CONDITIONS
 from einthoven.train.default import recipe as trees
 from einthoven.train.default.members import Arrays, Floats, fit, grouped, logits
 from einthoven.train.default.run import gather
-from einthoven.represent.features import NAMES, VERSION
-from einthoven.synth import CONDITIONS
-from einthoven.record import STANDARD_LEADS
 from einthoven.train.default.simulated import superclasses
 from einthoven.train.image_default.pool import Ecgs
 from einthoven.train.image_default.recipe import Recipe
