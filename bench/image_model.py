@@ -103,11 +103,11 @@ def section(predictor: Predictor, data: Path, work: Path, jobs: int) -> list[str
         HEAD,
         "",
         f"`{manifest.name}`; written by `python bench/image_model.py`, trained by `recipes/image-default.yaml`, "
-        f"{manifest.architecture.parameters / 1e6:.1f} million weights, a picture of {words['width']} x {words['height']} pixels as it "
-        f"is. Fold {', '.join(map(str, folds))} of the PTB-XL subset (CC BY 4.0, Wagner et al. 2020, doi 10.13026/kfzx-aw45), "
-        f"{len(index)} records of {len(set(patients.tolist()))} patients, printed {views} times each in varied layouts, colours, "
-        f"speeds and gains, each print distorted by every preset. Intervals: 95 %, {DRAWS} draws of patients. Renders, not real "
-        "paper. Research use only.",
+        f"{manifest.architecture.parameters / 1e6:.1f} million weights, a picture of {words['width']} x {words['height']} pixels "
+        f"as it is. Fold {', '.join(map(str, folds))} of the PTB-XL subset (CC BY 4.0, Wagner et al. 2020, doi 10.13026/kfzx-aw45), "
+        f"{len(index)} records of {len(set(patients.tolist()))} patients, printed {views} times each in varied layouts, "
+        f"colours, speeds and gains, each print distorted by every preset. Intervals: 95 %, {DRAWS} draws of patients. Renders, "
+        "not real paper. Research use only.",
         "",
         "| pictures | macro AUROC, five superclasses | less than clean, paired | statements, macro AUROC | mean ECE |",
         "|---|---|---|---|---|",
@@ -119,17 +119,16 @@ def section(predictor: Predictor, data: Path, work: Path, jobs: int) -> list[str
         if preset != "clean":
             d = compare(y[:, :k], clean[:, :k], p[:, :k], five, whose, draws=DRAWS)[0]
             drop = f"{d.difference:+.3f} ({d.low:+.3f} - {d.high:+.3f})"
-        lines.append(
-            f"| {preset} | {first.figure('macro_auroc')} | {drop} | {second.figure('macro_auroc')} | {first.figure('mean_ece')} |"
-        )
+        cells = (first.figure("macro_auroc"), drop, second.figure("macro_auroc"), first.figure("mean_ece"))
+        lines.append(f"| {preset} | " + " | ".join(map(str, cells)) + " |")
     every = np.concatenate(list(found.values()))
     y_all, whose_all = np.tile(y, (len(found), 1)), np.tile(whose, len(found))
     first, second = judge(every, slice(0, k), y_all, whose_all), judge(every, slice(k, None), y_all, whose_all)
     pooled, mean, floor = calibrated_to(y_all, every)
     lines += [
         "",
-        f"All {len(y_all)} pictures together: macro AUROC **{first.figure('macro_auroc')}**. ECE (15 bins) {pooled:.3f} over all pairs "
-        f"of picture and superclass; in the mean by superclass {mean:.3f} ({floor:.3f} of a perfectly calibrated model).",
+        f"All {len(y_all)} pictures together: macro AUROC **{first.figure('macro_auroc')}**. ECE (15 bins) {pooled:.3f} over all "
+        f"pairs of picture and superclass; in the mean by superclass {mean:.3f} ({floor:.3f} of a perfectly calibrated model).",
         "",
         "| label | positive pictures | AUROC | average precision | sensitivity | specificity | ECE |",
         "|---|---|---|---|---|---|---|",

@@ -1,6 +1,6 @@
 """Do explanations of a model point to where the difference is? The pointing game on simulated ECGs, against shuffled weights.
 
-    python bench/pointing.py BUNDLE [--label STEMI] [--condition stemi_inferior] [--ecgs 24] [--methods gradcam ...] [--first 900000]
+    python bench/pointing.py BUNDLE [--label STEMI] [--condition stemi_inferior] [--ecgs 24] [--methods ...] [--first 900000]
 
 A model of pictures sees the ECG as its form prints it; a place is then a point of a printed trace, and chance counts printed
 places alone. "all" as condition is the three territories of STEMI, together.

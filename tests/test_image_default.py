@@ -1,4 +1,4 @@
-"""The default image model: its pool shows where leads run, its targets are the figures, and the whole recipe runs to a Bundle."""
+"""The default image model: where leads run, targets are the figures, and the whole recipe runs to a Bundle."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_the_recipe_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     assert load_recipe(RECIPE).train_folds == (1, 2, 3, 4, 5, 6, 7)
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("training: {steps: 3, epochs: 4}\n")
-    with pytest.raises(EcgError, match="training.epochs"):
+    with pytest.raises(EcgError, match=r"training\.epochs"):
         load_recipe(wrong)
     with pytest.raises(EcgError, match="multiples of 32"):
         Recipe(pool=Pool(width=450))

@@ -1,7 +1,7 @@
 """Pictures in shards on disk: what a network sees again and again is drawn once.
 
     OUT/pool-<hash>/000000.jpgs  the JPEG files of a shard, one after another
-    OUT/pool-<hash>/000000.npz   where each of them ends; ecg, preset, leads (n, 12, h, w) uint8. Written last: it is whole, then
+    OUT/pool-<hash>/000000.npz   where each of them ends; ecg, preset, leads (n, 12, h, w) uint8. Written last
 
 An ECG is told by its number: real ones come first (rows of an Index), then simulated ones. `leads` says where the trace of each
 lead runs, in cells of 16 pixels: how many of 255 parts of that lead's ink lie in a cell.
@@ -189,7 +189,7 @@ def lead_maps(truth: Truth, record: Record, size: tuple[int, int]) -> Bytes:
 
 
 def many(real: NDArray[Any], views: int, ecgs: Ecgs, simulated_views: int, seed: int) -> NDArray[np.int64]:
-    """The numbers of a training pool: each of the `real` ECGs `views` times, each simulated one `simulated_views` times, mixed."""
+    """The numbers of a training pool: the `real` ECGs `views` times, simulated ones `simulated_views` times, mixed."""
     first = len(ecgs.index)
     simulations = np.arange(first, first + ecgs.simulations)
     numbers = np.concatenate([np.tile(real, views), np.tile(simulations, simulated_views)])

@@ -37,7 +37,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A forest on measured figures (train/default): what it says of ECGs that it was not fitted to is learned beside the labels."""
+    """A forest on measured figures (train/default): what it says of ECGs it was not fitted to is learned beside the labels."""
 
     parts: int = 4
     extra_trees: ExtraTrees = field(default_factory=ExtraTrees)
@@ -49,9 +49,9 @@ class Teacher:
 class Training:
     """steps: of `batch` pictures each, the first of `warm` with a rising rate; it falls to nothing in the last `fall` of them.
 
-    weights: of the parts of the loss (leads: where each lead stands; figures, beat, superclasses, statements). told: the share
-    of a superclass's target that is its label, the rest is what the teacher says. simulated: weight of what is said of simulated
-    ECGs. average: of the weights, a step.
+    leads (where each lead stands), figures, beat, superclasses, statements: weights of the parts of the loss. told: the share of
+    a superclass's target that is its label, the rest is what the teacher says. simulated: weight of what is said of simulated
+    ECGs. average: what a step leaves of the averaged weights.
     """
 
     steps: int = 4000

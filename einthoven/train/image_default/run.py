@@ -270,7 +270,7 @@ def _manifest(
     command = "python -m einthoven.train.image_default recipes/image-default.yaml --data PTBXL -o OUT --test"
     seen = "once" if looks == 1 else f"{looks} times"
     weak = (
-        f"{_per_record(recipe)}, intervals over patients; most records were read by one reader, whose words are the truth here; "
+        f"{_per_record(recipe)}, intervals over patients; most records were read by one reader, whose words are the truth; "
         "pictures are our own renders: real paper has not been scored"
     )
     pooled, mean, floor = errors
@@ -294,8 +294,8 @@ def _manifest(
     return manifest(
         name=recipe.name,
         summary=(
-            "The default model of pictures: what a reader of PTB-XL would say of an ECG on paper, from a photo, a scan, a fax or "
-            "a render as it is, without reading the traces off first. A small network that looks for the leads and then at each."
+            "The default model of pictures: what a reader of PTB-XL would say of an ECG on paper, from a photo, a scan, a fax "
+            "or a render as it is, without reading the traces off first. A small network that looks for the leads, then at each."
         ),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         task="multilabel",
@@ -338,7 +338,7 @@ def _manifest(
                     validation,
                     "validation",
                     recipe.validation_folds,
-                    f"calibrated across fifths of the patients; calibration, thresholds and statements were chosen here; {weak}",
+                    f"calibrated across fifths of the patients; calibration, thresholds, statements were chosen here; {weak}",
                 ),
             )
         ],

@@ -27,7 +27,7 @@ _BEAT_UNIT_MV = 0.1
 
 @dataclass(frozen=True)
 class Targets:
-    """lead (N, L, P), page (N, G) by their spread among training ECGs, beat (N, 8, T) as arcsinh(mV / 0.1) / 2; NaN: unknown."""
+    """lead (N, L, P), page (N, G) by their spread in training ECGs, beat (N, 8, T) as arcsinh(mV / 0.1) / 2; NaN: unknown."""
 
     lead: Floats
     page: Floats
