@@ -103,11 +103,11 @@ def section(predictor: Predictor, data: Path, work: Path, jobs: int) -> list[str
         HEAD,
         "",
         f"`{manifest.name}`; written by `python bench/image_model.py`, trained by `recipes/image-default.yaml`, "
-        f"{manifest.architecture.parameters / 1e6:.1f} million weights, a picture of {words['width']} x {words['height']} pixels "
-        f"as it is. Fold {', '.join(map(str, folds))} of the PTB-XL subset (CC BY 4.0, Wagner et al. 2020, doi 10.13026/kfzx-aw45), "
+        f"{manifest.architecture.parameters / 1e6:.1f} million weights, pictures of {words['width']} x {words['height']} pixels. "
+        f"Fold {', '.join(map(str, folds))} of the PTB-XL subset (CC BY 4.0, Wagner et al. 2020, doi 10.13026/kfzx-aw45), "
         f"{len(index)} records of {len(set(patients.tolist()))} patients, printed {views} times each in varied layouts, "
-        f"colours, speeds and gains, each print distorted by every preset. Intervals: 95 %, {DRAWS} draws of patients. Renders, "
-        "not real paper. Research use only.",
+        f"colours, speeds and gains, each print distorted by every preset. Intervals: 95 %, {DRAWS} draws of patients. "
+        "Renders, not real paper. Research use only.",
         "",
         "| pictures | macro AUROC, five superclasses | less than clean, paired | statements, macro AUROC | mean ECE |",
         "|---|---|---|---|---|",
@@ -128,7 +128,7 @@ def section(predictor: Predictor, data: Path, work: Path, jobs: int) -> list[str
     lines += [
         "",
         f"All {len(y_all)} pictures together: macro AUROC **{first.figure('macro_auroc')}**. ECE (15 bins) {pooled:.3f} over all "
-        f"pairs of picture and superclass; in the mean by superclass {mean:.3f} ({floor:.3f} of a perfectly calibrated model).",
+        f"pairs of picture and superclass; in the mean by superclass {mean:.3f} ({floor:.3f} if perfectly calibrated).",
         "",
         "| label | positive pictures | AUROC | average precision | sensitivity | specificity | ECE |",
         "|---|---|---|---|---|---|---|",

@@ -6,8 +6,8 @@
     looks (B, L, E), page (B, C) --> embedding (B, D) --> logits (B, K)
 
 Where a lead is printed changes from recorder to recorder, what a wave looks like does not. So the map is pooled lead by lead:
-by weights that say where the lead's trace runs, which a render's truth can teach, and once more by weights sharpened for what is
-worth looking at. Everything behind the pooling is the same for all leads, but for a vector that says which lead it is.
+by weights that say where the lead's trace runs, which a render's truth can teach, and once more by weights sharpened for what
+is worth looking at. Everything behind the pooling is the same for all leads, but for a vector that says which lead it is.
 
 No normalisation over a batch: weights are standardised instead (Brock et al., ICLR 2021), which costs nothing on a processor,
 and an ECG's result never depends on its neighbours. B batch, L leads, h x w cells of 16 pixels, E a look's width, C channels, D

@@ -61,7 +61,7 @@ class Pupil(nn.Module):  # type: ignore[misc]
 
 
 def scaled(images: NDArray[np.uint8]) -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) in -1 to 1, in memory as it was; as represent.images.scaled, mean and deviation 0.5."""
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) in -1 to 1, in memory as it was; as represent.images.scaled by halves."""
     return (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
 
 

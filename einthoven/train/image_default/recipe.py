@@ -49,8 +49,8 @@ class Teacher:
 class Training:
     """steps: of `batch` pictures each, the first of `warm` with a rising rate; it falls to nothing in the last `fall` of them.
 
-    leads (where each lead stands), figures, beat, superclasses, statements: weights of the parts of the loss. told: the share of
-    a superclass's target that is its label, the rest is what the teacher says. simulated: weight of what is said of simulated
+    leads (where each lead stands), figures, beat, superclasses, statements: weights of the loss's parts. told: the share of a
+    superclass's target that is its label, the rest is what the teacher says. simulated: weight of what is said of simulated
     ECGs. average: what a step leaves of the averaged weights.
     """
 

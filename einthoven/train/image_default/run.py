@@ -295,7 +295,7 @@ def _manifest(
         name=recipe.name,
         summary=(
             "The default model of pictures: what a reader of PTB-XL would say of an ECG on paper, from a photo, a scan, a fax "
-            "or a render as it is, without reading the traces off first. A small network that looks for the leads, then at each."
+            "or a render as it is, without reading the traces off first. A small network looks for the leads, then at each."
         ),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         task="multilabel",
