@@ -103,7 +103,7 @@ def section(predictor: Predictor, data: Path, work: Path, jobs: int) -> list[str
         HEAD,
         "",
         f"`{manifest.name}`; written by `python bench/image_model.py`, trained by `recipes/image-default.yaml`, "
-        f"{manifest.architecture.parameters / 1e6:.1f} million weights, pictures of {words['width']} x {words['height']} pixels. "
+        f"{manifest.architecture.parameters / 1e6:.1f} million weights, {words['width']} x {words['height']} pixels. "
         f"Fold {', '.join(map(str, folds))} of the PTB-XL subset (CC BY 4.0, Wagner et al. 2020, doi 10.13026/kfzx-aw45), "
         f"{len(index)} records of {len(set(patients.tolist()))} patients, printed {views} times each in varied layouts, "
         f"colours, speeds and gains, each print distorted by every preset. Intervals: 95 %, {DRAWS} draws of patients. "
@@ -127,7 +127,7 @@ def section(predictor: Predictor, data: Path, work: Path, jobs: int) -> list[str
     pooled, mean, floor = calibrated_to(y_all, every)
     lines += [
         "",
-        f"All {len(y_all)} pictures together: macro AUROC **{first.figure('macro_auroc')}**. ECE (15 bins) {pooled:.3f} over all "
+        f"All {len(y_all)} pictures together: macro AUROC **{first.figure('macro_auroc')}**. ECE {pooled:.3f} over all "
         f"pairs of picture and superclass; in the mean by superclass {mean:.3f} ({floor:.3f} if perfectly calibrated).",
         "",
         "| label | positive pictures | AUROC | average precision | sensitivity | specificity | ECE |",
