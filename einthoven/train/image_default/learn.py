@@ -160,11 +160,34 @@ def rate_at(step: int, words: Training) -> float:
     return words.rate * min(left, 1.0)
 
 
+def falls_at(words: Training) -> int:
+    """The first step whose rate is below the full one."""
+    return words.steps - int(words.fall * words.steps)
+
+
+def _before(folder: Path, state: dict[str, Any], words: Training) -> dict[str, Any]:
+    """The state to go on with: the last one, unless its rate has begun to fall on the way to another number of steps.
+
+    Raises EcgError where the run is past the step at which its rate should have begun to fall.
+    """
+    if int(state.get("steps", words.steps)) == words.steps:
+        return state
+    level = folder / "level.pt"
+    kept = read(level) if level.exists() else state
+    if int(kept["step"]) > falls_at(words):
+        raise EcgError(
+            f"is at step {kept['step']} already, and for {words.steps} steps its rate falls before that", path=folder
+        )
+    return kept
+
+
 def learn(pool: Pool, material: Material, recipe: Recipe, folder: Path, workers: int = 1, jobs: int = 1) -> Path:
     """Draws what is not drawn, trains to the recipe's last step (several workers begin with what is there already); -> the file
-    with the averaged weights of the network. What `folder` has is gone on with."""
+    with the averaged weights of the network. What `folder` has is gone on with; the recipe's steps may have changed meanwhile,
+    since the rate stays where it is until it falls, and the state from before the fall is kept (`level.pt`).
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    end = folder / "weights.pt"
+    end = folder / f"weights-{recipe.training.steps}.pt"
     if end.exists():
         return end
     if workers == 1:
@@ -235,7 +258,7 @@ def _loop(rank: int, workers: int, pool: Pool, material: Material, recipe: Recip
     state = folder / "state.pt"
     first = 0
     if state.exists():
-        kept = read(state)
+        kept = _before(folder, read(state), words)
         pupil.load_state_dict(kept["pupil"])
         optimizer.load_state_dict(kept["optimizer"])
         average, first = kept["average"], int(kept["step"])
@@ -270,12 +293,13 @@ def _loop(rank: int, workers: int, pool: Pool, material: Material, recipe: Recip
             speed = seen / (time.perf_counter() - start)
             print(f"step {step + 1}: {', '.join(f'{n} {v:.3f}' for n, v in told.items())}; {speed:.1f} pictures/s", flush=True)
         if rank == 0 and ((step + 1) % SAVED_EVERY == 0 or step + 1 == words.steps):
-            write(
-                state,
-                {"pupil": pupil.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "step": step + 1},
-            )
+            now = {"pupil": pupil.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
+            whole = {**now, "step": step + 1, "steps": words.steps}
+            write(state, whole)
+            if step + 1 <= falls_at(words):
+                write(folder / "level.pt", whole)
     if rank == 0:
-        write(folder / "weights.pt", average)
+        write(folder / f"weights-{words.steps}.pt", average)
 
 
 def _summed(parameters: list[nn.Parameter], workers: int) -> None:

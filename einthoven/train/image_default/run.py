@@ -71,9 +71,10 @@ def run(recipe_path: Path, data: Path, out: Path, *, test: bool, looks: int, job
 
 
 def _digest(recipe: Recipe, pictures: Pool) -> str:
-    """Of all that decides the weights."""
+    """Of all that decides the weights, but how long is learned (learn.py)."""
+    learned = {key: value for key, value in asdict(recipe.training).items() if key != "steps"}
     words = [recipe.train_folds, recipe.min_positives, recipe.seed, recipe.model]
-    words += [asdict(recipe.teacher), asdict(recipe.training), pictures.folder.name]
+    words += [asdict(recipe.teacher), learned, pictures.folder.name]
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]
 
 
