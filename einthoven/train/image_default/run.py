@@ -90,7 +90,8 @@ def trained(weights: Path, recipe: Recipe, outputs: int) -> PageNet:
 
     net = fresh(recipe, outputs).net
     net.load_state_dict(read(weights))
-    return net.eval()
+    net.eval()
+    return net
 
 
 def judge(
