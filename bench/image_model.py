@@ -82,8 +82,8 @@ def section(predictor: Predictor, data: Path, work: Path, jobs: int) -> list[str
         logits = []
         for shard in shown.drawn(jobs):
             kept = shown.read(shard)
-            for start in range(0, len(kept.files), _BATCH):
-                rows = range(start, min(start + _BATCH, len(kept.files)))
+            for start in range(0, len(kept), _BATCH):
+                rows = range(start, min(start + _BATCH, len(kept)))
                 assert predictor.manifest.image is not None
                 logits.append(predictor.run({"image": scaled(predictor.manifest.image.as_form(), kept.images(rows))})[0])
         found[preset] = predictor.probabilities(np.concatenate(logits))

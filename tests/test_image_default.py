@@ -129,6 +129,21 @@ def test_the_recipe_runs_to_a_bundle(tmp_path: Path) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_a_run_may_be_made_longer_before_its_rate_falls(tmp_path: Path) -> None:
+    from einthoven.train.checkpoint import write
+    from einthoven.train.image_default.learn import _before, falls_at, rate_at
+
+    words = Training(steps=100, warm=10, fall=0.3)
+    assert falls_at(words) == 70 and rate_at(70, words) == words.rate > rate_at(71, words)
+    assert rate_at(99, words) == pytest.approx(words.rate / 30)
+    write(tmp_path / "level.pt", {"step": 70, "steps": 100})
+    ended = {"step": 100, "steps": 100}
+    assert _before(tmp_path, ended, words) is ended
+    assert _before(tmp_path, ended, dataclasses.replace(words, steps=200))["step"] == 70
+    with pytest.raises(EcgError, match="falls before"):
+        _before(tmp_path, ended, dataclasses.replace(words, steps=50))
+
+
 def plain(x: Any) -> Any:
     if isinstance(x, dict):
         return {k: plain(v) for k, v in x.items()}
