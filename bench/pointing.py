@@ -1,6 +1,9 @@
 """Do explanations of a model point to where the difference is? The pointing game on simulated ECGs, against shuffled weights.
 
-    python bench/pointing.py BUNDLE [--label STEMI] [--condition stemi_inferior] [--ecgs 24]
+    python bench/pointing.py BUNDLE [--label STEMI] [--condition stemi_inferior] [--ecgs 24] [--methods ...] [--first 900000]
+
+A model of pictures sees the ECG as its form prints it; a place is then a point of a printed trace, and chance counts printed
+places alone. "all" as condition is the three territories of STEMI, together.
 
 For each method: how often the strongest place of the map lies in the waves and leads that make the condition (with Wilson's
 95 % interval); how often the same method does on the same ECGs when the network's weights are shuffled, anew for each ECG (a
@@ -25,6 +28,7 @@ from einthoven.record import EcgError, Record
 from einthoven.synth import Noise, Simulation, simulate
 
 FIRST_SEED = 900_000
+STEMI = ("stemi_inferior", "stemi_anterior", "stemi_lateral")
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -38,20 +42,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle")
     parser.add_argument("--label", default=None)
-    parser.add_argument("--condition", default="stemi_inferior", choices=CONDITIONS)
-    parser.add_argument("--ecgs", type=int, default=24)
+    parser.add_argument("--condition", default="stemi_inferior", choices=(*CONDITIONS, "all"))
+    parser.add_argument("--ecgs", type=int, default=24, help="of each condition")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--first", type=int, default=FIRST_SEED, help="seed of the first ECG")
     given = parser.parse_args()
-    leads, waves = CONDITIONS[given.condition]
+    conditions = STEMI if given.condition == "all" else (given.condition,)
     predictor = Predictor.load(given.bundle)
     noise = Noise(wander=0.05, muscle=0.01)
-    sims = [simulate(given.condition, noise=noise, seed=FIRST_SEED + i) for i in range(given.ecgs)]
-    print(f"{predictor.manifest.name}, {given.condition}: {', '.join(waves)} of {', '.join(leads)}; {given.ecgs} ECGs\n")
+    sims = [(simulate(c, noise=noise, seed=given.first + i), CONDITIONS[c]) for c in conditions for i in range(given.ecgs)]
+    game = play if predictor.manifest.image is None else play_image
+    for c in conditions:
+        leads, waves = CONDITIONS[c]
+        print(f"{predictor.manifest.name}, {c}: {', '.join(waves)} of {', '.join(leads)}; {given.ecgs} ECGs")
+    print()
     print(
         "| method | points right | 95 % interval | shuffled | at random | like the map of shuffled |\n|---|---|---|---|---|---|"
     )
-    for method in METHODS:
+    for method in given.methods:
         try:
-            rows = [play(predictor, sim, given.label, method, leads, waves, seed) for seed, sim in enumerate(sims)]
+            rows = [game(predictor, sim, given.label, method, *where, seed) for seed, (sim, where) in enumerate(sims)]
         except EcgError as fault:
             print(f"| {method} | {fault.what} | | | | |")
             continue
@@ -78,6 +88,37 @@ def play(
     k = predictor.manifest.names.index(made.label)
     other = of_shuffled(predictor, record, k, method, made, seed)
     return points(made, right), points(other, right), chance(right), similarity(made.values, other.values)
+
+
+def play_image(
+    predictor: Predictor,
+    sim: Simulation,
+    label: str | None,
+    method: str,
+    leads: tuple[str, ...],
+    waves: tuple[str, ...],
+    seed: int,
+) -> tuple[bool, bool, float, float]:
+    """As `play`, of a model that sees the ECG as it is printed."""
+    from einthoven.explain.ecg import explain_image
+    from einthoven.explain.network import network
+    from einthoven.explain.overlay import on_page
+
+    manifest, record = predictor.manifest, replace(sim.record, statements=())
+    if manifest.image is None:
+        raise EcgError(f"{manifest.name} sees no pictures")
+    form = manifest.image.as_form()
+    told = predictor.predict(record).labels
+    if label is not None and label not in told:
+        raise EcgError(f"the model has no label {label} (it has: {', '.join(told)})")
+    k = manifest.names.index(label or max(told, key=told.__getitem__))
+    net = network(predictor.bundle)
+    made, seen = explain_image(record, net, form, k, method, task=manifest.task, beats=sim.beats)
+    other, _ = explain_image(record, randomised(net, seed), form, k, method, task=manifest.task, beats=sim.beats)
+    right = truth(made, sim.beats, leads, waves)
+    everywhere = np.ones(seen.picture.shape[:2])
+    printed = on_page(everywhere, seen.page, made.leads, made.fs, made.values.shape[1])[0] > 0
+    return points(made, right), points(other, right), chance(right[printed]), similarity(made.values, other.values)
 
 
 def of_shuffled(predictor: Predictor, record: Record, k: int, method: str, made: Explanation, seed: int) -> Explanation:

@@ -237,6 +237,18 @@ _ROWS: tuple[Model, ...] = (
         adaptable=r"body\.encoder\.stages\.\d+\.layers\.\d+\.pwconv[12]",
         blocks=r"body\.encoder\.stages\.\d+\.layers\.\d+",
     ),
+    Model(
+        "page-net",
+        "image.page_net:PageNet",
+        "photo-352x448",
+        "ours; weights standardised after Brock et al., ICLR 2021",
+        1_649_272,
+        kind="image",
+        tiny={"size": 32, "widths": [4, 8, 8, 8], "blocks": [1, 1], "depth": 1, "heads": 2, "look": 8, "focus": 2, "width": 16},
+        tiny_samples=32,
+        adaptable=r"looks\.\d+\.(qkv|out|mlp\.[02])|enter|leave|join",
+        blocks=r"looks\.\d+\.mlp",
+    ),
 )
 
 MODELS: Mapping[str, Model] = MappingProxyType({model.name: model for model in _ROWS})
