@@ -66,7 +66,8 @@ def texture(rng: np.random.Generator, size: Sequence[int]) -> Bytes:
     noise = np.fft.fft2(rng.standard_normal(tuple(size))) / distance
     picture = np.fft.ifft2(noise).real
     picture = rng.uniform(60, 195) + rng.uniform(25, 75) * picture / picture.std()
-    return np.clip(np.round(picture), 0, 255).astype(np.uint8)
+    made: Bytes = np.clip(np.round(picture), 0, 255).astype(np.uint8)
+    return made
 
 
 def _simulated(rng: np.random.Generator, count: int, form: ImageForm) -> Bytes:
@@ -120,7 +121,8 @@ def _grey(pictures: Bytes) -> Bytes:
     """(..., H, W, 3) RGB -> (..., H, W), by ITU-R BT.601; grey ones stay."""
     if pictures.shape[-1] != 3:
         return pictures
-    return np.round(pictures @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+    grey: Bytes = np.round(pictures @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+    return grey
 
 
 def _resized(image: Bytes, size: tuple[int, int]) -> Bytes:

@@ -245,7 +245,7 @@ class Pictures(Examples):
 
 
 def pictures(form: ImageForm, x: NDArray[np.uint8], y: F32) -> Pictures:
-    made = Pictures(x, y)  # type: ignore[arg-type]
+    made = Pictures(x, y)
     object.__setattr__(made, "form", form)
     return made
 
@@ -319,7 +319,7 @@ def trial(job: Job) -> dict[str, Any]:
     torch.manual_seed(recipe.seed)
     net = build(arm.table, outputs=len(job.task.names), **_options(arm, size, form, job.tiles))
     if job.weights is not None:
-        load(job.weights, net)  # type: ignore[arg-type]
+        load(job.weights, net)
     x = np.load(job.pixels, mmap_mode="r", allow_pickle=False)
     y = np.load(job.labels, allow_pickle=False)
     data = pictures(form, x, y)
@@ -527,12 +527,25 @@ def _jobs(
                     name = f"{task.title}-{arm}-{share:g}-{draw}".replace(" ", "-").replace(",", "")
                     made.append(
                         Job(
-                            arm, task, share, draw, size.name, settings.form or size.form, settings.tiles,
-                            settings.epochs or size.epochs[share], settings.rate,
-                            settings.device, settings.seed, weights.get(arm), str(pixels), str(columns),
-                            *(tuple(rows.tolist()) for rows in (chosen, parts.validation, parts.test)),
-                            str(out / "work" / name),
-                            str(out / "models" / f"{name}.safetensors") if share == 1.0 and draw == 0 else None,
+                            arm=arm,
+                            task=task,
+                            share=share,
+                            draw=draw,
+                            size=size.name,
+                            form=settings.form or size.form,
+                            tiles=settings.tiles,
+                            epochs=settings.epochs or size.epochs[share],
+                            rate=settings.rate,
+                            device=settings.device,
+                            seed=settings.seed,
+                            weights=weights.get(arm),
+                            pixels=str(pixels),
+                            labels=str(columns),
+                            train=tuple(chosen.tolist()),
+                            validation=tuple(parts.validation.tolist()),
+                            test=tuple(parts.test.tolist()),
+                            work=str(out / "work" / name),
+                            model=str(out / "models" / f"{name}.safetensors") if share == 1.0 and draw == 0 else None,
                         )
                     )  # fmt: skip
     return made
@@ -583,7 +596,11 @@ def _rows(
             if outcome == STEMI and not (learned[:, at] == 1).any():
                 continue  # nobody to learn it from: the figure would be of random numbers
             y, s = truth[:, at], score[:, at]
-            drawn = resamples.apply(lambda w, y=y, s=s: np.stack([macro(a) for a in areas(y, s, w)], -1))
+
+            def figures_of(w: NDArray[np.float64], y: Any = y, s: Any = s) -> Any:
+                return np.stack([macro(a) for a in areas(y, s, w)], -1)
+
+            drawn = resamples.apply(figures_of)
             low, high, _ = interval(drawn)
             value = [float(macro(a)) for a in areas(y, s)]
             figures = [_bounds(v, lo, hi) for v, lo, hi in zip(value, low, high, strict=True)]
