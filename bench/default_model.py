@@ -140,8 +140,9 @@ def main() -> None:
         "",
     ]
     text = options.out.read_text() if options.out.exists() else ""
-    before, _, _ = text.partition(HEAD)
-    options.out.write_text(before.rstrip() + "\n\n" + "\n".join(lines).rstrip() + "\n")
+    before, _, rest = text.partition(f"{HEAD}\n")
+    after = rest[rest.find("\n## ") :] if "\n## " in rest else "\n"
+    options.out.write_text(before.rstrip() + "\n\n" + "\n".join(lines).rstrip() + "\n" + after)
     print("\n".join(lines))
 
 
