@@ -488,7 +488,7 @@ def main() -> None:
     text = report(a.data, rows)
     a.out.parent.mkdir(parents=True, exist_ok=True)
     # the last section is another command's: bench/default_model.py
-    _, head, model = (a.out.read_text() if a.out.exists() else "").partition("## The default model")
+    _, head, model = (a.out.read_text() if a.out.exists() else "").partition("## The default ")
     a.out.write_text(f"{text.rstrip()}\n\n{head}{model}" if head else text)
     print(text[text.index("## The bars") : text.index("## PTB-XL subset")])
     print(f"wrote {a.out}")
