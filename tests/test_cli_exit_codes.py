@@ -49,7 +49,8 @@ OPTIONS = (
     "finetune --data set --labels labels.csv --level foo -o out", "images folder -o out --preset foo",
     "images folder -o out --size foo", "scale foo listing.txt -o out", "scale info listing.txt -o out --backend foo",
     "models pull ftp://x foo", "models nonsense", "reproduce nonsense", "reproduce exchangeai --size foo",
-    "reproduce ecgfm-peft --size foo", "reproduce exchangeai --smoke --weights foo", "pretrain recipe.yaml",
+    "reproduce ecgfm-peft --size foo", "reproduce heartbeit --size foo", "data distance synth --form foo",
+    "reproduce exchangeai --smoke --weights foo", "pretrain recipe.yaml",
     "pretrain recipe.yaml --objective cardx",
 )  # fmt: skip
 

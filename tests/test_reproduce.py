@@ -217,8 +217,8 @@ def test_a_sheet_says_the_same_three_times() -> None:
     [
         (["exchangeai", "--models", "gpt"], "no models gpt"),
         (["exchangeai", "--weights", "cardx"], "MODEL=PATH"),
-        (["exchangeai", "--size", "huge"], "no size huge"),
-        (["ecgfm-peft", "--size", "huge"], "no size huge"),
+        (["exchangeai", "--size", "huge"], "smoke, short, paper"),
+        (["ecgfm-peft", "--size", "huge"], "smoke, short, paper"),
     ],
 )
 def test_wrong_use_is_told(words: list[str], told: str, tmp_path: Path) -> None:

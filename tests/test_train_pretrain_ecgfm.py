@@ -19,8 +19,8 @@ from torch import Tensor  # noqa: E402
 from einthoven.models.convert import objective, pretrained  # noqa: E402
 from einthoven.models.table import MODELS  # noqa: E402
 from einthoven.record import STANDARD_LEADS, EcgError, Record  # noqa: E402
-from einthoven.train import finetune  # noqa: E402
 from einthoven.train import pretrain_ecgfm as room  # noqa: E402
+from einthoven.train import start  # noqa: E402
 from einthoven.train.pretrain_ecgfm import (  # noqa: E402
     Objective,
     Pairs,
@@ -331,11 +331,11 @@ def test_what_comes_out_is_fine_tuned_or_trained_on(tmp_path: Path) -> None:
     model = pretrained(path, outputs=3)
     assert model.config["dropout"] == 0.0 and model.config["outputs"] == 3
     assert model(torch.zeros(1, 12, 320)).logits.shape == (1, 3)
-    config, state = finetune._plain_weights(path, "ecg-fm")  # what `einthoven finetune --weights` starts from
+    config, state = start._plain_weights(path, "ecg-fm")  # what `einthoven finetune --weights` starts from
     assert {k: config[k] for k in TINY.model if "dropout" not in k} == MODELS["ecg-fm"].tiny and "window" not in config
     assert state.keys() == {k for k in model.state_dict() if not k.startswith("head.")}
     with pytest.raises(EcgError, match="holds ecg-fm"):
-        finetune._plain_weights(path, "ecg-founder")
+        start._plain_weights(path, "ecg-founder")
     further = make(replace(TINY, weights=str(path)))
     assert torch.equal(further.objective.mask, objective(path)["mask"])
     for key, value in model.encoder.state_dict().items():

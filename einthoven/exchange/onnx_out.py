@@ -22,7 +22,7 @@ from einthoven.exchange.bundle import Bundle
 from einthoven.exchange.manifest import Manifest
 from einthoven.exchange.predict import session
 from einthoven.io.files import replacing
-from einthoven.record import EcgError
+from einthoven.record import EcgError, WrongUse
 
 if TYPE_CHECKING:
     from torch import nn
@@ -148,7 +148,7 @@ def alone(bundle: Bundle, target: str | Path, *, trainable: bool = False, overwr
     target = Path(target)
     name = "train.onnx" if trainable else "model.onnx"
     if target.exists() and not overwrite:
-        raise EcgError("exists already", path=target)
+        raise WrongUse("exists already", path=target)
     data = bundle.read(name)
     wanted = metadata(bundle.manifest)
     have = session(data, path=bundle.path).get_modelmeta().custom_metadata_map

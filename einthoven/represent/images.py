@@ -38,7 +38,7 @@ from einthoven.paper.page import MM_PER_INCH, SIZES, Box, Page, Strip, parse_lay
 from einthoven.paper.palette import colours
 from einthoven.paper.render import draw as draw_page
 from einthoven.paper.render import prepare
-from einthoven.record import STANDARD_LEADS, EcgError, Record, Source
+from einthoven.record import STANDARD_LEADS, EcgError, Record, Source, WrongUse
 from einthoven.signal.presets import Preset, by_name, prepared
 
 Bytes = NDArray[np.uint8]
@@ -188,7 +188,7 @@ def by_form(name: str) -> ImageForm:
         form = FORMS[base].at((int(numbers[0]), int(numbers[-1])))
         form.check()
         return form
-    raise EcgError(f"no image form {name} (there are: {', '.join(FORMS)}, and each at another size: heartbeit-448)")
+    raise WrongUse(f"no image form {name} (there are: {', '.join(FORMS)}, and each at another size: heartbeit-448)")
 
 
 def draw(form: ImageForm | str, record: Record) -> tuple[Bytes, Page]:
