@@ -128,6 +128,14 @@ class Bordered(nn.Module):  # type: ignore[misc]
         return Output(x[..., -1], x.flatten(1), (), {})
 
 
+def test_the_file_does_not_say_where_it_was_made(tiny: nn.Module, tmp_path: Path) -> None:
+    """torch writes each node's stack into it: paths of whoever exports, which travel with a Bundle."""
+    import einthoven
+
+    data = export(tiny, tmp_path / "model.onnx", 250).read_bytes()
+    assert str(Path(einthoven.__file__).parent).encode() not in data and b".py" not in data
+
+
 def test_a_border_of_zeros_stays_one_of_zeros(tmp_path: Path) -> None:
     # onnxruntime merges the border into the pooling, where it would count as minus infinity.
     run = session(export(Bordered(), tmp_path / "model.onnx", 51))

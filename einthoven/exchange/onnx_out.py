@@ -96,6 +96,7 @@ def export(
             program.save(str(draft), external_data=False)
             graph = onnx.load(str(draft))
             _keep_pads(onnx, graph)
+            forget_sources(graph)
             if manifest is not None:
                 onnx.helper.set_model_props(graph, metadata(manifest))
             onnx.save(graph, str(draft))
@@ -157,6 +158,19 @@ def alone(bundle: Bundle, target: str | Path, *, trainable: bool = False, overwr
         if any(have.get(key) != value for key, value in wanted.items()):
             stamp(draft, bundle.manifest)
     return target
+
+
+def forget_sources(model: Any) -> None:
+    """Takes out what torch remembers of its own sources, in place: each node's stack says on whose machine it ran, and where."""
+    inside = [model.graph, *model.functions]
+    for one in inside:
+        one.doc_string = ""
+        for part in (*one.node, *one.value_info):
+            part.doc_string = ""
+            del part.metadata_props[:]
+    for part in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
 
 
 def _keep_pads(onnx: Any, model: Any) -> None:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from einthoven.exchange.onnx_out import forget_sources
 from einthoven.represent.features import NAMES
 from einthoven.train.default.members import NEVER, A, Arrays, as_trees, network
 from einthoven.train.default.network import Several
@@ -95,10 +96,7 @@ def _networks(members: Mapping[str, Arrays]) -> onnx.ModelProto:
             verbose=False,
         )
         model = onnx.load(path)
-    # What torch remembers of its own sources says where it ran.
-    for node in model.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
+    forget_sources(model)
     del model.metadata_props[:]
     del model.graph.value_info[:]
     return model
