@@ -161,7 +161,7 @@ def alone(bundle: Bundle, target: str | Path, *, trainable: bool = False, overwr
 
 
 def forget_sources(model: Any) -> None:
-    """Takes out what torch remembers of its own sources, in place: each node's stack says on whose machine it ran, and where."""
+    """Takes out, in place, what torch remembers of its own sources: each node's stack says where it ran, on whose machine."""
     inside = [model.graph, *model.functions]
     for one in inside:
         one.doc_string = ""
