@@ -1,6 +1,7 @@
 """Do explanations of a model point to where the difference is? The pointing game on simulated ECGs, against shuffled weights.
 
     python bench/pointing.py BUNDLE [--label STEMI] [--condition stemi_inferior] [--ecgs 24] [--methods ...] [--first 900000]
+    python bench/pointing.py --write FOLDER [--condition all] [--ecgs 96] --first 700000    ECGs to fine-tune such a model on
 
 A model of pictures sees the ECG as its form prints it; a place is then a point of a printed trace, and chance counts printed
 places alone. "all" as condition is the three territories of STEMI, together.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -24,10 +26,12 @@ from einthoven.exchange.predict import Predictor
 from einthoven.explain import METHODS, Explanation, explain
 from einthoven.explain.checks import CONDITIONS, chance, points, randomised, similarity, truth
 from einthoven.explain.occlusion import by_lead_and_wave, score_of
+from einthoven.io import write
 from einthoven.record import EcgError, Record
 from einthoven.synth import Noise, Simulation, simulate
 
 FIRST_SEED = 900_000
+NOISE = Noise(wander=0.05, muscle=0.01)
 STEMI = ("stemi_inferior", "stemi_anterior", "stemi_lateral")
 
 
@@ -40,7 +44,10 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle")
+    parser.add_argument("bundle", nargs="?")
+    parser.add_argument(
+        "--write", type=Path, default=None, help="write WFDB records and labels.csv (STEMI, normal) here instead"
+    )
     parser.add_argument("--label", default=None)
     parser.add_argument("--condition", default="stemi_inferior", choices=(*CONDITIONS, "all"))
     parser.add_argument("--ecgs", type=int, default=24, help="of each condition")
@@ -48,9 +55,13 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=FIRST_SEED, help="seed of the first ECG")
     given = parser.parse_args()
     conditions = STEMI if given.condition == "all" else (given.condition,)
+    if given.write is not None:
+        write_set(given.write, conditions, given.ecgs, given.first)
+        return
+    if given.bundle is None:
+        parser.error("a BUNDLE to play with, or --write FOLDER")
     predictor = Predictor.load(given.bundle)
-    noise = Noise(wander=0.05, muscle=0.01)
-    sims = [(simulate(c, noise=noise, seed=given.first + i), CONDITIONS[c]) for c in conditions for i in range(given.ecgs)]
+    sims = [(simulate(c, noise=NOISE, seed=given.first + i), CONDITIONS[c]) for c in conditions for i in range(given.ecgs)]
     game = play if predictor.manifest.image is None else play_image
     for c in conditions:
         leads, waves = CONDITIONS[c]
@@ -70,6 +81,18 @@ def main() -> None:
         like = "" if method == "occlusion" else f"{alike.mean():+.2f}"
         figures = f"{hits.mean():.0%} | {low:.0%} - {high:.0%} | {others.mean():.0%} | {by_chance.mean():.0%} | {like}"
         print(f"| {method} | {figures} |", flush=True)
+
+
+def write_set(folder: Path, conditions: Sequence[str], n: int, first: int) -> None:
+    """n simulated ECGs of each condition, labelled STEMI, and as many normal ones, each of a seed of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = ["file_name,label"]
+    for k, (condition, label) in enumerate([*(((c,), "STEMI") for c in conditions), *(((), "normal") for _ in conditions)]):
+        for i in range(n):
+            seed = first + k * n + i
+            write(simulate(*condition, noise=NOISE, seed=seed).record, folder / f"{seed}.hea")
+            rows.append(f"{seed}.hea,{label}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
 
 
 def play(

@@ -37,7 +37,7 @@ from einthoven.train.losses import Objective, class_weights  # noqa: E402
 from einthoven.train.lr_finder import find_rate  # noqa: E402
 from einthoven.train.recipe import Recipe  # noqa: E402
 from einthoven.train.schedule import rate_factor  # noqa: E402
-from einthoven.train.start import new_model  # noqa: E402
+from einthoven.train.start import new_model, settled  # noqa: E402
 
 torch.set_num_threads(1)
 NAN = float("nan")
@@ -419,6 +419,20 @@ def test_one_command_from_raw_files_to_a_bundle(ecgs: Path, tmp_path: Path) -> N
     assert any("has seen records of ecgs" in w for w in warnings)
 
 
+def test_training_in_bf16_ends_in_a_bundle_of_float32_whose_figures_are_its_own(index: Path, tmp_path: Path) -> None:
+    words = {**SMALL, "data": str(index), "precision": "bf16", "epochs": 1, "learning_rate": 1e-3}
+    bundle = finetune(Recipe.from_dict(words), tmp_path / "run", quiet=True)
+    with (tmp_path / "run" / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    stored = data.Index.open(index)
+    predictor = Predictor.load(bundle)
+    ids = list(stored.column("record"))
+    for row in rows[:4]:
+        made = predictor.predict(stored.record(ids.index(row["record"])))
+        for name, value in made.labels.items():
+            assert value == pytest.approx(float(row[f"probability:{name}"]), abs=1e-4)
+
+
 @pytest.mark.parametrize("method", ["head", "lora"])
 def test_every_way_of_tuning_ends_in_a_bundle(method: str, index: Path, tmp_path: Path) -> None:
     recipe = Recipe.from_dict(
@@ -576,3 +590,21 @@ def test_wrong_use_says_so(tmp_path: Path) -> None:
         assert done.exit_code == 2 and "error:" in done.stderr
     done = CliRunner().invoke(app, ["finetune", "-o", str(tmp_path / "x"), "--data", "no/such/folder"])
     assert done.exit_code == 1 and "no/such/folder" in done.stderr
+
+
+def test_weights_are_found_by_a_model_s_name_and_say_which_model_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from einthoven.exchange.shelf import find
+
+    shipped = find("einthoven-paper-1")
+    named = {"data": "x", "weights": "einthoven-paper-1"}
+    assert settled(named) == {"data": "x", "weights": str(shipped), "model": "page-net"}
+    assert settled({**named, "model": "vit"})["model"] == "vit"  # what is said stays, and is refused later, by name
+    with pytest.raises(EcgError, match="trees"):
+        settled({"weights": "einthoven-12"})
+    with pytest.raises(EcgError, match=r"neither a file nor a model .*einthoven-paper-1"):
+        settled({"weights": "einthoven-paper-0"})
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.safetensors").write_bytes(b"")
+    assert settled({"weights": "own.safetensors"}) == {"weights": "own.safetensors"}
+    assert settled({"data": "x"}) == {"data": "x"}

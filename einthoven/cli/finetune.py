@@ -34,7 +34,10 @@ def finetune(
     model: Annotated[str | None, typer.Option(help="A model of `einthoven models list`.", show_default=False)] = None,
     method: Annotated[str | None, typer.Option(help="full, head, partial, lora or adapter.", show_default=False)] = None,
     weights: Annotated[
-        str | None, typer.Option(help="A Bundle, .safetensors or .onnx to start from; else fresh weights.", show_default=False)
+        str | None,
+        typer.Option(
+            help="A model's name, a Bundle, .safetensors or .onnx to start from; else fresh weights.", show_default=False
+        ),
     ] = None,
     level: Level = None,
     names: Annotated[str | None, typer.Option(help="Only these labels, parted by commas.", show_default=False)] = None,
@@ -62,6 +65,7 @@ def finetune(
     try:
         from einthoven.train.finetune import finetune as run
         from einthoven.train.recipe import Recipe
+        from einthoven.train.start import settled
     except ImportError as fault:
         _stop(f"fine-tuning needs more packages: pip install 'einthoven[train]' ({fault})")
     given: dict[str, Any] = {
@@ -72,7 +76,7 @@ def finetune(
     try:
         words = Recipe.read(is_a_file(recipe)).to_dict() if recipe else {}
         words |= {name: value for name, value in given.items() if value is not None} | _settings(set_ or [])
-        made = Recipe.from_dict(words)
+        made = Recipe.from_dict(settled(words))
         if not made.data:
             raise EcgError("a recipe needs data: a folder of ECGs, an Index, or a public set's folder (--data)")
     except EcgError as fault:

@@ -166,6 +166,8 @@ def finetune(recipe: Recipe, out: str | os.PathLike[str], *, fresh: bool = False
     found = _rate(net, examples, data, objective, recipe, accelerator, work, log)
     done = _loop(net, examples, data, objective, recipe, accelerator, out, found.rate, log)
 
+    # What is judged and written is the model in float32, without the bf16 that accelerate put around its forward
+    accelerator.unwrap_model(net, keep_fp32_wrapper=False)
     held, tested = (predict(net, examples, rows, accelerator, 2 * recipe.batch) for rows in (data.validation, data.test))
     if accelerator.is_main_process:
         judged = judge(held, tested, data, recipe)

@@ -5,6 +5,7 @@ K outputs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import torch
 
 from einthoven import tune
 from einthoven.exchange.bundle import Bundle
+from einthoven.exchange.shelf import shelved
 from einthoven.models.network import Network
 from einthoven.models.table import Model, build, by_name
 from einthoven.record import EcgError
@@ -84,6 +86,31 @@ def _published(path: Path) -> bool:
         names = list(file.keys())
     # By more than the head: timm calls its own so, too.
     return not any(name.startswith(("layers.0.attention.qkv.", "body.")) for name in names)
+
+
+def settled(words: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's words, with the weights found: the name of a model that is shipped or was pulled becomes its path, and where no
+    model is named, it is that of the weights. Raises EcgError where there is no such file, and for one that cannot be trained."""
+    weights = words.get("weights")
+    if not isinstance(weights, str):
+        return dict(words)
+    by_shelf = dict(shelved())
+    path = Path(weights)
+    if not path.exists() and weights not in by_shelf:
+        have = ", ".join(by_shelf) or "none"
+        raise EcgError(f"no such weights: neither a file nor a model that is shipped or was pulled ({have})", path=weights)
+    path = path if path.exists() else by_shelf[weights]
+    made = {**words, "weights": str(path)}
+    if path.suffix in (".safetensors", ".onnx") or not (path.suffix == ".zip" or (path / "manifest.json").is_file()):
+        return made
+    architecture = Bundle.open(path, verify=False).manifest.architecture
+    if "members" in architecture.config:
+        raise EcgError(
+            "is an ensemble of trees and networks on measured features, which no gradient goes through: fine-tuning begins with a "
+            "network (einthoven models list)",
+            path=path,
+        )
+    return made if "model" in words else {**made, "model": architecture.model}
 
 
 FOREIGN = Model("onnx", "", "exchangeai", "a foreign ONNX file", 0)  # no row of the table: its architecture is in the file
