@@ -89,8 +89,8 @@ def _published(path: Path) -> bool:
 
 
 def settled(words: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's words, with the weights found: the name of a model that is shipped or was pulled becomes its path, and where no
-    model is named, it is that of the weights. Raises EcgError where there is no such file, and for one that cannot be trained."""
+    """A recipe's words, with the weights found: the name of a model that is shipped or was pulled becomes its path, and where
+    no model is named, it is that of the weights. Raises EcgError for what is not there, and for what cannot be trained."""
     weights = words.get("weights")
     if not isinstance(weights, str):
         return dict(words)
@@ -106,8 +106,8 @@ def settled(words: Mapping[str, Any]) -> dict[str, Any]:
     architecture = Bundle.open(path, verify=False).manifest.architecture
     if "members" in architecture.config:
         raise EcgError(
-            "is an ensemble of trees and networks on measured features, which no gradient goes through: fine-tuning begins with a "
-            "network (einthoven models list)",
+            "is an ensemble of trees and networks on measured features, which no gradient goes through: "
+            "fine-tuning begins with a network (einthoven models list)",
             path=path,
         )
     return made if "model" in words else {**made, "model": architecture.model}
