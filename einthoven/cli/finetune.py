@@ -35,7 +35,7 @@ def finetune(
     method: Annotated[str | None, typer.Option(help="full, head, partial, lora or adapter.", show_default=False)] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="A model's name, a Bundle, .safetensors or .onnx to start from; else fresh weights.", show_default=False),
+        typer.Option(help="A model's name, a Bundle, .safetensors or .onnx to begin with.", show_default=False),
     ] = None,
     level: Level = None,
     names: Annotated[str | None, typer.Option(help="Only these labels, parted by commas.", show_default=False)] = None,
