@@ -45,9 +45,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", nargs="?")
-    parser.add_argument(
-        "--write", type=Path, default=None, help="write records and labels.csv (STEMI, normal) here instead"
-    )
+    parser.add_argument("--write", type=Path, default=None, help="write records and labels.csv (STEMI, normal) here instead")
     parser.add_argument("--label", default=None)
     parser.add_argument("--condition", default="stemi_inferior", choices=(*CONDITIONS, "all"))
     parser.add_argument("--ecgs", type=int, default=24, help="of each condition")

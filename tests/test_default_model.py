@@ -82,7 +82,7 @@ def test_a_threshold_lets_the_same_float32_pass() -> None:
 
 def test_ranks_are_normal_and_the_usual_is_zero() -> None:
     torch = pytest.importorskip("torch")
-    from einthoven.train.default.network import Ranks, knots
+    from einthoven.models.measured.beat_figures import Ranks, knots
 
     rng = np.random.default_rng(3)
     x = np.exp(rng.normal(size=(1, 4000, A))).astype(np.float32)

@@ -16,6 +16,7 @@ from torch import nn  # noqa: E402
 
 from einthoven.models.table import MODELS, build, by_name  # noqa: E402
 from einthoven.record import EcgError  # noqa: E402
+from einthoven.represent.features import NAMES  # noqa: E402
 from einthoven.tune import (  # noqa: E402
     Tuning,
     adapter_state,
@@ -30,7 +31,7 @@ from einthoven.tune import (  # noqa: E402
 )
 
 torch.set_num_threads(1)
-SIGNAL = [name for name, row in MODELS.items() if row.kind == "signal"]  # images: test_models_image.py
+SIGNAL = [name for name, row in MODELS.items() if row.kind != "image"]  # and features; images: test_models_image.py
 
 METHODS = {
     "full": Tuning("full"),
@@ -56,8 +57,10 @@ def tiny(name: str, seed: int = 0) -> Any:
 
 
 def signals(name: str, n: int = 4, seed: int = 1) -> Any:
-    """(n, 12, T), or images (n, 3, side, side) for a model of images."""
+    """(n, 12, T); for a model of images (n, 3, side, side), of measured features (n, F)."""
     row = by_name(name)
+    if getattr(row, "kind", "signal") == "features":
+        return torch.randn(n, len(NAMES), generator=torch.Generator().manual_seed(seed))
     shape = (3, row.tiny_samples, row.tiny_samples) if getattr(row, "kind", "signal") == "image" else (12, row.tiny_samples)
     return torch.randn(n, *shape, generator=torch.Generator().manual_seed(seed))
 

@@ -48,9 +48,9 @@ def export(
     """Writes `model` as ONNX and proves that onnxruntime computes with it what torch does.
 
     Args:
-        model: an einthoven.models.network.Network; called as model(signal), model(image) or, with features,
-            model(signal, features).
-        samples, leads, features: the shape of the inputs, (B, leads, samples) and (B, features).
+        model: an einthoven.models.network.Network; called as model(signal), model(image), model(features)
+            or model(signal, features).
+        samples, leads, features: the shape of the inputs, (B, leads, samples) and (B, features); 0 samples: no signal.
         image: (height, width) of the one input of a model of images.
         manifest: goes into the metadata (`metadata`).
         trainable: keeps BatchNorm as it is, so that the graph can be trained on (train.onnx). Otherwise it is folded
@@ -69,6 +69,8 @@ def export(
 
     path = Path(path)
     shapes: dict[str, tuple[int, ...]] = {"image": (3, *image)} if image else {"signal": (leads, samples)}
+    if features and not samples and not image:
+        shapes = {}
     if features:
         shapes["features"] = (features,)
     was_training = model.training

@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -54,6 +56,10 @@ class Network(nn.Module, ABC):  # type: ignore[misc]
     def embedding(self, head_input: Tensor) -> Tensor:
         """Head input -> (B, D): the mean over positions where there are any."""
         return head_input if head_input.ndim == 2 else head_input.flatten(2).mean(-1)
+
+    def look(self, x: NDArray[np.float32]) -> None:
+        """Before a training from fresh weights: takes from the training inputs (N, ...) what the model keeps of them. Most keep
+        nothing."""
 
     def fitted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights of this architecture, perhaps of another size, as they go into this model."""

@@ -27,7 +27,8 @@ class Model:
     as a regular expression over their names, that LoRA adapts by default; `blocks` the modules, likewise, behind each of
     which a bottleneck adapter goes (Pfeiffer; Houlsby adds `attention`, where the model has any); `kind` what it sees: a signal
     (B, L, T), then `preset` is of signal/presets.py, or an image (B, 3, H, W), then `preset` is an image form of
-    represent/images.py and `tiny_samples` the side of the tiny model's image; `defaults` constructor's arguments of this row,
+    represent/images.py and `tiny_samples` the side of the tiny model's image, or measured features (B, F) of
+    represent/features.py; `defaults` constructor's arguments of this row,
     where they are not the class's own (a size of several).
     """
 
@@ -41,7 +42,7 @@ class Model:
     adaptable: str = ".*"
     blocks: str = ""
     attention: str = ""
-    kind: Literal["signal", "image"] = "signal"
+    kind: Literal["signal", "image", "features"] = "signal"
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -248,6 +249,17 @@ _ROWS: tuple[Model, ...] = (
         tiny_samples=32,
         adaptable=r"looks\.\d+\.(qkv|out|mlp\.[02])|enter|leave|join",
         blocks=r"looks\.\d+\.mlp",
+    ),
+    Model(
+        "beat-figures",
+        "measured.beat_figures:BeatFigures",
+        "",
+        "ours; the default model's networks, on measured figures and the median beat",
+        756_581,
+        kind="features",
+        tiny={"members": 1, "width": 4},
+        adaptable=r"members\.\d+\.(figures\.[15]|beat\.(0|3|5|7|11|[246]\.body\.[15]))",
+        blocks=r"members\.\d+\.(figures|beat)",
     ),
 )
 

@@ -13,7 +13,7 @@ sampled. Letters: L leads, T samples, F features.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -70,6 +70,14 @@ _TERRITORIES = {
     "lateral": ("I", "aVL", "V5", "V6"),
     "inferior": ("II", "III", "aVF"),
 }
+
+
+@dataclass(frozen=True)
+class Figures:
+    """That a model sees all measured features of a version, in their order: what a preset is for signals."""
+
+    name: str = "measured features"
+    version: int = VERSION
 
 
 def features(record: Record) -> Vector:

@@ -44,6 +44,7 @@ from einthoven.exchange.predict import Predictor
 from einthoven.io.files import replacing
 from einthoven.models.network import Network
 from einthoven.record import EcgError
+from einthoven.represent.features import Figures
 from einthoven.signal.presets import Preset, Step
 from einthoven.train import checkpoint
 from einthoven.train.checkpoint import Progress
@@ -155,6 +156,8 @@ def finetune(recipe: Recipe, out: str | os.PathLike[str], *, fresh: bool = False
     with accelerator.main_process_first():  # who comes second finds everything made
         data = prepare(recipe, work, log)
     model, row = new_model(recipe, data.examples.shape, len(data.labels.names))
+    if not recipe.weights:
+        model.look(data.examples.inputs(data.train))
     tuning = tuning_of(recipe)
     trainable = tune.apply(model, tuning, None if row is FOREIGN else row)
     log(f"\n{model_words(recipe)}\n{trainable.text()}\n")
@@ -602,6 +605,8 @@ def finish(
     shape = data.examples.shape
     if isinstance(data.seen, Preset):
         export(model, onnx, shape[1], shape[0], manifest=described)
+    elif isinstance(data.seen, Figures):
+        export(model, onnx, features=shape[0], manifest=described)
     else:
         export(model, onnx, image=(shape[1], shape[2]), manifest=described)
     files: dict[str, bytes | str | Path] = {

@@ -1,10 +1,11 @@
-"""What the model of a run sees: signals as a preset prepares them, or images in a form, computed once and kept on disk.
+"""What the model of a run sees: prepared signals, images in a form, or measured features; computed once, kept on disk.
 
-N records, L leads, T samples, H x W pixels.
+N records, L leads, T samples, H x W pixels, F features.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -17,9 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from einthoven.data import Index
+from einthoven.data.workers import ordered
 from einthoven.exchange.bundle import Bundle
+from einthoven.io.files import replacing
 from einthoven.models.table import Model
-from einthoven.record import EcgError
+from einthoven.record import EcgError, Record
+from einthoven.represent.features import NAMES, VERSION, Figures, doubts, features
 from einthoven.represent.images import ImageForm, by_form, images, scaled
 from einthoven.represent.signals import inputs
 from einthoven.signal.presets import Preset, Step
@@ -29,12 +33,14 @@ from einthoven.train.recipe import Recipe
 
 F32 = NDArray[np.float32]
 Rows = NDArray[np.int64]
-Seen = Preset | ImageForm
+Seen = Preset | ImageForm | Figures
 
 
 def seen_of(recipe: Recipe, row: Model) -> Seen:
     """How the model of a run sees an ECG: the recipe's choice, that of the weights it starts from, or the model's own. Raises
     EcgError for what does not go with it."""
+    if row.kind == "features":
+        return figures_of(recipe, row)
     return form_of(recipe, row) if row.kind == "image" else preset_of(recipe, row)
 
 
@@ -45,12 +51,16 @@ def examples_of(index: Index, seen: Seen, rows: Rows, y: F32, folder: Path, *, j
     """
     if isinstance(seen, Preset):
         return Examples(inputs(index, seen, rows, folder / "inputs", jobs=jobs, failed=failed), y)
+    if isinstance(seen, Figures):
+        return Examples(measured(index, rows, folder / "measured", jobs=jobs, failed=failed), y)
     drawn = images(index, seen, rows, folder / "images", jobs=jobs, failed=failed)
     return Examples(drawn, y, shape=(3, *seen.size), seen=partial(scaled, seen))
 
 
 def input_of(seen: Seen, index: Index, rows: Rows, recipe: Recipe) -> dict[str, Any]:
     """The manifest's words for the input of a model that was trained on these rows of the index."""
+    if isinstance(seen, Figures):
+        return {"kind": "features", "names": list(NAMES), "version": str(seen.version)}
     words: dict[str, Any] = {
         # The model was trained on beginnings, and its figures are those of beginnings.
         "windows": {"over": "first"},
@@ -74,11 +84,13 @@ def seen_words(seen: Seen, shape: Sequence[int]) -> str:
     """The input, of this shape, in words."""
     if isinstance(seen, Preset):
         return f"{shape[0]} leads, {shape[1]} samples by preset {seen.name} ({seen.unit})"
+    if isinstance(seen, Figures):
+        return f"{shape[0]:,} measured features of version {seen.version}: figures and the median beat"
     what = {"plot": "plots", "page": "pages", "photo": "whole sheets of paper"}[seen.kind]
     return f"{what} of {shape[2]} x {shape[1]} pixels, {seen.seconds:g} s, by image form {seen.name}"
 
 
-def _shortest(seen: Seen, index: Index, rows: Rows) -> float | None:
+def _shortest(seen: Preset | ImageForm, index: Index, rows: Rows) -> float | None:
     """Seconds of the shortest training record, where that is less than the half of an input that a model takes anyway."""
     samples, fs = (np.asarray(index.column(n), np.float64)[rows] for n in ("samples", "fs"))
     if isinstance(seen, Preset):
@@ -89,6 +101,54 @@ def _shortest(seen: Seen, index: Index, rows: Rows) -> float | None:
         width = seen.seconds
     least = float((samples / fs).min())
     return least if least < width / 2 else None
+
+
+# ---- measured features --------------------------------------------------------------------------------------------------
+
+
+def figures_of(recipe: Recipe, row: Model) -> Figures:
+    """Raises EcgError for a recipe that changes features as only signals and images can be changed."""
+    if recipe.normalise != "preset" or recipe.preset:
+        raise EcgError(f"preset and normalise are of signals and images, {row.name} sees what was measured", where="recipe")
+    for name in ("crop", "lead_dropout", "noise", "mixup"):
+        if getattr(recipe, name):
+            raise EcgError(f"{name} is of signals and images, {row.name} sees what was measured", where="recipe")
+    return Figures()
+
+
+def measured(index: Index, rows: Rows, folder: Path, *, jobs: int, failed: dict[int, str]) -> F32:
+    """(N, F) features of these rows; `failed` takes up row -> why not: an ECG in which no beat is found teaches nothing."""
+    part = index.select(rows)
+    key = json.dumps([VERSION, NAMES, part.column("record"), part.column("hash")])
+    array = folder / f"{hashlib.blake2b(key.encode(), digest_size=12).hexdigest()}.npy"
+    about = array.with_suffix(".json")
+    if not about.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        out, faults = np.full((len(rows), len(NAMES)), np.nan, np.float32), {}
+        for i, found in enumerate(ordered(_measured, (index.record(int(row)) for row in rows), jobs=jobs, killed=_killed)):
+            if isinstance(found, str):
+                faults[i] = found
+            else:
+                out[i] = found
+        with replacing(array) as draft, draft.open("wb") as file:
+            np.save(file, out, allow_pickle=False)
+        with replacing(about) as draft:  # written last: without it the array is not whole
+            draft.write_text(json.dumps({"failed": faults}), encoding="utf-8")
+    failed.update({int(rows[int(i)]): why for i, why in json.loads(about.read_text(encoding="utf-8"))["failed"].items()})
+    return np.asarray(np.load(array, mmap_mode="r", allow_pickle=False))
+
+
+def _measured(record: Record) -> F32 | str:
+    try:
+        found = features(record)
+        doubts(found)
+    except EcgError as fault:
+        return str(fault)
+    return found
+
+
+def _killed(record: Record) -> str:
+    return "its process was killed while it was measured"
 
 
 # ---- images -------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from einthoven.exchange.shelf import shelved
 from einthoven.models.network import Network
 from einthoven.models.table import Model, build, by_name
 from einthoven.record import EcgError
+from einthoven.represent.features import VERSION
 from einthoven.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def new_model(recipe: Recipe, shape: tuple[int, ...], outputs: int) -> tuple[Net
     own: dict[str, Any] = {"outputs": outputs}
     if row.kind == "image":
         own |= {"channels": shape[0], "size": list(shape[1:])}
+        options = {**recipe.options, **own}
+    elif row.kind == "features":
         options = {**recipe.options, **own}
     else:
         options = {"leads": shape[0], **own, **recipe.options}
@@ -104,15 +107,11 @@ def settled(words: Mapping[str, Any]) -> dict[str, Any]:
     if path.suffix in (".safetensors", ".onnx") or not (path.suffix == ".zip" or (path / "manifest.json").is_file()):
         return made
     architecture = Bundle.open(path, verify=False).manifest.architecture
-    if "members" in architecture.config:
-        raise EcgError(
-            "is an ensemble of trees and networks on measured features, which no gradient goes through: "
-            "fine-tuning begins with a network (einthoven models list)",
-            path=path,
-        )
-    return made if "model" in words else {**made, "model": architecture.model}
+    name = MEASURED if "members" in architecture.config else architecture.model
+    return made if "model" in words else {**made, "model": name}
 
 
+MEASURED = "beat-figures"  # what a default model's networks are by themselves, without its trees
 FOREIGN = Model("onnx", "", "exchangeai", "a foreign ONNX file", 0)  # no row of the table: its architecture is in the file
 
 
@@ -161,6 +160,8 @@ def _weights(recipe: Recipe, name: str) -> tuple[dict[str, Any], dict[str, torch
         if path.suffix == ".safetensors":
             return _plain_weights(path, name)
         bundle = Bundle.open(path)
+        if name == MEASURED and "members" in bundle.manifest.architecture.config:
+            return _networks(bundle)
         if bundle.manifest.architecture.model != name:
             raise EcgError(f"is a {bundle.manifest.architecture.model}, the recipe wants {name}", path=path)
         tuned = bundle.manifest.architecture.tuning or {}
@@ -169,6 +170,20 @@ def _weights(recipe: Recipe, name: str) -> tuple[dict[str, Any], dict[str, torch
         return dict(bundle.manifest.architecture.config), read_state(bundle.read("weights.safetensors"))
     except (OSError, SafetensorError) as fault:
         raise EcgError(f"no weights: {fault}", path=path) from fault
+
+
+def _networks(bundle: Bundle) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """(arguments of BeatFigures, weights by the default model's names): the networks among its members."""
+    from safetensors.torch import load as read_state
+
+    wanted = str(VERSION)
+    if bundle.manifest.features is None or bundle.manifest.features.version != wanted:
+        raise EcgError(f"sees other features than those that are measured here (version {wanted})", path=bundle.path)
+    state = {k: v for k, v in read_state(bundle.read("weights.safetensors")).items() if k.startswith("network")}
+    found = {key.partition(".")[0] for key in state}
+    if not found:
+        raise EcgError("has no network among its members to begin with", path=bundle.path)
+    return {"members": len(found)}, state
 
 
 def _plain_weights(path: Path, name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -56,8 +56,8 @@ def add_adapters(model: nn.Module, head: nn.Module, places: str, tuning: Tuning,
     Args:
         probe: an input that the model takes, a signal (B, L, T) say; one pass of it tells the widths.
 
-    Raises EcgError where a module's output is not one tensor of three axes (an image's: four) with channels or features that
-    can be told apart.
+    Raises EcgError where a module's output is not one tensor of two or three axes (an image's: four) with channels or features
+    that can be told apart.
     """
     in_head = set(head.modules())
     chosen = {n: m for n, m in model.named_modules() if n and m not in in_head and re.fullmatch(places, n)}
@@ -104,9 +104,11 @@ def width_of(name: str, module: nn.Module, shapes: dict[nn.Module, torch.Size], 
     the number of its outputs is the size of the other axis (a squeeze-and-excitation of Linear in a convolutional block)."""
     shape, inside = shapes.get(module), set(module.modules())
     leaf = next((leaf for leaf in reversed(order) if leaf in inside), None)
-    if shape is None or leaf is None or len(shape) not in (3, 4):
+    if shape is None or leaf is None or len(shape) not in (2, 3, 4):
         fault = f"its output is {list(shape)}" if shape is not None and leaf else "nothing with a weight runs in it"
         raise EcgError(f"no adapter can stand here: {fault}", where=name)
+    if len(shape) == 2:  # features alone, without places
+        return int(shape[1]), False
     outputs = leaf.out_channels if isinstance(leaf, nn.ConvTranspose1d) else leaf.weight.shape[0]
     if (shape[1] == outputs) != (shape[-1] == outputs):
         channels = bool(shape[1] == outputs)

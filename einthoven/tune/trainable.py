@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from einthoven.record import EcgError
+from einthoven.represent.features import NAMES
 from einthoven.tune.adapter import adapters, add_adapters
 from einthoven.tune.lora import adapted, add_lora, merge_lora
 from einthoven.tune.tuning import Tuning
@@ -119,7 +120,9 @@ def _add_adapters(model: Network, tuning: Tuning, row: Model | None) -> None:
     config = model.config
     if getattr(row, "kind", "signal") == "image":
         size = config["size"]
-        shape = (config["channels"], *((size, size) if isinstance(size, int) else size))
+        shape: tuple[int, ...] = (config["channels"], *((size, size) if isinstance(size, int) else size))
+    elif getattr(row, "kind", "signal") == "features":
+        shape = (len(NAMES),)
     else:
         shape = (config["leads"], config.get("samples") or row.tiny_samples)
     probe = torch.zeros(2, *shape, device=first.device, dtype=first.dtype)

@@ -1,0 +1,1 @@
+"""Networks on measured features, one file each."""
