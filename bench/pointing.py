@@ -18,8 +18,10 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from einthoven.beats.delineate import delineate
 from einthoven.exchange.predict import Predictor
@@ -31,6 +33,7 @@ from einthoven.record import EcgError, Record
 from einthoven.synth import Noise, Simulation, simulate
 
 FIRST_SEED = 900_000
+PARTS = "parts"  # of a picture, as einthoven.explain.photo paints over a photo whose leads nobody knows
 NOISE = Noise(wander=0.05, muscle=0.01)
 STEMI = ("stemi_inferior", "stemi_anterior", "stemi_lateral")
 
@@ -49,7 +52,7 @@ def main() -> None:
     parser.add_argument("--label", default=None)
     parser.add_argument("--condition", default="stemi_inferior", choices=(*CONDITIONS, "all"))
     parser.add_argument("--ecgs", type=int, default=24, help="of each condition")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=(*METHODS, PARTS))
     parser.add_argument("--first", type=int, default=FIRST_SEED, help="seed of the first ECG")
     given = parser.parse_args()
     conditions = STEMI if given.condition == "all" else (given.condition,)
@@ -134,12 +137,42 @@ def play_image(
         raise EcgError(f"the model has no label {label} (it has: {', '.join(told)})")
     k = manifest.names.index(label or max(told, key=told.__getitem__))
     net = network(predictor.bundle)
-    made, seen = explain_image(record, net, form, k, method, task=manifest.task, beats=sim.beats)
-    other, _ = explain_image(record, randomised(net, seed), form, k, method, task=manifest.task, beats=sim.beats)
+    other_net = randomised(net, seed)
+    if method == PARTS:
+        made, seen = by_parts(record, net, form, k, manifest.task)
+        other, _ = by_parts(record, other_net, form, k, manifest.task)
+    else:
+        made, seen = explain_image(record, net, form, k, method, task=manifest.task, beats=sim.beats)
+        other, _ = explain_image(record, other_net, form, k, method, task=manifest.task, beats=sim.beats)
     right = truth(made, sim.beats, leads, waves)
     everywhere = np.ones(seen.picture.shape[:2])
     printed = on_page(everywhere, seen.page, made.leads, made.fs, made.values.shape[1])[0] > 0
     return points(made, right), points(other, right), chance(right[printed]), similarity(made.values, other.values)
+
+
+def by_parts(record: Record, net: Any, form: Any, k: int, task: str) -> tuple[Explanation, Any]:
+    """The whole picture in parts, mapped to (lead, time); the strongest place is the middle of the strongest part's trace."""
+    import torch
+
+    from einthoven.explain.explanation import Pictured, heat_of, shares
+    from einthoven.explain.overlay import on_page
+    from einthoven.explain.photo import without_parts
+    from einthoven.represent import images
+
+    picture, page = images.draw(form, record)
+
+    def score(pictures: Any) -> Any:
+        with torch.no_grad():
+            parts = [net(torch.from_numpy(images.scaled(form, pictures[i : i + 8]))).logits for i in range(0, len(pictures), 8)]
+        return score_of(torch.cat(parts).numpy(), k, task)
+
+    whole, values, _ = without_parts(score, picture)
+    leads, fs = tuple(dict.fromkeys(strip.lead for strip in page.strips)), 250.0
+    smooth = gaussian_filter(values, min(values.shape) / 24)
+    made, _ = on_page(smooth, page, leads, fs, round(record.duration * fs))
+    none = np.zeros(made.shape, np.uint8)
+    told = Explanation(PARTS, "", "", leads, fs, 0.0, made, heat_of(made, fs), whole, 0.0, shares(made, none, leads))
+    return told, Pictured(picture, page, values)
 
 
 def of_shuffled(predictor: Predictor, record: Record, k: int, method: str, made: Explanation, seed: int) -> Explanation:

@@ -74,6 +74,7 @@ def interpret(
     gain: float | None = None,
     corners: Sequence[tuple[float, float]] | None = None,
     page: int | None = None,
+    looks: bool = False,
 ) -> Report:
     """Reads, measures and interprets one ECG.
 
@@ -86,6 +87,7 @@ def interpret(
         fs: sampling rate in Hz, for files that do not say (CSV without a time column).
         unit: "mV", "uV", ... for files that do not say.
         layout, speed, gain, corners, page: of paper, where they are known, as in `digitize`.
+        looks: of a picture, also which parts of it the image model's likeliest label rests on (`Opinion.looked`); 1 to 2 s.
 
     Raises:
         EcgError: the file cannot be read as an ECG or a picture, or there is no such model. A readable file always gives a
@@ -115,7 +117,7 @@ def interpret(
     if read is None:
         # A model has something to say of any picture: by itself it is not asked of one that seems to hold no ECG.
         seen = picture if reading is not None and (reading.grid or image_model != DEFAULT_MODEL) else None
-        return _unread(str(ecg), reading, _opinions(None, (), None, model, image_model, seen))
+        return _unread(str(ecg), reading, _opinions(None, (), None, model, image_model, seen, looks))
     record = derive_limb_leads(read.ecg())  # files come with them; a Record made in memory may not
     quality = assess(record)
     beats = classify(record, delineate(record))
@@ -132,7 +134,7 @@ def interpret(
         findings=findings,
         conclusion=conclude(findings),
         median=median or None,
-        opinions=_opinions(record, findings, known, model, image_model, picture),
+        opinions=_opinions(record, findings, known, model, image_model, picture, looks),
         paper=reading,
         warnings=record.warnings + measurements.warnings + against_the_recorder(record, measurements),
         created=_now(),
@@ -146,6 +148,7 @@ def _opinions(
     model: str | Path | None,
     image_model: str | Path | None,
     picture: NDArray[np.uint8] | None,
+    looks: bool,
 ) -> tuple[Opinion, ...]:
     """What the models say that are asked; of a picture without a signal those alone that look at pictures."""
     from einthoven.opinion import opinion, shipped_image_model
@@ -157,7 +160,7 @@ def _opinions(
         image_model = None if picture is None else shipped_image_model()
     if image_model is not None and image_model not in asked:
         asked.append(image_model)
-    return tuple(opinion(record, findings, name, measured=known, picture=picture) for name in asked)
+    return tuple(opinion(record, findings, name, measured=known, picture=picture, looks=looks) for name in asked)
 
 
 def _unread(path: str, reading: Reading | None, opinions: tuple[Opinion, ...]) -> Report:

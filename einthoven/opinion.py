@@ -22,6 +22,7 @@ from einthoven.statements import BY_SCP, STATEMENTS, SUPERCLASSES
 if TYPE_CHECKING:
     from einthoven.exchange.manifest import Manifest
     from einthoven.exchange.predict import Predictor
+    from einthoven.explain.photo import Looked
 
 # What a finding's confidence has to be for a model that says nothing of it to be a disagreement.
 FIRM = ("definite", "probable")
@@ -57,7 +58,8 @@ class Likelihood:
 class Opinion:
     """What one model says of one ECG. `labels` the likeliest first, none where it could not be applied (`warnings` say why);
     `scores` how good it is, as its manifest has it; `unit` of the values where it is a regression ("");
-    `sees` what it looked at: "signal", "picture" (a photo, a scan) or "drawing" (of the signal, by a model of images)."""
+    `sees` what it looked at: "signal", "picture" (a photo, a scan) or "drawing" (of the signal, by a model of images); `looked`
+    which parts of a picture its likeliest label rests on, where that was asked for."""
 
     model: str
     labels: tuple[Likelihood, ...] = ()
@@ -66,6 +68,7 @@ class Opinion:
     warnings: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
     sees: str = "signal"
+    looked: Looked | None = None
 
     @property
     def disagreements(self) -> tuple[str, ...]:
@@ -133,12 +136,13 @@ def opinion(
     *,
     measured: NDArray[np.float32] | None = None,
     picture: NDArray[np.uint8] | None = None,
+    looks: bool = False,
 ) -> Opinion:
     """The opinion of `model` (a name, a Bundle's path; None: the default one) on an ECG with these findings.
 
     `measured`: `represent.features.features(record)`, where it is known already. `picture`: the photo or scan that the record
     was read from, (H, W, 3) uint8 RGB: a model of images looks at it, and at a drawing of the record where there is none.
-    `record` None: only the picture is there.
+    `record` None: only the picture is there. looks: `Opinion.looked`, too (a second or two).
 
     A model that cannot be applied to this ECG (a lead is missing, it is too short) has no labels, and a warning.
 
@@ -182,7 +186,15 @@ def opinion(
         own,
         {label.name: label.unit for label in manifest.labels if label.unit},
         sees,
+        _looked(predictor, picture) if looks and picture is not None and sees == "picture" else None,
     )
+
+
+def _looked(predictor: Predictor, picture: NDArray[np.uint8]) -> Looked | None:
+    from einthoven.explain.photo import look
+
+    look_at_it = predictor.manifest.image is not None and predictor.manifest.image.pictures == "look"
+    return look(predictor, picture) if look_at_it and predictor.manifest.task != "regression" else None
 
 
 def shipped_image_model() -> Path | None:

@@ -291,6 +291,10 @@ def test_the_shipped_image_model_is_asked_of_paper_only(
     on_paper = ecg.interpret(folder / "scan.png", layout="12x1")
     assert on_paper.unread and [one.sees for one in on_paper.opinions] == ["picture"]
     assert ecg.interpret(folder / "scan.png", layout="12x1", image_model=None).opinions == ()
+    assert on_paper.opinions[0].looked is None  # nobody asked for it
+    looked = ecg.interpret(folder / "scan.png", layout="12x1", looks=True)
+    assert looked.opinions[0].looked is not None and looked.opinions[0].looked.label == "MI"  # the largest of SEEN
+    assert "looked at for" in to_html(looked) and "looked at for" not in to_html(on_paper)
     nothing = ecg.interpret(folder / "blank.jpg")
     assert nothing.paper is not None and not nothing.paper.grid and nothing.opinions == ()
     assert ecg.interpret(folder / "ecg.npz", model=None).opinions == ()

@@ -267,9 +267,10 @@ def interpret(
     from einthoven.report import save, to_fhir, to_json, to_text
 
     unread = []
+    html = output is not None and (format == "html" or (format is None and output.suffix.lower() in (".html", ".htm")))
 
     def work(path: str) -> None:
-        report = interpreted(path, **choice, **hints)
+        report = interpreted(path, **choice, **hints, looks=html)
         if report.unread:
             unread.append(path)
             tell(f"error: {path}: cannot be read: {report.unread}")
@@ -315,7 +316,7 @@ def demo(
 
     def work(path: str) -> None:
         if path:
-            report = interpreted(path, fs=fs, unit=unit, **hints)
+            report = interpreted(path, fs=fs, unit=unit, **hints, looks=True)
         else:
             from einthoven.synth import Noise, simulate
 

@@ -338,6 +338,7 @@ def _opinions(opinions: Sequence[Opinion]) -> str:
     )
     said = agreement(opinions)
     notes = "".join(f'<p class="source">{escape(words)}</p>' for words in model_notes(opinions))
+    notes += "".join(_looked(each) for each in opinions if each.looked is not None)
     title_ = "What rules and models say" if ruled else f"What the {' and the '.join(voices(opinions)).lower()} says"
     caution = "" if ruled else f'<p class="doubts">{escape(UNCONFIRMED)}</p>'
     return (
@@ -345,6 +346,17 @@ def _opinions(opinions: Sequence[Opinion]) -> str:
         '<p class="source">Yes: a finding of the rules; a model that reaches its threshold, which is each statement\'s own.</p>'
         "</section>"
     )
+
+
+def _looked(opinion: Opinion) -> str:
+    seen = opinion.looked
+    if seen is None:
+        return ""
+    told = (
+        f"What {opinion.model} looked at for “{seen.text}” ({seen.probability:.0%}): orange parts speak for it, blue ones "
+        "against; each is what the score loses when the part is painted over."
+    )
+    return f'<figure class="photo">{_picture(seen.overlay(), told)}<figcaption>{escape(told)}</figcaption></figure>'
 
 
 def _voice(one: Likelihood | None, opinion: Opinion) -> str:
