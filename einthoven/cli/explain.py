@@ -55,7 +55,7 @@ def explain(
 
     def work(path: str) -> None:
         if is_paper(path) and (predictor := _looks(model)) is not None:
-            _photo(path, predictor, label, method, output, json)
+            _photo(path, predictor, label, method, output, json, named=model is not None)
             return
         record = record_of(path, fs=fs, unit=unit)
         made = explained(record, model, label, method, start=start)
@@ -87,8 +87,11 @@ def _looks(model: str | None) -> Predictor | None:
     return predictor if image is not None and image.pictures == "look" else None
 
 
-def _photo(path: str, predictor: Predictor, label: str | None, method: str, output: Path | None, json: bool) -> None:
+def _photo(
+    path: str, predictor: Predictor, label: str | None, method: str, output: Path | None, json: bool, *, named: bool
+) -> None:
     from einthoven.explain.photo import look
+    from einthoven.paper.digitise.lattice import find_lattice
     from einthoven.paper.entry import picture_of
     from einthoven.record import WrongUse
 
@@ -97,6 +100,8 @@ def _photo(path: str, predictor: Predictor, label: str | None, method: str, outp
     if output is not None and output.suffix.lower() == ".svg":
         raise WrongUse("the explanation of a picture is a picture: a name that ends in .png or .json")
     rgb, told = picture_of(path)
+    if not named:
+        find_lattice(rgb)  # a model has something to say of any picture: by itself it is asked of millimetre paper alone
     made = look(predictor, rgb, label)
     for words in told:
         tell(f"! {words}")
