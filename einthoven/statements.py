@@ -73,21 +73,21 @@ def _s(
 # fmt: off
 _ROWS = (
     # summary
-    _s("normal_ecg", "Normal ECG", "summary", "NORM NORM/NORM", "normal ecg|normal ekg|normales ekg|normalt ekg|otherwise normal ecg|otherwise normal|eljest normalt ekg|within normal limits|ecg is normal|normal electrocardiogram|normal tracing", "normal", "164854000"),
-    _s("abnormal_ecg", "Abnormal ECG", "summary", "-", "abnormal ecg|abnormal ekg|pathologisches ekg|patologiskt ekg|ecg is abnormal|ekg is abnormal|ecg is not normal|ecg is clearly abnormal|tracing is abnormal", "abnormal", "102594003"),
+    _s("normal_ecg", "Normal ECG", "summary", "NORM NORM/NORM", "normal ecg|normal ekg|normales ekg|normalt ekg|otherwise normal ecg|otherwise normal|eljest normalt ekg|within normal limits|ecg is normal|electrocardiogram is normal|ekg is normal|tracing is normal|ecg appears normal|normal electrocardiogram|normal tracing", "normal", "164854000"),
+    _s("abnormal_ecg", "Abnormal ECG", "summary", "-", "abnormal ecg|abnormal ekg|pathologisches ekg|patologiskt ekg|ecg is abnormal|ekg is abnormal|ecg is not normal|electrocardiogram is not normal|tracing is not normal|ekg is not normal|abnormal electrocardiogram|abnormal tracing|ecg is clearly abnormal|tracing is abnormal", "abnormal", "102594003"),
     _s("borderline_ecg", "Borderline ECG", "summary", "-", "borderline ecg|borderline normal ecg|grenzwertiges ekg", "minor"),
     # rhythm
-    _s("sinus_rhythm", "Sinus rhythm", "rhythm", "SR", "sinus rhythm|normal sinus rhythm|sinusrhythmus|sinusrytm|nsr|rhythm is sinus|rhythm sinus|rhythm is most likely sinus", "normal", "426783006"),
-    _s("sinus_bradycardia", "Sinus bradycardia", "rhythm", "SBRAD", "sinus bradycardia|sinusbradykardie|sinusbradykardi|marked sinus bradycardia", "minor", "426177001"),
-    _s("sinus_tachycardia", "Sinus tachycardia", "rhythm", "STACH", "sinus tachycardia|sinustachykardie|sinustakykardi", "minor", "427084000"),
+    _s("sinus_rhythm", "Sinus rhythm", "rhythm", "SR", "sinus rhythm|normal sinus rhythm|sinusrhythmus|sinusrytm|nsr|sr", "normal", "426783006"),
+    _s("sinus_bradycardia", "Sinus bradycardia", "rhythm", "SBRAD", "sinus bradycardia|sinusbradykardie|sinusbradykardi|marked sinus bradycardia|sinus brady|bradycardia of sinus origin", "minor", "426177001"),
+    _s("sinus_tachycardia", "Sinus tachycardia", "rhythm", "STACH", "sinus tachycardia|sinustachykardie|sinustakykardi|sinus tachy", "minor", "427084000"),
     _s("sinus_arrhythmia", "Sinus arrhythmia", "rhythm", "SARRH", "sinus arrhythmia|sinusarrhythmie|marked sinus arrhythmia|sinusarytmi", "normal", "427393009"),
-    _s("atrial_fibrillation", "Atrial fibrillation", "rhythm", "AFIB", "atrial fibrillation|vorhofflimmern|foermaksflimmer|afib|absolute arrhythmie|af", "abnormal", "164889003"),
-    _s("atrial_flutter", "Atrial flutter", "rhythm", "AFLT", "atrial flutter|vorhofflattern|foermaksfladder", "abnormal", "164890007"),
+    _s("atrial_fibrillation", "Atrial fibrillation", "rhythm", "AFIB", "atrial fibrillation|vorhofflimmern|foermaksflimmer|afib|absolute arrhythmie|af|a fib", "abnormal", "164889003"),
+    _s("atrial_flutter", "Atrial flutter", "rhythm", "AFLT", "atrial flutter|vorhofflattern|foermaksfladder|aflutter|a flutter|afl", "abnormal", "164890007"),
     _s("supraventricular_tachycardia", "Supraventricular tachycardia", "rhythm", "SVTAC", "supraventricular tachycardia|supraventrikulaere tachykardie|svt|narrow complex tachycardia", "abnormal", "426761007"),
     _s("psvt", "Paroxysmal supraventricular tachycardia", "rhythm", "PSVT", "paroxysmal supraventricular tachycardia", "abnormal", "67198005"),
     _s("atrial_tachycardia", "Atrial tachycardia", "rhythm", "-", "atrial tachycardia|vorhoftachykardie", "abnormal", "713422000"),
     _s("supraventricular_arrhythmia", "Supraventricular arrhythmia", "rhythm", "SVARR", "supraventricular arrhythmia|supraventrikulaere arrhythmie", "abnormal"),
-    _s("ectopic_atrial_rhythm", "Ectopic atrial rhythm", "rhythm", "-", "ectopic atrial rhythm|atrial rhythm|low atrial rhythm|ektoper vorhofrhythmus", "minor", "106068003"),
+    _s("ectopic_atrial_rhythm", "Ectopic atrial rhythm", "rhythm", "-", "ectopic atrial rhythm|atrial rhythm|low atrial rhythm|ectopic atrial pacemaker|ektoper vorhofrhythmus", "minor", "106068003"),
     _s("junctional_rhythm", "Junctional rhythm", "rhythm", "-", "junctional rhythm|av junctional rhythm|nodal rhythm|knotenrhythmus|junktionaler rhythmus", "abnormal", "29320008"),
     _s("junctional_escape", "Junctional escape rhythm", "rhythm", "-", "junctional escape rhythm|junctional escape|junctional bradycardia", "abnormal", "426995002"),
     _s("accelerated_junctional", "Accelerated junctional rhythm", "rhythm", "-", "accelerated junctional rhythm", "abnormal", "426664006"),
@@ -107,34 +107,34 @@ _ROWS = (
     _s("pause", "Pause", "rhythm", "-", "sinus pause|pause", "abnormal"),
     _s("undetermined_rhythm", "Rhythm cannot be determined", "rhythm", "-", "undetermined rhythm|rhythm can not be determined|rhythm cannot be determined|unbestimmter rhythmus", "minor"),
     # pacing
-    _s("paced", "Electronic pacemaker", "pacing", "PACE", "pacemaker|electronic pacemaker|pacing|paced rhythm|electronic ventricular pacemaker|schrittmacher|schrittmacherrhythmus|pacemakerrytm|schrittmacher ekg", "abnormal", "10370003"),
-    _s("ventricular_paced", "Ventricular paced rhythm", "pacing", "PACE", "ventricular paced rhythm|ventricular pacing|ventricular paced complexes|atrial sensed ventricular paced rhythm|electronic ventricular pacemaker|ventrikulaerer schrittmacherrhythmus", "abnormal", "251266004"),
-    _s("atrial_paced", "Atrial paced rhythm", "pacing", "PACE", "atrial paced rhythm|atrial pacing|atrial paced complexes", "abnormal", "251268003"),
+    _s("paced", "Electronic pacemaker", "pacing", "PACE", "pacemaker|electronic pacemaker|pacing|paced rhythm|schrittmacher|schrittmacherrhythmus|pacemakerrytm|schrittmacher ekg|paced", "abnormal", "10370003"),
+    _s("ventricular_paced", "Ventricular paced rhythm", "pacing", "PACE", "ventricular paced rhythm|ventricular pacing|ventricular paced complexes|ventricularly paced|v paced|paced ventricular rhythm|ventricular pacemaker|rv paced|biventricular paced|biventricular pacing|atrial sensed ventricular paced rhythm|electronic ventricular pacemaker|ventrikulaerer schrittmacherrhythmus", "abnormal", "251266004"),
+    _s("atrial_paced", "Atrial paced rhythm", "pacing", "PACE", "atrial paced rhythm|atrial pacing|atrial paced complexes|atrially paced|atrial paced|atrial pacemaker", "abnormal", "251268003"),
     # conduction
-    _s("first_degree_av_block", "First-degree AV block", "conduction", "1AVB CD/_AVB", "1st degree av block|first degree av block|i degree av block|av block i|av block 1|av block 1 grades|av block ersten grades|av block i grad|av block grad i|av block grad 1", "minor", "270492004"),
-    _s("prolonged_pr", "Prolonged PR interval", "conduction", "LPR", "prolonged pr interval|prolonged pr|pr interval is prolonged|pq verlaengerung|pr verlaengerung|foerlaengd pq tid|pr prolongation", "minor", "164947007"),
-    _s("short_pr", "Short PR interval", "conduction", "-", "short pr interval|short pr|verkuerzte pq zeit", "minor", "49578007"),
+    _s("first_degree_av_block", "First-degree AV block", "conduction", "1AVB CD/_AVB", "1st degree av block|first degree av block|first degree block|i degree av block|av block i|av block 1|av block 1 grades|av block ersten grades|av block i grad|av block grad i|av block grad 1", "minor", "270492004"),
+    _s("prolonged_pr", "Prolonged PR interval", "conduction", "LPR", "prolonged pr interval|prolonged pr|pr interval is prolonged|pq verlaengerung|pr verlaengerung|foerlaengd pq tid|pr prolongation|long pr|long pr interval|pr is prolonged|prolonged pq", "minor", "164947007"),
+    _s("short_pr", "Short PR interval", "conduction", "-", "short pr interval|short pr|pr interval is short|pr is short|verkuerzte pq zeit", "minor", "49578007"),
     _s("second_degree_av_block", "Second-degree AV block", "conduction", "2AVB CD/_AVB", "2nd degree av block|second degree av block|ii degree av block|av block ii|av block 2 grades|av block zweiten grades", "critical", "195042002"),
     _s("mobitz_1", "Second-degree AV block, Mobitz I (Wenckebach)", "conduction", "2AVB CD/_AVB", "mobitz i|mobitz 1|mobitz type i|wenckebach|2nd degree av block mobitz i", "abnormal", "54016002"),
     _s("mobitz_2", "Second-degree AV block, Mobitz II", "conduction", "2AVB CD/_AVB", "mobitz ii|mobitz 2|mobitz type ii|2nd degree av block mobitz ii", "critical", "426183003"),
     _s("av_block_2_1", "Second-degree AV block with 2:1 conduction", "conduction", "2AVB CD/_AVB", "2 1 av block|2 1 av conduction|2 1 block", "critical", "195042002"),
     _s("complete_av_block", "Third-degree (complete) AV block", "conduction", "3AVB CD/_AVB", "3rd degree av block|third degree av block|iii degree av block|complete heart block|complete av block|totaler av block|av block iii|av block 3 grades|av block dritten grades", "critical", "27885002"),
     _s("av_dissociation", "AV dissociation", "conduction", "-", "av dissociation|av dissoziation", "abnormal", "50799005"),
-    _s("crbbb", "Complete right bundle branch block", "conduction", "CRBBB CD/CRBBB", "right bundle branch block|complete right bundle branch block|rbbb|rechtsschenkelblock|kompletter rechtsschenkelblock|vollstaendiger rechtsschenkelblock|hoegersidigt skaenkelblock", "abnormal", "713427006"),
-    _s("irbbb", "Incomplete right bundle branch block", "conduction", "IRBBB CD/IRBBB", "incomplete right bundle branch block|incomplete rbbb|inkomplett hoegersidigt skaenkelblock|inkompletter rechtsschenkelblock|unvollstaendiger rechtsschenkelblock|rsr in v1|rsr or qr pattern in v1 suggests right ventricular conduction delay", "minor", "713426002"),
-    _s("clbbb", "Complete left bundle branch block", "conduction", "CLBBB CD/CLBBB", "left bundle branch block|complete left bundle branch block|lbbb|linksschenkelblock|kompletter linksschenkelblock|vollstaendiger linksschenkelblock|vaenstersidigt skaenkelblock", "abnormal", "733534002"),
-    _s("ilbbb", "Incomplete left bundle branch block", "conduction", "ILBBB CD/ILBBB", "incomplete left bundle branch block|incomplete lbbb|inkomplett vaenstersidigt skaenkelblock|inkompletter linksschenkelblock|unvollstaendiger linksschenkelblock", "minor", "251120003"),
-    _s("lafb", "Left anterior fascicular block", "conduction", "LAFB CD/LAFB/LPFB", "left anterior fascicular block|left anterior hemiblock|linksanteriorer hemiblock|linksanteriorer faszikelblock|links anteriorer hemiblock|lah|vaenster anteriort hemiblock|lafb", "minor", "445118002"),
-    _s("lpfb", "Left posterior fascicular block", "conduction", "LPFB CD/LAFB/LPFB", "left posterior fascicular block|left posterior hemiblock|linksposteriorer hemiblock|links posteriorer hemiblock|lpfb", "abnormal", "445211001"),
-    _s("ivcd", "Non-specific intraventricular conduction delay", "conduction", "IVCD CD/IVCD", "intraventricular conduction delay|nonspecific intraventricular conduction delay|non specific intraventricular conduction delay|nonspecific intraventricular block|intraventricular conduction disturbance|intraventrikulaere leitungsstoerung|unspezifische intraventrikulaere leitungsstoerung|intraventricular conduction block", "minor", "698252002"),
+    _s("crbbb", "Complete right bundle branch block", "conduction", "CRBBB CD/CRBBB", "right bundle branch block|complete right bundle branch block|complete rbbb|rbbb|rechtsschenkelblock|kompletter rechtsschenkelblock|vollstaendiger rechtsschenkelblock|hoegersidigt skaenkelblock", "abnormal", "713427006"),
+    _s("irbbb", "Incomplete right bundle branch block", "conduction", "IRBBB CD/IRBBB", "incomplete right bundle branch block|incomplete rbbb|irbbb|partial right bundle branch block|partial rbbb|inkomplett hoegersidigt skaenkelblock|inkompletter rechtsschenkelblock|unvollstaendiger rechtsschenkelblock|rsr in v1|rsr or qr pattern in v1 suggests right ventricular conduction delay", "minor", "713426002"),
+    _s("clbbb", "Complete left bundle branch block", "conduction", "CLBBB CD/CLBBB", "left bundle branch block|complete left bundle branch block|complete lbbb|lbbb|linksschenkelblock|kompletter linksschenkelblock|vollstaendiger linksschenkelblock|vaenstersidigt skaenkelblock", "abnormal", "733534002"),
+    _s("ilbbb", "Incomplete left bundle branch block", "conduction", "ILBBB CD/ILBBB", "incomplete left bundle branch block|incomplete lbbb|ilbbb|inkomplett vaenstersidigt skaenkelblock|inkompletter linksschenkelblock|unvollstaendiger linksschenkelblock", "minor", "251120003"),
+    _s("lafb", "Left anterior fascicular block", "conduction", "LAFB CD/LAFB/LPFB", "left anterior fascicular block|left anterior hemiblock|lahb|left anterior fascicle block|linksanteriorer hemiblock|linksanteriorer faszikelblock|links anteriorer hemiblock|lah|vaenster anteriort hemiblock|lafb", "minor", "445118002"),
+    _s("lpfb", "Left posterior fascicular block", "conduction", "LPFB CD/LAFB/LPFB", "left posterior fascicular block|left posterior hemiblock|lphb|linksposteriorer hemiblock|links posteriorer hemiblock|lpfb", "abnormal", "445211001"),
+    _s("ivcd", "Non-specific intraventricular conduction delay", "conduction", "IVCD CD/IVCD", "intraventricular conduction delay|nonspecific intraventricular conduction delay|non specific intraventricular conduction delay|nonspecific intraventricular block|intraventricular conduction disturbance|ivcd|intraventricular conduction defect|intraventricular delay|intraventrikulaere leitungsstoerung|unspezifische intraventrikulaere leitungsstoerung|intraventricular conduction block", "minor", "698252002"),
     _s("bifascicular_block", "Bifascicular block", "conduction", "-", "bifascicular block|bifaszikulaerer block", "abnormal"),
     _s("trifascicular_block", "Bifascicular block with first-degree AV block", "conduction", "-", "trifascicular block|trifaszikulaerer block", "abnormal"),
-    _s("preexcitation", "Ventricular pre-excitation (WPW pattern)", "conduction", "WPW CD/WPW", "wolff parkinson white|wolf parkinson white|wpw|ventricular pre excitation|ventricular preexcitation|pre excitation|praeexzitation", "abnormal", "74390002"),
+    _s("preexcitation", "Ventricular pre-excitation (WPW pattern)", "conduction", "WPW CD/WPW", "wolff parkinson white|delta waves|delta wave|wolf parkinson white|wpw|ventricular pre excitation|ventricular preexcitation|pre excitation|praeexzitation", "abnormal", "74390002"),
     _s("abnormal_qrs", "Abnormal QRS", "conduction", "ABQRS", "abnormal qrs|qrs abnormal|qrs t abnormal|qrs abnorm", "minor", "164951009"),
     # axis
-    _s("axis_normal", "Normal QRS axis", "axis", "MID", "normal axis|axis is normal|lagetyp normal|normaltyp|indifferenztyp|axis normal|axis appears normal|normal qrs axis|normal frontal axis|normal electrical axis", "normal"),
-    _s("axis_left", "Left axis deviation", "axis", "LAD", "left axis deviation|linkstyp|ueberdrehter linkstyp|abnormal left axis deviation|vaenster el axel|linkslagetyp|lad|leftward axis", "minor", "39732003"),
-    _s("axis_right", "Right axis deviation", "axis", "RAD", "right axis deviation|rechtstyp|rightward axis|ueberdrehter rechtstyp|hoeger el axel|rechtslagetyp", "minor", "47665007"),
+    _s("axis_normal", "Normal QRS axis", "axis", "MID", "normal axis|axis is normal|lagetyp normal|normaltyp|indifferenztyp|axis normal|axis is within normal limits|axis within normal limits|axis appears normal|normal qrs axis|normal frontal axis|normal electrical axis", "normal"),
+    _s("axis_left", "Left axis deviation", "axis", "LAD", "left axis deviation|linkstyp|ueberdrehter linkstyp|abnormal left axis deviation|axis is deviated to left|axis is leftward|left axis|axis is left|vaenster el axel|linkslagetyp|lad|leftward axis", "minor", "39732003"),
+    _s("axis_right", "Right axis deviation", "axis", "RAD", "right axis deviation|rechtstyp|rightward axis|axis is deviated to right|axis is rightward|right axis|rad|ueberdrehter rechtstyp|hoeger el axel|rechtslagetyp", "minor", "47665007"),
     _s("axis_extreme", "Extreme axis deviation (north-west)", "axis", "-", "extreme axis deviation|northwest axis|north west axis|right superior axis deviation", "abnormal"),
     _s("axis_indeterminate", "Indeterminate axis", "axis", "-", "indeterminate axis|indeterminate qrs axis|sagittaltyp|s1 s2 s3 typ", "minor", "251200008"),
     # hypertrophy, atria, voltage
@@ -142,11 +142,11 @@ _ROWS = (
     _s("rae", "Right atrial enlargement", "hypertrophy", "RAO/RAE HYP/RAO/RAE", "right atrial enlargement|right atrial abnormality|right atrial hypertrophy|p pulmonale|p dextroatriale|p dextrocardiale", "minor", "446358003"),
     _s("lvh", "Left ventricular hypertrophy", "hypertrophy", "LVH HYP/LVH", "left ventricular hypertrophy|lvh|linksventrikulaere hypertrophie|linkshypertrophie|linksherzhypertrophie|vaensterkammarhypertrofi", "abnormal", "164873001"),
     _s("lvh_voltage", "Voltage criteria for left ventricular hypertrophy", "hypertrophy", "VCLVH", "voltage criteria for left ventricular hypertrophy|minimal voltage criteria for lvh|voltage criteria for lvh|suggesting lvh|hohe linksventrikulaere potentiale|left ventricular high voltage", "minor", "55827005"),
-    _s("lv_strain", "Left ventricular strain pattern", "hypertrophy", "-", "left ventricular strain|lv strain|repolarization abnormality secondary to ventricular hypertrophy|strain|strain pattern", "abnormal", "370365005"),
+    _s("lv_strain", "Left ventricular strain pattern", "hypertrophy", "-", "left ventricular strain|lv strain|repolarization abnormality secondary to ventricular hypertrophy|strain|strain pattern|lvh strain", "abnormal", "370365005"),
     _s("rvh", "Right ventricular hypertrophy", "hypertrophy", "RVH HYP/RVH", "right ventricular hypertrophy|rvh|rechtsventrikulaere hypertrophie|rechtshypertrophie|rechtsherzhypertrophie", "abnormal", "89792004"),
     _s("septal_hypertrophy", "Septal hypertrophy", "hypertrophy", "SEHYP HYP/SEHYP", "septal hypertrophy|septumhypertrophie", "abnormal"),
-    _s("low_voltage", "Low QRS voltage", "hypertrophy", "LVOLT", "low voltage|low qrs voltage|low voltage qrs|low limb lead voltage|niederspannung|periphere niederspannung|low qrs voltages", "minor", "251146004"),
-    _s("high_voltage", "High QRS voltage", "hypertrophy", "HVOLT", "high qrs voltage|high voltage|hohe voltage|voltages are high", "minor"),
+    _s("low_voltage", "Low QRS voltage", "hypertrophy", "LVOLT", "low voltage|low voltages|low qrs voltage|low voltage qrs|low limb lead voltage|niederspannung|periphere niederspannung|low qrs voltages", "minor", "251146004"),
+    _s("high_voltage", "High QRS voltage", "hypertrophy", "HVOLT", "high qrs voltage|high qrs voltages|high voltages|high voltage|hohe voltage|voltages are high", "minor"),
     # infarction
     _s("mi_inferior", "Inferior myocardial infarction", "infarction", "IMI MI/IMI", "inferior infarct|inferior infarction|inferior myocardial infarction|old inferior myocardial infarction|alter inferiorer infarkt|inferiorer infarkt|inferior myocardial infarct|hinterwandinfarkt|inferior mi", "abnormal", _MI),
     _s("mi_anteroseptal", "Anteroseptal myocardial infarction", "infarction", "ASMI MI/AMI", "anteroseptal infarct|anteroseptal infarction|anteroseptal myocardial infarction|septal infarct|septal infarction|anteroseptaler infarkt|septaler infarkt|septal myocardial infarction|anteroseptal mi", "abnormal", _MI),
@@ -157,7 +157,7 @@ _ROWS = (
     _s("mi_inferoposterior", "Inferoposterior myocardial infarction", "infarction", "IPMI MI/IMI", "inferoposterior infarct|inferior posterior infarct|inferoposterior myocardial infarction|inferoposteriorer infarkt", "abnormal", _MI),
     _s("mi_inferoposterolateral", "Inferoposterolateral myocardial infarction", "infarction", "IPLMI MI/IMI", "inferoposterolateral infarct|inferoposterolateral myocardial infarction", "abnormal", _MI),
     _s("mi_posterior", "Posterior myocardial infarction", "infarction", "PMI MI/PMI", "posterior infarct|posterior infarction|posterior myocardial infarction|posteriorer infarkt|true posterior infarct|posterior mi", "abnormal", _MI),
-    _s("q_waves", "Pathological Q waves", "infarction", "QWAVE", "q waves|q wave|abnormal q waves|pathological q|pathologisches q|q zacken", "minor", "164917005"),
+    _s("q_waves", "Pathological Q waves", "infarction", "QWAVE", "q waves|q wave|qs complexes|qs complex|qs waves|deep qs|qs pattern|abnormal q waves|pathological q|pathologisches q|q zacken", "minor", "164917005"),
     _s("poor_r_progression", "Poor R-wave progression", "infarction", "-", "poor r wave progression|poor r progression|slow r progression|schlechte r progression|verzoegerte r progression|mangelnde r progression|schlechte r progression|low r wave progression|slow r wave progression|reduced r wave progression|loss of r wave progression", "minor", "365413008"),
     _s("stemi", "ST elevation myocardial infarction", "infarction", "-", "acute mi|acute infarct|acute myocardial infarction|stemi|st elevation myocardial infarction|akuter infarkt|frischer infarkt", "critical"),
     _s("ste_mi_equivalent_lbbb", "ST changes of infarction in wide QRS (Sgarbossa)", "infarction", "-", "sgarbossa", "critical"),
@@ -175,30 +175,30 @@ _ROWS = (
     _s("nonspecific_st", "Non-specific ST changes", "st-t", "NST_ STTC/NST_", "nonspecific st abnormality|non specific st changes|nonspecific st changes|nonspecific st t abnormality|nonspecific st and t wave abnormality|non specific st t changes|unspezifische st veraenderungen|st veraenderungen", "minor", "55930002"),
     _s("nondiagnostic_t", "Non-diagnostic T abnormalities", "st-t", "NDT STTC/STTC", "non diagnostic t abnormalities|unspezifisches abnormales t|unspezifisch abnormales t|unspezifische t wellen veraenderungen", "minor", _T_ABNORMAL),
     _s("nonspecific_t", "Non-specific T-wave changes", "st-t", "NT_", "nonspecific t wave abnormality|non specific t wave changes|nonspecific t wave changes|non specific t wave flattening|nonspecific t abnormality|unspezifische t veraenderung", "minor", _T_ABNORMAL),
-    _s("low_t", "Low or flat T waves", "st-t", "LOWT", "low amplitude t waves|t waves are low or flat|flat t waves|t waves are flat|t wave flattening|t abflachung|flaches t|flache t|flattened t waves|flat t wave|t wave is flat", "minor", _T_ABNORMAL),
-    _s("t_inversion", "T-wave inversion", "st-t", "INVT", "t wave inversion|inverted t waves|t waves are inverted|t negativierung|t neg|t negativ|negatives t|t wave inversions|t inversion|t inversions|inverted t wave|negative t waves", "abnormal", "59931005"),
+    _s("low_t", "Low or flat T waves", "st-t", "LOWT", "low amplitude t waves|t waves are low or flat|flat t waves|t waves are flat|t wave flattening|t abflachung|flaches t|flache t|flattened t waves|flat t wave|t wave is flat|t wave flattening|low t waves|t waves are flattened|t waves flat|flattening of t waves", "minor", _T_ABNORMAL),
+    _s("t_inversion", "T-wave inversion", "st-t", "INVT", "t wave inversion|inverted t waves|t waves are inverted|t negativierung|t neg|t negativ|negatives t|t wave inversions|t inversion|t inversions|inverted t wave|negative t waves|negative t wave|t waves inverted|t wave is inverted|inversion of t waves|inverted ts|twi", "abnormal", "59931005"),
     _s("t_abnormal", "T-wave abnormality", "st-t", "TAB_", "t wave abnormality|t wave abnormal|abnormales t|t abnormal|biphasic t waves|biphasic t wave", "minor", _T_ABNORMAL),
-    _s("tall_t", "Tall, narrow-based T waves: consider hyperkalaemia", "st-t", "-", "tall t waves|peaked t waves|hyperkalemia|hyperkalaemia|hohe t wellen|high t voltage|tall t wave", "abnormal", "251259000"),
-    _s("ischaemia", "ST-T changes that may be ischaemic", "st-t", "ISC_ STTC/ISC_", "myocardial ischaemia|myocardial ischemia|ischaemia|ischemia|ischaemie|ischemi", "abnormal", _ISCHAEMIA),
+    _s("tall_t", "Tall, narrow-based T waves: consider hyperkalaemia", "st-t", "-", "tall t waves|peaked t waves|tall peaked t waves|peaked t wave|hyperkalemia|hyperkalaemia|hohe t wellen|high t voltage|tall t wave", "abnormal", "251259000"),
+    _s("ischaemia", "ST-T changes that may be ischaemic", "st-t", "ISC_ STTC/ISC_", "myocardial ischaemia|myocardial ischemia|ischaemia|ischemia|ischaemic changes|ischemic changes|ischaemie|ischemi", "abnormal", _ISCHAEMIA),
     *(
         _s(f"ischaemia_{place}", f"ST-T changes that may be ischaemic in {place} leads", "st-t", f"{scp} STTC/{sub}", f"{place} ischaemia|{place} ischemia|ischemia in {place} leads|ischaemia in {place} leads", "abnormal", code)
         for place, scp, sub, code in (("anterolateral", "ISCAL", "ISCA", _ISCHAEMIA), ("anteroseptal", "ISCAS", "ISCA", _ISCHAEMIA), ("anterior", "ISCAN", "ISCA", "426434006"), ("lateral", "ISCLA", "ISCA", "425623009"), ("inferior", "ISCIN", "ISCI", "425419005"), ("inferolateral", "ISCIL", "ISCI", _ISCHAEMIA))
     ),
     _s("aneurysm", "ST-T changes compatible with ventricular aneurysm", "st-t", "ANEUR STTC/STTC", "ventricular aneurysm|aneurysma|aneurysm", "abnormal"),
-    _s("digitalis_effect", "ST-T changes of digitalis type", "st-t", "DIG STTC/STTC", "digitalis effect|digitalis|digitaliseffekt|digitaliswirkung|digoxin effect|digoxin", "minor"),
+    _s("digitalis_effect", "ST-T changes of digitalis type", "st-t", "DIG STTC/STTC", "digitalis effect|dig effect|digitalis|digitaliseffekt|digitaliswirkung|digoxin effect|digoxin", "minor"),
     _s("electrolyte_or_drug", "Electrolyte disturbance or drug effect", "st-t", "EL STTC/STTC", "electrolyte disturbance|drug effect|elektrolytstoerung|electrolyte imbalance|hypokalaemia|hypokalemia|hypokaliaemie", "minor"),
-    _s("long_qt", "Prolonged QTc interval", "st-t", "LNGQT STTC/STTC", "prolonged qt|prolonged qt interval|long qt|long qt interval|qt verlaengerung|foerlaengd qt tid|prolonged qtc|qt interval is prolonged|qtc is prolonged|qtc prolonged|prolonged qtc interval|qtc prolongation|qt prolongation|qtc interval is prolonged", "abnormal", "111975006"),
-    _s("short_qt", "Short QTc interval", "st-t", "-", "short qt|short qt interval|verkuerzte qt zeit", "abnormal", "77867006"),
+    _s("long_qt", "Prolonged QTc interval", "st-t", "LNGQT STTC/STTC", "prolonged qt|prolonged qt interval|long qt|long qt interval|qt verlaengerung|foerlaengd qt tid|prolonged qtc|qt interval is prolonged|qtc is prolonged|qtc prolonged|prolonged qtc interval|qtc prolongation|qt prolongation|qtc interval is prolonged|qt is prolonged|qt prolonged|long qtc|prolongation of qt interval|prolongation of qtc", "abnormal", "111975006"),
+    _s("short_qt", "Short QTc interval", "st-t", "-", "short qt|short qtc|short qt interval|short qtc interval|qt interval is short|qtc is short|verkuerzte qt zeit", "abnormal", "77867006"),
     _s("early_repolarisation", "Early repolarisation pattern", "st-t", "-", "early repolarization|early repolarisation|fruehe repolarisation|vorzeitige repolarisation", "minor", "428417006"),
     _s("pericarditis", "Diffuse ST elevation, pericarditis pattern", "st-t", "-", "pericarditis|perikarditis|acute pericarditis", "abnormal"),
     _s("brugada", "Brugada type 1 pattern", "st-t", "-", "brugada", "critical", "418818005"),
     _s("u_waves", "Prominent U waves", "st-t", "-", "prominent u waves|u wave|u waves|u welle", "minor", "164937009"),
     # quality
     _s("unreadable", "The ECG cannot be read", "quality", "-", "unreadable|poor data quality interpretation may be adversely affected|uninterpretable|can not be interpreted|cannot be interpreted", "abnormal"),
-    _s("poor_quality", "Poor signal quality", "quality", "-", "poor data quality|poor quality|baseline wander|artifact|artefact|artefakt|artefakte|signal quality is poor|poor signal quality|quality is poor", "minor"),
-    _s("limb_lead_reversal", "Limb leads reversed", "quality", "-", "limb lead reversal|arm lead reversal|suspect arm lead reversal|suspect arm leads reversed|leads reversed", "abnormal", "251139008"),
+    _s("poor_quality", "Poor signal quality", "quality", "-", "poor data quality|poor quality|baseline wander|baseline drift|muscle artifact|muscle artefact|artifact|artefact|artefakt|artefakte|signal quality is poor|poor signal quality|quality is poor", "minor"),
+    _s("limb_lead_reversal", "Limb leads reversed", "quality", "-", "limb lead reversal|limb leads were reversed|limb leads are reversed|limb leads reversed|reversed limb leads|reversal of limb leads|arm leads reversed|arm leads were reversed|arm lead reversal|suspect arm lead reversal|suspect arm leads reversed|leads reversed", "abnormal", "251139008"),
     _s("leads_contradict", "Limb leads contradict Einthoven's law: amplitudes and axes cannot be trusted", "quality", "-", "", "abnormal"),
-    _s("precordial_misplacement", "Precordial leads misplaced", "quality", "-", "precordial lead reversal|precordial leads misplaced", "minor"),
+    _s("precordial_misplacement", "Precordial leads misplaced", "quality", "-", "precordial lead reversal|precordial leads misplaced|lead placement|lead misplacement|electrode misplacement|misplaced precordial leads|misplacement of precordial leads|precordial lead misplacement|chest leads misplaced", "minor"),
     _s("dextrocardia", "Pattern of dextrocardia or arm-lead reversal with reversed precordial leads", "quality", "-", "dextrocardia|dextrokardie", "abnormal"),
 )
 # fmt: on
@@ -219,10 +219,23 @@ def is_a(name: str, ancestor: str) -> bool:
 
 # Vendor wording ----------------------------------------------------------------------------------------------------------------
 
+_BLANKS = re.compile(r"[^a-z0-9]+")
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "å": "a"})
-_WORDS: tuple[tuple[str, str], ...] = tuple(
-    sorted(((w, s.name) for s in _ROWS for w in s.words), key=lambda pair: (-len(pair[0]), pair[0]))
-)
+
+
+def _own_words() -> Iterator[tuple[str, str]]:
+    """What a statement is called, and what it is named by (its text as far as the first comma), each once."""
+    taken: dict[str, str] = {}
+    for s in _ROWS:
+        for words in s.words:
+            taken.setdefault(words, s.name)
+    for s in _ROWS:
+        words = _BLANKS.sub(" ", re.split(r"[,:(]", s.text.lower().translate(_UMLAUTS))[0]).strip()
+        if "," not in s.text and ":" not in s.text:
+            taken.setdefault(words, s.name)
+    yield from taken.items()
+
+
 # Wordings of two statements, and such as sound like a statement and are none of the vocabulary.
 _PLACES = ("inferior", "anteroseptal", "anterior", "anterolateral", "lateral", "inferolateral", "posterior")
 _OF_TWO: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -259,17 +272,27 @@ _OF_TWO: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "junctional escape beats": (),
     }
 )
-_NAME_OF = MappingProxyType({w: name for w, name in reversed(_WORDS)})
+_WORDS: tuple[tuple[str, str], ...] = tuple(sorted(_own_words(), key=lambda pair: (-len(pair[0]), pair[0])))
+_NAME_OF = MappingProxyType(dict(_WORDS))
 
-_BLANKS = re.compile(r"[^a-z0-9]+")
 
 # What denies everything after it in its clause, everything before it, and everything in it.
 _DENIES_AFTER = re.compile(
-    r"(?<![a-z])(?:no|not|neither|nor|without|denies|negative for|absence of|rather than|history of|to diagnose|would expect|computer (?:reads|read|says|calls)|(?:previous|prior|earlier) (?:tracing|ecg|ekg)s? (?:showed|shows|had|demonstrated)|has replaced|have replaced|kein|keine|keinen|keiner|ohne|ingen|inga|inget)(?![a-z])"
+    r"(?<![a-z])(?:no|not|neither|nor|without|denies|negative for|absence of|lack of|lacks|free of|free from|rather than|instead of"
+    r"|history of|to diagnose|would expect|against|whether|unlikely to (?:be|represent)|needs|requires|mimic(?:s|king)|simulating"
+    r"|mistaken for|misread as|(?:can|may|might) (?:reveal|show|cause|be seen)|computer (?:reads|read|says|calls)"
+    r"|(?:previous|prior|earlier|last) (?:tracing|ecg|ekg|recording)s? (?:showed|shows|had|demonstrated|revealed)|has replaced|have replaced"
+    r"|kein|keine|keinen|keiner|ohne|ingen|inga|inget)(?![a-z])"
+)
+_SEEN = (
+    r"(?:seen|present|evident|observed|noted|detected|found|identified|apparent|appreciated|suggested|demonstrated|visible|met"
+    r"|fulfilled|developed|assessed|determined|recognised|recognized|shown|recorded|established|supported|confirmed)"
 )
 _DENIES_BEFORE = re.compile(
-    r"(?<![a-z])(?:unlikely|less likely|improbable|(?:has|have) been replaced|replaced by|(?:has |have )?(?:resolved|settled|disappeared)"
-    r"|(?:is|are|was|were|can|could) ?not (?:be )?(?:met|fulfilled|assessed|evident|visible|identified|demonstrated)|unwahrscheinlich)(?![a-z])"
+    r"(?<![a-z])(?:unlikely(?! to (?:be|represent))|less likely|improbable|(?:has|have) been replaced|replaced by"
+    r"|(?:has|have) (?:converted|reverted|given way|changed) to|(?:has |have )?(?:resolved|settled|disappeared|subsided|gone)"
+    rf"|(?:can)?not (?:\w+ly |yet |been |be |clearly |any longer )*{_SEEN}|(?:is|are|was|were) never {_SEEN}"
+    r"|none (?:of (?:these|those|them|which) )?(?:is|are|was|were)|unwahrscheinlich|nicht (?:vorhanden|nachweisbar|erkennbar))(?![a-z])"
 )
 _DENIES_ALL = re.compile(
     r"(?<![a-z])(?:no longer|not present|not seen|absent|ruled out|excluded|ausgeschlossen|nicht nachweisbar)(?![a-z])"
@@ -293,7 +316,9 @@ def parse_statement(text: str) -> list[str]:
     The longest wording wins: "incomplete right bundle branch block" is not also the complete one.
     """
     return list(
-        dict.fromkeys(n for words in _asserted(text, _PATTERN) for n in _OF_TWO.get(words) or (_NAME_OF.get(words, ""),) if n)
+        dict.fromkeys(
+            n for words in _asserted(spoken(text), _PATTERN) for n in _OF_TWO.get(words) or (_NAME_OF.get(words, ""),) if n
+        )
     )
 
 
@@ -308,39 +333,160 @@ def asserted(text: str, wordings: Mapping[str, str]) -> list[str]:
     return list(dict.fromkeys(names[words] for words in _asserted(text, _pattern(names))))
 
 
+# One way of saying each thing, out of the many that readers and models have. In lower case; a hyphen is a blank later.
+_SAYINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), words)
+    for pattern, words in (
+        (r"n[\u2019']t\b", " not"),
+        (r"\bcannot\b", "can not"),
+        (r"\batrio[- ]?ventricular\b", "av"),
+        (r"\bav[- ]?b\b", "av block"),
+        (r"\b(?:(1)|(2)|(3))\s?(?:°|º|o(?=\s?av)|deg\b\.?)\s?(?=a)", r"\1\2\3 degree "),
+        (r"\b1(?:st)?[- ]degree\b", "first degree"),
+        (r"\b2(?:nd)?[- ]degree\b", "second degree"),
+        (r"\b3(?:rd)?[- ]degree\b", "third degree"),
+        (r"\b(first|second|third)[- ]degree (?:heart|a[- ]?v) block\b", r"\1 degree av block"),
+        (r"\bst[- ]?segment(?:s)?[- ](elevation|depression)s?\b", r"st \1"),
+        (r"\b(elevation|depression) (?:of|in) (?:the )?st[- ]segments?\b", r"st \1"),
+        (r"\b(elevated|depressed) st[- ]segments?\b", r"st \1"),
+        (r"\bst[- ]segments?,? (?:is|are|was|were) (?:\w+ly )?(?=(?:elevated|depressed))", "st segments are "),
+        (r"\bst (?:\d+(?:\.\d+)? ?mm )?(elevations|depressions)\b", r"st \1"),
+        (r"\bst (elevation|depression)s\b", r"st \1"),
+        (r"\ba-paced\b", "atrial paced"),
+        (r"\bst elevated\b", "st elevation"),
+        (r"\bst depressed\b", "st depression"),
+        (r"\b(anterior|inferior|lateral|posterior|septal)[- ]wall (?=(?:myocardial|infarct|mi\b|stemi|isch))", r"\1 "),
+        (
+            r"\b(?:infarct(?:ion)?|mi) (?:of|in) (?:the )?(anterior|inferior|lateral|posterior|anteroseptal|anterolateral|inferolateral)"
+            r"(?: wall| leads)?\b",
+            r"\1 infarction",
+        ),
+        (
+            r"\b(st elevation|isch(?:a)?emia)((?: (?!in\b|with\b)[a-z]+){0,4}) in (?:the )?"
+            r"(anteroseptal|anterolateral|inferolateral|anterior|inferior|lateral)(?: chest| limb)? leads\b",
+            r"\1 in \3 leads\2",
+        ),
+        (
+            r"\b((?:premature ventricular (?:complexe?|contraction|beat)|ventricular (?:extrasystole|ectopic|premature (?:complexe?|beat))"
+            r"|pvc|vpb)s?)((?: [a-z]+){0,4}) (big|trig)emin(?:y|al pattern|us)\b",
+            r"\1\2 ventricular \3eminy",
+        ),
+        (
+            r"\bhypertrophy with (?:secondary |associated )?repolari[sz]ation (?:abnormalit(?:y|ies)|changes?)\b",
+            "hypertrophy with strain",
+        ),
+        (r"\b(second degree av block)([^.;]{0,30}?)\b2:1 (?:av )?conduction\b", r"2:1 av block"),
+        (
+            r"\b(qtc?|pr)( interval)?( (?:is|was|of|at|measures))?((?: [a-z]+ and)? ?\d[\d.]* ?(?:ms|msec|s)?,? (?:which is|and is|and|is|was) )"
+            r"(?:markedly |mildly |slightly |borderline )?(prolonged|short)\b",
+            r"\5 \1 interval",
+        ),
+        (r"\b(qtc?|pr)( interval)? (?:is|was|appears|remains) (?:\w+ and |\w+ly )?(prolonged|short)\b", r"\1\2 is \3"),
+        (
+            r"\brhythm (?:is|was|remains|appears(?: to be)?|seems(?: to be)?|looks)(?: (?:most likely|probably|still|likely|now|again|clearly))? "
+            r"(?=sinus\b)",
+            "rhythm is ",
+        ),
+        (
+            r"\bsinus\b(?! ?-?(?:rhythm|tachy|brady|arrhythm|arr|pause|arrest|node|exit|beat|complex|capture|rate|p\b|mechanism with))",
+            "sinus rhythm",
+        ),
+        (r"\brhythm is sinus rhythm\b", "sinus rhythm"),
+    )
+)
+_LEADS = re.compile(
+    r"(?<![a-z0-9])(?:v[1-6](?: ?(?:-|to|through|\u2013) ?v?[1-6])?|iii|ii|i|avl|avf|avr)(?:(?:,? and |, ?|/| )(?:v[1-6](?: ?(?:-|to|through|\u2013) ?v?[1-6])?"
+    r"|iii|ii|i|avl|avf|avr)\b)*"
+)
+_ELEVATION = re.compile(r"\bst elevation\b")
+
+
+def spoken(text: str) -> str:
+    """A text in lower case, with one way of saying each thing, and ST elevation in leads told by its territory."""
+    low = text.lower()
+    for pattern, words in _SAYINGS:
+        low = pattern.sub(words, low)
+    return re.sub(r"[^.;\n]+", lambda m: _placed(m.group()), low)
+
+
+def _placed(sentence: str) -> str:
+    """ "st elevation in ii, iii, avf" with its territory: leads right behind the words, or in front of them ("in ii and iii there is
+    st elevation")."""
+    found = _ELEVATION.search(sentence)
+    if found is None:
+        return sentence
+    behind = re.match(
+        r"(?: is)?(?: present| seen| noted| of \d[\d.]* ?mm)?(?: in| over| across)?(?: the)?(?: leads?)? ",
+        sentence[found.end() :],
+    )
+    leads = _LEADS.match(sentence, found.end() + behind.end()) if behind else None
+    if leads is None:
+        ahead = re.search(r"\bin (?:leads? )?(?=v[1-6]|i)", sentence[: found.start()])
+        leads = _LEADS.match(sentence, ahead.end()) if ahead else None
+    place = _territory(_lead_names(leads.group())) if leads else ""
+    return _ELEVATION.sub(f"st elevation in {place} leads", sentence, count=1) if place else sentence
+
+
+def _lead_names(words: str) -> set[str]:
+    out = set(re.findall(r"(?<![a-z])(?:iii|ii|i|avl|avf)(?![a-z])", words))
+    for first, last in re.findall(r"v([1-6])(?: ?(?:-|to|through|\u2013) ?v?([1-6]))?", words):
+        out |= {f"v{k}" for k in range(int(first), int(last or first) + 1)}
+    return out
+
+
+def _territory(leads: set[str]) -> str:
+    """Which wall leads look at; "" where they are of no one."""
+    inferior, lateral = len(leads & {"ii", "iii", "avf"}) >= 2, len(leads & {"i", "avl", "v5", "v6"}) >= 2
+    anterior, septal = len(leads & {"v2", "v3", "v4"}) >= 2, "v1" in leads and "v2" in leads
+    if inferior:
+        return "" if anterior or septal else "inferolateral" if lateral else "inferior"
+    if lateral:
+        return "anterolateral" if anterior else "" if septal else "lateral"
+    return "anteroseptal" if septal and anterior else "anterior" if anterior else ""
+
+
 def _pattern(words: Iterable[str]) -> re.Pattern[str]:
     longest_first = sorted(words, key=lambda w: (-len(w), w))
     return re.compile(r"(?<![a-z0-9])(?:" + "|".join(re.escape(w) for w in longest_first) + r")(?![a-z0-9])")
 
 
 def _asserted(text: str, pattern: re.Pattern[str]) -> Iterator[str]:
-    for clause in _clauses(text):
+    for clause, but_for in _parted(text):
         plain = _DOUBT.sub(lambda m: " " * len(m.group()), clause)
         if _DENIES_ALL.search(plain):
             continue
         after, before = _DENIES_AFTER.search(plain), _DENIES_BEFORE.search(plain)
         first = 0 if before is None else before.start()
         last = len(clause) if after is None else after.start()
-        in_part = _in_part(clause)
+        in_part = but_for or _in_part(clause)
         for match in pattern.finditer(clause):
             words = match.group()
-            if first <= match.start() < last and not (in_part and _NAME_OF.get(words) == "normal_ecg"):
+            said = first <= match.start() or match.end() > first  # "rhythm cannot be determined" holds its own denial
+            if said and match.start() < last and not (in_part and _NAME_OF.get(words) == "normal_ecg"):
                 yield words
 
 
+_ARTICLES = re.compile(r"(?<![a-z])(?:the|an|a(?! (?:fib|flutter)(?![a-z]))) ")
+
+
 def _clauses(text: str) -> Iterator[str]:
-    """Clauses in lower case without hyphens. A comma ends one, unless "or" later in the sentence carries a denial on: "no A, B or C"."""
+    return (clause for clause, _ in _parted(text))
+
+
+def _parted(text: str) -> Iterator[tuple[str, bool]]:
+    """Clauses in lower case without hyphens, and whether their sentence excepts something. A comma ends one, unless "or" later in the
+    sentence carries a denial on: "no A, B or C"."""
     low = text.lower().translate(_UMLAUTS)
     low = re.sub(r"(?<![a-z])a ?[-/. ] ?v(?![a-z0-9])\.?", "av", low)
     low = re.sub(r"(?<=\d)\.(?=\s*(?:grad|degree))|(?<=\d):(?=\d)", " ", low)
     for sentence in re.split(r"[.;\n\r|]+|:(?=\s)|\b(?:but|aber)\b", low):
         for part in [sentence] if _lists(sentence) else re.split(r",|\b(?:with|mit)\b", sentence):
-            yield _BLANKS.sub(" ", part).strip()
+            yield _ARTICLES.sub("", _BLANKS.sub(" ", part)).strip(), _BUT_FOR.search(sentence) is not None
 
 
 def _lists(sentence: str) -> bool:
     """Whether a denial is carried on over commas: "no A, B or C". Step by step, since a pattern would try all ways."""
-    denial = re.search(r"\b(?:no|not|without|keine?n?|ohne)\b", sentence)
+    denial = re.search(r"\b(?:no|not|without|can reveal|can show|keine?n?|ohne)\b", sentence)
     comma = sentence.find(",", denial.end()) if denial else -1
     return comma >= 0 and re.search(r"\b(?:or|nor|oder)\b", sentence[comma:]) is not None
 
@@ -348,7 +494,7 @@ def _lists(sentence: str) -> bool:
 def _in_part(clause: str) -> bool:
     """Whether a normal is one of a part ("PR within normal limits") or but for something."""
     limits = clause.rfind("within normal limits")
-    return _BUT_FOR.search(clause) is not None or (limits >= 0 and _PART.search(clause, 0, limits) is not None)
+    return limits >= 0 and _PART.search(clause, 0, limits) is not None
 
 
 def _plain(words: str) -> str:

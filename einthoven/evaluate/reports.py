@@ -35,6 +35,7 @@ AXES: Mapping[str, str] = MappingProxyType(  # group of the vocabulary -> axis
 )
 _GENERAL: Mapping[str, str] = MappingProxyType(
     {
+        "first_degree_av_block": "prolonged_pr",
         "mobitz_1": "second_degree_av_block",
         "mobitz_2": "second_degree_av_block",
         "av_block_2_1": "second_degree_av_block",
@@ -145,7 +146,8 @@ def widened(names: Iterable[str]) -> frozenset[str]:
     return frozenset(out)
 
 
-# Figures: how they are said, in which unit, and how far from ours they are still right (rate 5 %, at least 3/min). Chosen here.
+# Figures: how far from ours they may lie (rate: 5 % where that is more), and how they are said, in which unit, and how far
+# from ours they are still right (rate 5 %, at least 3/min). Chosen here.
 _TO = r"[\s:=,*]{0,4}(?:(?:interval|duration|time|is|was|of|at|measures|approximately|about|around)[\s:=,*]{1,4}){0,5}"
 _MS = r"(\d{2,3}(?:\.\d+)?|0?\.\d{2,3})\s*(ms|msec|milliseconds|s|sec|seconds)\b"
 _SAID: tuple[tuple[str, str, float], ...] = (

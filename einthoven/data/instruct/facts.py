@@ -271,6 +271,18 @@ def tidy(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip(" ,;")
 
 
+_SIGNS = {w.lower(): w for w in "PR PQ QRS QT QTc ST ECG EKG LVH RVH AV LBBB RBBB VES SVES II III aVR aVL aVF".split()}
+_SIGNS |= {f"v{i}": f"V{i}" for i in range(1, 7)} | {w: w.upper() for w in "pqrstu"}
+
+
+def recased(text: str, language: str) -> str:
+    """A report that was written in small letters, with the field's signs as they are written, and sentences that begin
+    large."""
+    signs = _SIGNS | ({"i": "I"} if language == "en" else {})
+    text = re.sub(r"(?<![\w])[A-Za-z]+\d?(?![\w])", lambda m: signs.get(m.group(), m.group()), text)
+    return re.sub(r"(^|[.!?]\s+)([a-zäöüå])", lambda m: m.group(1) + m.group(2).upper(), text)
+
+
 def language_of(text: str) -> str:
     """ "de", "sv" or "en", by words that only German or Swedish reports have."""
     low = text.lower()

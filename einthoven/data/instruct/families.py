@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from einthoven.data.instruct import wording
-from einthoven.data.instruct.facts import Facts, evidence
+from einthoven.data.instruct.facts import Facts, evidence, recased
 from einthoven.data.instruct.kinship import BASIC, PARTS, basic, denied, known
 from einthoven.data.instruct.reports import absent, conclusion, intervals, of_figure, of_statement, report, rhythm, usable
 from einthoven.data.instruct.wording import CANNOT, QUANTITIES, axis_class, figure, label, place, said
-from einthoven.statements import STATEMENTS, SUPERCLASSES
+from einthoven.statements import STATEMENTS, SUPERCLASSES, parse_statement
 
 Rng = np.random.Generator
 Pool = Sequence[Facts]
@@ -88,13 +88,18 @@ def verify(pool: Pool, count: int, rng: Rng) -> Iterator[Draft]:
     for name, pairs in zip(names, wanted, strict=True):
         yes, no = _shuffled(rng, have[name])[:pairs], _shuffled(rng, have_not[name])[:pairs]
         for f, other in zip(yes, no, strict=True):
-            k, words = _pick(rng, wording.VERIFY)
-            question = words.format(said(name)) + (" Options: yes, no." if rng.random() < 0.3 else "")
+            k, question = _verify(rng, name)
+            question += " Options: yes, no." if rng.random() < 0.3 else ""
             for one, answer in ((f, "yes"), (other, "no")):
                 yield Draft(
                     (one,), "verify", _topic(name), ((question, answer),), f"verify-{k}", "statements",
                     of_statement(one, name), ("yes", "no"), (answer,), more={"statement": name},
                 )  # fmt: skip
+
+
+def _verify(rng: Rng, name: str) -> tuple[int, str]:
+    k, words = _pick(rng, wording.VERIFY_NORMAL if name == "normal_ecg" else wording.VERIFY)
+    return k, words.format(said(name))
 
 
 def verify_unsure(pool: Pool, count: int, rng: Rng) -> Iterator[Draft]:
@@ -113,8 +118,8 @@ def verify_unsure(pool: Pool, count: int, rng: Rng) -> Iterator[Draft]:
     for name, times in zip(names, wanted, strict=True):
         drawn = [_shuffled(rng, part)[:times] for part in three[name]]
         for each in zip(*drawn, strict=True):
-            k, words = _pick(rng, wording.VERIFY)
-            question = words.format(said(name)) + " Options: yes, no, not sure."
+            k, question = _verify(rng, name)
+            question += " Options: yes, no, not sure."
             for one, answer in zip(each, options, strict=True):
                 yield Draft(
                     (one,), "verify", _topic(name), ((question, answer),), f"verify-unsure-{k}", "statements",
@@ -184,12 +189,12 @@ def choose_value(pool: Pool, count: int, rng: Rng) -> Iterator[Draft]:
         if not usable(f, name):
             continue
         q, value = QUANTITIES[name], f.figures[name].value
-        rank = int(rng.integers(4))
-        values = [
-            round(value + (k - rank) * q.step * (1.0 + 0.3 * rng.random())) if k != rank else round(value) for k in range(4)
-        ]
-        if min(values) < 20 or len(set(values)) < 4:
+        step = q.step * (1.0 + 0.3 * rng.random())
+        ranks = [k for k in range(4) if value - k * step >= q.least and value + (3 - k) * step <= q.most]
+        if not ranks:
             continue
+        rank = ranks[int(rng.integers(len(ranks)))]
+        values = [round(value + (k - rank) * step) for k in range(4)]
         order = _shuffled(rng, range(4))
         options = tuple(figure(name, values[i]) for i in order)
         right = figure(name, round(value))
@@ -464,16 +469,18 @@ def reports(pool: Pool, count: int, rng: Rng) -> Iterator[Draft]:
 
 def own_reports(pool: Pool, count: int, rng: Rng) -> Iterator[Draft]:
     """The report that came with the record, in its own language; its translation, where there is one."""
-    for f in _some(rng, [g for g in pool if len(g.text.split()) > 1], count):
+    for f in _some(rng, [g for g in pool if parse_statement(g.text)], count):
         if f.language != "en" and f.text_en and rng.random() < 0.5:
             k, words = _pick(rng, wording.REPORT_OF["en"])
             yield Draft(
-                (f,), "report", "report", ((words, _cap(f.text_en)),), f"own-report-translated-{k}", "report",
+                (f,), "report", "report", ((words, recased(f.text_en, "en")),), f"own-report-translated-{k}", "report",
                 more={"original": f.text, "original_language": f.language},
             )  # fmt: skip
             continue
         k, words = _pick(rng, wording.REPORT_OF[f.language])
-        yield Draft((f,), "report", "report", ((words, _cap(f.text)),), f"own-report-{k}", "report", language=f.language)
+        yield Draft(
+            (f,), "report", "report", ((words, recased(f.text, f.language)),), f"own-report-{k}", "report", language=f.language
+        )
 
 
 def talks(pool: Pool, count: int, rng: Rng) -> Iterator[Draft]:
@@ -568,7 +575,7 @@ def _higher(pairs: Sequence[tuple[Facts, Facts]], count: int, rng: Rng) -> Itera
     for side in options:
         for a, b, name, answer in sides.get(side, [])[: min(each, count // 3)]:
             q = QUANTITIES[name]
-            question = f"Which ECG has the larger {q.words}? Options: {', '.join(options)}."
+            question = f"Which ECG has the {q.more} {q.words}? Options: {', '.join(options)}."
             proof = [{**p, "ecg": k} for k, f in ((1, a), (2, b)) for p in of_figure(f, name)]
             pair = "one patient" if a.group == b.group else "two patients"
             yield Draft(

@@ -7,11 +7,12 @@ from typing import Any
 
 from einthoven.data.instruct.facts import WITHOUT_P, Facts, doubtful, evidence
 from einthoven.data.instruct.kinship import WITHIN, basic
-from einthoven.data.instruct.wording import axis_class, label, listed, range_of, said
+from einthoven.data.instruct.wording import axis_class, label, listed, place, said
 from einthoven.statements import STATEMENTS
 
 Evidence = list[Mapping[str, Any]]
 _ORDER = ("conduction", "hypertrophy", "infarction", "st-t")
+_STATES = {"below": "short", "within": "normal", "above": "prolonged", None: "borderline"}
 # What another statement says already.
 _IMPLIED: Mapping[str, tuple[str, ...]] = {
     "prolonged_pr": ("first_degree_av_block",),
@@ -115,7 +116,9 @@ def report(f: Facts, *, figures: bool = True) -> tuple[str, Evidence] | None:
             proof += of_statement(f, name)
     if f.superclasses is not None:
         if "normal_ecg" in f.stated and f.superclasses == {"NORM"}:
-            sentences.append("Normal ECG.")
+            # A normal ECG with a long PR interval is otherwise normal.
+            beside = [n for n in f.stated if n not in ("sinus_rhythm", "normal_ecg", "sinus_arrhythmia")]
+            sentences.append("Otherwise normal ECG." if beside or any("deviation" in s for s in sentences) else "Normal ECG.")
             proof += of_statement(f, "normal_ecg")
         elif f.superclasses and "NORM" not in f.superclasses:
             sentences.append("Abnormal ECG.")
@@ -150,10 +153,7 @@ def intervals(f: Facts) -> tuple[str, Evidence] | None:
     for name, short in (("pr_ms", "PR interval"), ("qrs_ms", "QRS duration"), ("qtc_fridericia_ms", "QTc interval")):
         if usable(f, name):
             value = f.figures[name].value
-            low, high = range_of(name, f.sex)
-            state = (
-                "short" if low is not None and value < low else "prolonged" if high is not None and value > high else "normal"
-            )
+            state = _STATES[place(name, value, f.sex)]
             words.append(f"the {short} is {value:.0f} ms ({state})")
             proof += of_figure(f, name)
         elif why := absent(f, name):

@@ -83,8 +83,9 @@ class Quantity:
     high: float | None
     margin: float
     step: float
-    above: str = ""
-    below: str = ""
+    more: str = "longer"  # of two, which has the ... one
+    least: float = 0.0  # what is offered as an answer lies between these
+    most: float = 0.0
 
 
 # Limits: AHA/ACCF/HRS recommendations 2007 (II) and 2009 (III-V); PR and rate by common usage. QTc's depends on sex: see
@@ -93,13 +94,13 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
     {
         q.name: q
         for q in (
-            Quantity("rate_bpm", "heart rate", "beats per minute", 60, 100, 3, 14, "high", "low"),
-            Quantity("pr_ms", "PR interval", "ms", 120, 200, 10, 30, "prolonged", "short"),
-            Quantity("qrs_ms", "QRS duration", "ms", None, 110, 6, 24, "prolonged", ""),
-            Quantity("qt_ms", "QT interval", "ms", None, None, 0, 45, "", ""),
-            Quantity("qtc_fridericia_ms", "QTc interval (Fridericia)", "ms", 350, 450, 12, 40, "prolonged", "short"),
-            Quantity("p_ms", "P wave duration", "ms", None, 120, 8, 24, "prolonged", ""),
-            Quantity("qrs_axis_deg", "QRS axis", "degrees", -30, 90, 8, 45, "", ""),
+            Quantity("rate_bpm", "heart rate", "beats per minute", 60, 100, 3, 14, "higher", 30, 220),
+            Quantity("pr_ms", "PR interval", "ms", 120, 200, 10, 30, "longer", 80, 400),
+            Quantity("qrs_ms", "QRS duration", "ms", None, 110, 6, 24, "longer", 60, 220),
+            Quantity("qt_ms", "QT interval", "ms", None, None, 0, 45, "longer", 250, 650),
+            Quantity("qtc_fridericia_ms", "QTc interval (Fridericia)", "ms", 350, 450, 12, 40, "longer", 300, 650),
+            Quantity("p_ms", "P wave duration", "ms", None, 120, 8, 24, "longer", 50, 200),
+            Quantity("qrs_axis_deg", "QRS axis", "degrees", -30, 90, 8, 45, "more rightward"),
         )
     }
 )
@@ -150,6 +151,12 @@ VERIFY = (
     "Is there evidence of {} on this ECG?",
     "Would you report {} on this ECG?",
     "Are there signs of {} in this recording?",
+)
+# Of a normal ECG there are no signs.
+VERIFY_NORMAL = (
+    "Is this a normal ECG?",
+    "Would you report this ECG as normal?",
+    "Is this ECG within normal limits?",
 )
 CHOOSE = (
     "Which does this ECG show: {} or {}?",
