@@ -638,3 +638,145 @@ BLIND: tuple[tuple[str, frozenset[str]], ...] = tuple(
         ),
     )
 )
+
+# Written on 2026-11-28 from the texts alone, after the reader of texts was mended by all the sets above, and committed before it was
+# run on them. Whoever wrote it had also mended the reader: blind to the outcome, not to the code.
+BLIND_2: tuple[tuple[str, frozenset[str]], ...] = tuple(
+    (text, frozenset(names.split()))
+    for text, names in (
+        # machine statements (8)
+        (
+            "SINUS RHYTHM WITH OCCASIONAL PREMATURE ATRIAL COMPLEXES. POSSIBLE INFERIOR INFARCT, AGE UNDETERMINED. ABNORMAL ECG.",
+            "sinus_rhythm pac mi_inferior abnormal_ecg",
+        ),
+        (
+            "Atrial fibrillation with slow ventricular response and PVCs. Left axis deviation. Nonspecific T wave abnormality. Abnormal ECG.",
+            "atrial_fibrillation pvc axis_left nonspecific_t abnormal_ecg",
+        ),
+        (
+            "Sinus bradycardia with 1st degree A-V block. Incomplete left bundle branch block. Borderline ECG.",
+            "sinus_bradycardia first_degree_av_block ilbbb borderline_ecg",
+        ),
+        ("AV dual-paced rhythm with occasional native complexes. Abnormal ECG.", "paced abnormal_ecg"),
+        (
+            "Normal sinus rhythm. Right bundle branch block. T wave inversion in inferior leads. No significant change was found since tracing of 02-FEB-2019.",
+            "sinus_rhythm crbbb t_inversion",
+        ),
+        (
+            "Sinus tachycardia. Short PR interval. Low voltage QRS in limb leads. Prolonged QT interval or TU fusion, consider hypokalemia. Abnormal ECG.",
+            "sinus_tachycardia short_pr low_voltage long_qt electrolyte_or_drug abnormal_ecg",
+        ),
+        (
+            "Supraventricular tachycardia, rate 176. ST depression, probably rate related. Abnormal ECG.",
+            "supraventricular_tachycardia st_depression abnormal_ecg",
+        ),
+        (
+            "Sinus rhythm. Borderline prolonged PR interval. Left atrial enlargement. Left ventricular hypertrophy by voltage. Atrial fibrillation is no longer present.",
+            "sinus_rhythm prolonged_pr lae lvh",
+        ),
+        # cardiologists (16)
+        ("SR 64, normal axis, no ST/T changes, QTc 418. Nothing acute.", "sinus_rhythm axis_normal"),
+        (
+            "AF, rate controlled. Old anteroseptal MI with QS in V1-V3. LVH not present.",
+            "atrial_fibrillation mi_anteroseptal q_waves",
+        ),
+        (
+            "Inferior STEMI with complete heart block and a slow junctional escape rhythm. RV leads advised.",
+            "stemi mi_inferior complete_av_block junctional_escape",
+        ),
+        ("Sinus rhythm, LBBB. Sgarbossa negative. No AV block.", "sinus_rhythm clbbb"),
+        (
+            "Broad complex tachycardia, most likely VT; SVT with aberrancy less likely.",
+            "wide_qrs_tachycardia ventricular_tachycardia",
+        ),
+        ("Wenckebach with 4:3 conduction, otherwise sinus rhythm at 70. No Mobitz II.", "mobitz_1 sinus_rhythm"),
+        (
+            "T inversion V1-V4 and S1Q3T3 in a patient with suspected pulmonary embolism. Sinus tachycardia 112. No RBBB.",
+            "t_inversion sinus_tachycardia",
+        ),
+        ("Ventricular paced throughout, appropriate capture. Underlying AF.", "ventricular_paced atrial_fibrillation"),
+        ("Long QT: QTc 520 ms on methadone. No torsades, no ectopy.", "long_qt"),
+        ("1° AVB, LAHB and RBBB. Not for pacing at present.", "first_degree_av_block lafb crbbb"),
+        (
+            "Early repolarisation in the inferolateral leads, no reciprocal changes; this is not pericarditis and not a STEMI.",
+            "early_repolarisation",
+        ),
+        ("Atrial flutter with variable block. The patient was in sinus rhythm on admission.", "atrial_flutter"),
+        (
+            "Delta waves with a short PR: WPW. Pseudo-infarct Q waves inferiorly, no true infarction.",
+            "preexcitation short_pr q_waves",
+        ),
+        ("Sinus node disease? Sinus bradycardia 38 with pauses; no atrial fibrillation captured.", "sinus_bradycardia pause"),
+        ("Normal ECG for age. Sinus arrhythmia. No evidence of RVH, LVH or pre-excitation.", "normal_ecg sinus_arrhythmia"),
+        (
+            "Low voltages in the limb leads and electrical alternans, raising concern for effusion. Sinus tachycardia. No PR depression to suggest pericarditis.",
+            "low_voltage sinus_tachycardia",
+        ),
+        # language models (12)
+        (
+            "The electrocardiogram demonstrates a regular sinus rhythm with a ventricular rate of 68 beats per minute. The PR interval, QRS complex, and QT interval fall within normal limits, and no ischemic ST-T changes are identified. Impression: normal ECG.",
+            "sinus_rhythm normal_ecg",
+        ),
+        (
+            "There is ST segment elevation in leads V1 through V4 measuring up to 3 mm, along with loss of R wave progression, findings that are consistent with an acute anteroseptal myocardial infarction. No AV block is observed.",
+            "st_elevation_anteroseptal poor_r_progression mi_anteroseptal",
+        ),
+        (
+            "The heart rhythm is irregularly irregular without discernible P waves; therefore atrial fibrillation is diagnosed. Features of left ventricular hypertrophy are present, whereas right ventricular hypertrophy is absent.",
+            "atrial_fibrillation lvh",
+        ),
+        (
+            "Although the QRS complex is widened to 132 ms, the morphology does not fulfil the criteria for either left or right bundle branch block, so a nonspecific intraventricular conduction delay is the best description.",
+            "ivcd",
+        ),
+        (
+            "Frequent premature ventricular contractions occur in a bigeminal pattern. The underlying rhythm is sinus. I cannot identify any ST elevation.",
+            "pvc ventricular_bigeminy sinus_rhythm",
+        ),
+        (
+            "The axis is deviated to the left at -52 degrees, fulfilling criteria for a left anterior fascicular block. Left bundle branch block is not present.",
+            "axis_left lafb",
+        ),
+        (
+            "Diffuse T-wave flattening and a prominent U wave are visible, which may indicate hypokalemia; digitalis effect is considered unlikely.",
+            "low_t u_waves electrolyte_or_drug",
+        ),
+        (
+            "This recording does not show atrial fibrillation. Instead, there are premature atrial complexes on a background of sinus rhythm, which can mimic atrial fibrillation.",
+            "pac sinus_rhythm",
+        ),
+        (
+            "Signal quality is poor in leads V4 to V6 due to motion artifact, which limits the evaluation of lateral ischemia. The rhythm is sinus tachycardia.",
+            "poor_quality sinus_tachycardia",
+        ),
+        (
+            "Third-degree atrioventricular block is suspected because P waves and QRS complexes are dissociated. A pacemaker rhythm is not seen.",
+            "complete_av_block av_dissociation",
+        ),
+        (
+            "The tracing shows biphasic T waves in V2-V3, a pattern reported in proximal LAD stenosis. Sinus rhythm is present, and there are no Q waves.",
+            "t_abnormal sinus_rhythm",
+        ),
+        (
+            "Given the clinical history of prior inferior myocardial infarction, Q waves were sought but not found in II, III, and aVF. The ECG is otherwise unremarkable with sinus bradycardia.",
+            "sinus_bradycardia",
+        ),
+        # German (4)
+        (
+            "Sinusrhythmus, überdrehter Linkstyp, linksanteriorer Hemiblock. Kein Anhalt für akute Ischämie.",
+            "sinus_rhythm axis_left lafb",
+        ),
+        (
+            "Vorhofflimmern mit kompletten Linksschenkelblock, einzelne ventrikuläre Extrasystolen.",
+            "atrial_fibrillation clbbb pvc",
+        ),
+        (
+            "Sinustachykardie. AV-Block I. Inkompletter Rechtsschenkelblock. Normaltyp, keine Hypertrophiezeichen.",
+            "sinus_tachycardia first_degree_av_block irbbb axis_normal",
+        ),
+        (
+            "Alter Hinterwandinfarkt mit pathologischem Q in II, III, aVF; T-Negativierung inferior. Kein Schrittmacher.",
+            "mi_inferior q_waves t_inversion",
+        ),
+    )
+)
