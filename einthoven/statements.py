@@ -94,7 +94,7 @@ _ROWS = (
     _s("idioventricular_rhythm", "Idioventricular rhythm", "rhythm", "-", "idioventricular rhythm|idioventrikulaerer rhythmus", "critical", "49260003"),
     _s("accelerated_idioventricular", "Accelerated idioventricular rhythm", "rhythm", "-", "accelerated idioventricular rhythm", "abnormal", "61277005"),
     _s("ventricular_tachycardia", "Ventricular tachycardia", "rhythm", "-", "ventricular tachycardia|ventrikulaere tachykardie|kammertachykardie|vt|ventricular tachycardias", "critical", "164895002"),
-    _s("wide_qrs_tachycardia", "Wide QRS tachycardia of undetermined origin", "rhythm", "-", "wide qrs tachycardia|wide complex tachycardia", "critical"),
+    _s("wide_qrs_tachycardia", "Wide QRS tachycardia of undetermined origin", "rhythm", "-", "wide qrs tachycardia|wide complex tachycardia|broad complex tachycardia|broad qrs tachycardia", "critical"),
     _s("ventricular_fibrillation", "Ventricular fibrillation", "rhythm", "-", "ventricular fibrillation|kammerflimmern", "critical", "164896001"),
     _s("pac", "Premature atrial complex", "rhythm", "PAC", "premature atrial complex|premature atrial complexes|premature atrial contraction|premature atrial contraction s|premature atrial contractions|atrial premature complex|atrial premature complexes|premature supraventricular complexes|supraventricular extrasystole|supraventricular premature complex|supraventrikulaere extrasystole|supraventrikulaere extrasystolen|supraventrikulaere extrasystole n|sves|supraventrikulaer es|supraventrikulaeren extrasystolen|supraventricular extrasystoles|supraventricular ectopics|atrial premature beats|atrial ectopics", "minor", "284470004"),
     _s("pvc", "Premature ventricular complex", "rhythm", "PVC", "premature ventricular complex|premature ventricular complexes|premature ventricular contraction|premature ventricular contraction s|premature ventricular contractions|ventricular premature complex|ventricular premature complexes|ventricular extrasystole|ventrikulaere extrasystole|ventrikulaere extrasystolen|ventrikulaere extrasystole n|ves|pvcs|pvc|ventricular extrasystoles|ventricular ectopics|ventricular ectopic beats|vpbs|vpb|ventricular premature beats|ventricular premature beat", "minor", "427172004"),
@@ -104,11 +104,11 @@ _ROWS = (
     _s("atrial_bigeminy", "Atrial bigeminy", "rhythm", "BIGU", "atrial bigeminy|supraventricular bigeminy", "minor", "251173003"),
     _s("trigeminy", "Trigeminal pattern", "rhythm", "TRIGU", "trigeminy|trigeminus|trigeminal pattern", "abnormal"),
     _s("ventricular_trigeminy", "Ventricular trigeminy", "rhythm", "TRIGU", "ventricular trigeminy", "abnormal", "251180001"),
-    _s("pause", "Pause", "rhythm", "-", "sinus pause|pause", "abnormal"),
+    _s("pause", "Pause", "rhythm", "-", "sinus pause|pause|pauses|sinus pauses", "abnormal"),
     _s("undetermined_rhythm", "Rhythm cannot be determined", "rhythm", "-", "undetermined rhythm|rhythm can not be determined|rhythm cannot be determined|unbestimmter rhythmus", "minor"),
     # pacing
     _s("paced", "Electronic pacemaker", "pacing", "PACE", "pacemaker|electronic pacemaker|pacing|paced rhythm|schrittmacher|schrittmacherrhythmus|pacemakerrytm|schrittmacher ekg|paced", "abnormal", "10370003"),
-    _s("ventricular_paced", "Ventricular paced rhythm", "pacing", "PACE", "ventricular paced rhythm|ventricular pacing|ventricular paced complexes|ventricularly paced|v paced|paced ventricular rhythm|ventricular pacemaker|rv paced|biventricular paced|biventricular pacing|atrial sensed ventricular paced rhythm|electronic ventricular pacemaker|ventrikulaerer schrittmacherrhythmus", "abnormal", "251266004"),
+    _s("ventricular_paced", "Ventricular paced rhythm", "pacing", "PACE", "ventricular paced rhythm|ventricular paced|ventricular pacing|ventricular paced complexes|ventricularly paced|v paced|paced ventricular rhythm|ventricular pacemaker|rv paced|biventricular paced|biventricular pacing|atrial sensed ventricular paced rhythm|electronic ventricular pacemaker|ventrikulaerer schrittmacherrhythmus", "abnormal", "251266004"),
     _s("atrial_paced", "Atrial paced rhythm", "pacing", "PACE", "atrial paced rhythm|atrial pacing|atrial paced complexes|atrially paced|atrial paced|atrial pacemaker", "abnormal", "251268003"),
     # conduction
     _s("first_degree_av_block", "First-degree AV block", "conduction", "1AVB CD/_AVB", "1st degree av block|first degree av block|first degree block|i degree av block|av block i|av block 1|av block 1 grades|av block ersten grades|av block i grad|av block grad i|av block grad 1", "minor", "270492004"),
@@ -119,7 +119,7 @@ _ROWS = (
     _s("mobitz_2", "Second-degree AV block, Mobitz II", "conduction", "2AVB CD/_AVB", "mobitz ii|mobitz 2|mobitz type ii|2nd degree av block mobitz ii", "critical", "426183003"),
     _s("av_block_2_1", "Second-degree AV block with 2:1 conduction", "conduction", "2AVB CD/_AVB", "2 1 av block|2 1 av conduction|2 1 block", "critical", "195042002"),
     _s("complete_av_block", "Third-degree (complete) AV block", "conduction", "3AVB CD/_AVB", "3rd degree av block|third degree av block|iii degree av block|complete heart block|complete av block|totaler av block|av block iii|av block 3 grades|av block dritten grades", "critical", "27885002"),
-    _s("av_dissociation", "AV dissociation", "conduction", "-", "av dissociation|av dissoziation", "abnormal", "50799005"),
+    _s("av_dissociation", "AV dissociation", "conduction", "-", "av dissociation|av dissoziation|p waves and qrs complexes are dissociated", "abnormal", "50799005"),
     _s("crbbb", "Complete right bundle branch block", "conduction", "CRBBB CD/CRBBB", "right bundle branch block|complete right bundle branch block|complete rbbb|rbbb|rechtsschenkelblock|kompletter rechtsschenkelblock|vollstaendiger rechtsschenkelblock|hoegersidigt skaenkelblock", "abnormal", "713427006"),
     _s("irbbb", "Incomplete right bundle branch block", "conduction", "IRBBB CD/IRBBB", "incomplete right bundle branch block|incomplete rbbb|irbbb|partial right bundle branch block|partial rbbb|inkomplett hoegersidigt skaenkelblock|inkompletter rechtsschenkelblock|unvollstaendiger rechtsschenkelblock|rsr in v1|rsr or qr pattern in v1 suggests right ventricular conduction delay", "minor", "713426002"),
     _s("clbbb", "Complete left bundle branch block", "conduction", "CLBBB CD/CLBBB", "left bundle branch block|complete left bundle branch block|complete lbbb|lbbb|linksschenkelblock|kompletter linksschenkelblock|vollstaendiger linksschenkelblock|vaenstersidigt skaenkelblock", "abnormal", "733534002"),
@@ -157,7 +157,7 @@ _ROWS = (
     _s("mi_inferoposterior", "Inferoposterior myocardial infarction", "infarction", "IPMI MI/IMI", "inferoposterior infarct|inferior posterior infarct|inferoposterior myocardial infarction|inferoposteriorer infarkt", "abnormal", _MI),
     _s("mi_inferoposterolateral", "Inferoposterolateral myocardial infarction", "infarction", "IPLMI MI/IMI", "inferoposterolateral infarct|inferoposterolateral myocardial infarction", "abnormal", _MI),
     _s("mi_posterior", "Posterior myocardial infarction", "infarction", "PMI MI/PMI", "posterior infarct|posterior infarction|posterior myocardial infarction|posteriorer infarkt|true posterior infarct|posterior mi", "abnormal", _MI),
-    _s("q_waves", "Pathological Q waves", "infarction", "QWAVE", "q waves|q wave|qs complexes|qs complex|qs waves|deep qs|qs pattern|abnormal q waves|pathological q|pathologisches q|q zacken", "minor", "164917005"),
+    _s("q_waves", "Pathological Q waves", "infarction", "QWAVE", "q waves|q wave|qs complexes|qs complex|qs waves|deep qs|qs pattern|abnormal q waves|pathological q|pathologisches q|pathologischem q|pathologische q|pathologische q zacken|q zacken", "minor", "164917005"),
     _s("poor_r_progression", "Poor R-wave progression", "infarction", "-", "poor r wave progression|poor r progression|slow r progression|schlechte r progression|verzoegerte r progression|mangelnde r progression|schlechte r progression|low r wave progression|slow r wave progression|reduced r wave progression|loss of r wave progression", "minor", "365413008"),
     _s("stemi", "ST elevation myocardial infarction", "infarction", "-", "acute mi|acute infarct|acute myocardial infarction|stemi|st elevation myocardial infarction|akuter infarkt|frischer infarkt", "critical"),
     _s("ste_mi_equivalent_lbbb", "ST changes of infarction in wide QRS (Sgarbossa)", "infarction", "-", "sgarbossa", "critical"),
@@ -279,7 +279,8 @@ _NAME_OF = MappingProxyType(dict(_WORDS))
 # What denies everything after it in its clause, everything before it, and everything in it.
 _DENIES_AFTER = re.compile(
     r"(?<![a-z])(?:no|not|neither|nor|without|denies|negative for|absence of|lack of|lacks|free of|free from|rather than|instead of"
-    r"|history of|to diagnose|would expect|against|whether|unlikely to (?:be|represent)|needs|requires|mimic(?:s|king)|simulating"
+    r"|history of|to diagnose|would expect|against|whether|unlikely to (?:be|represent)|needs|requires|mimic(?:s|king)?|simulating|(?<!normal )limits?|limiting|precludes?|precluding|prevents?|preventing|hampers?|obscures?|obscuring"
+    r"|was (?:previously |formerly )?in|had been in|used to be"
     r"|mistaken for|misread as|(?:can|may|might) (?:reveal|show|cause|be seen)|computer (?:reads|read|says|calls)"
     r"|(?:previous|prior|earlier|last) (?:tracing|ecg|ekg|recording)s? (?:showed|shows|had|demonstrated|revealed)|has replaced|have replaced"
     r"|kein|keine|keinen|keiner|ohne|ingen|inga|inget)(?![a-z])"
@@ -292,7 +293,7 @@ _DENIES_BEFORE = re.compile(
     r"(?<![a-z])(?:unlikely(?! to (?:be|represent))|less likely|improbable|(?:has|have) been replaced|replaced by"
     r"|(?:has|have) (?:converted|reverted|given way|changed) to|(?:has |have )?(?:resolved|settled|disappeared|subsided|gone)"
     rf"|(?:can)?not (?:\w+ly |yet |been |be |clearly |any longer )*{_SEEN}|(?:is|are|was|were) never {_SEEN}"
-    r"|none (?:of (?:these|those|them|which) )?(?:is|are|was|were)|unwahrscheinlich|nicht (?:vorhanden|nachweisbar|erkennbar))(?![a-z])"
+    r"|none (?:of (?:these|those|them|which) )?(?:is|are|was|were)|(?:is |are )?negative$|(?:was|were) (?:sought|looked for|searched for)|unwahrscheinlich|nicht (?:vorhanden|nachweisbar|erkennbar))(?![a-z])"
 )
 _DENIES_ALL = re.compile(
     r"(?<![a-z])(?:no longer|not present|not seen|absent|ruled out|excluded|ausgeschlossen|nicht nachweisbar)(?![a-z])"
@@ -353,6 +354,13 @@ _SAYINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\bst (?:\d+(?:\.\d+)? ?mm )?(elevations|depressions)\b", r"st \1"),
         (r"\bst (elevation|depression)s\b", r"st \1"),
         (r"\ba-paced\b", "atrial paced"),
+        (r"\bqs(?= (?:in|waves?|complex|morphology|deflection))", "q waves"),
+        (r"\bp[- ]waves?\b[^.;]{0,60}\bdissociated\b", "av dissociation"),
+        # The artery of that name is no axis.
+        (
+            r"\b(?:(?:proximal|mid|distal) lad\b|lad (?=stenosis|occlusion|territory|lesion|artery|culprit|disease))",
+            "coronary ",
+        ),
         (r"\bst elevated\b", "st elevation"),
         (r"\bst depressed\b", "st depression"),
         (r"\b(anterior|inferior|lateral|posterior|septal)[- ]wall (?=(?:myocardial|infarct|mi\b|stemi|isch))", r"\1 "),
@@ -480,8 +488,17 @@ def _parted(text: str) -> Iterator[tuple[str, bool]]:
     low = re.sub(r"(?<![a-z])a ?[-/. ] ?v(?![a-z0-9])\.?", "av", low)
     low = re.sub(r"(?<=\d)\.(?=\s*(?:grad|degree))|(?<=\d):(?=\d)", " ", low)
     for sentence in re.split(r"[.;\n\r|]+|:(?=\s)|\b(?:but|aber)\b", low):
-        for part in [sentence] if _lists(sentence) else re.split(r",|\b(?:with|mit)\b", sentence):
+        for part in [sentence] if _lists(sentence) else _split(sentence):
             yield _ARTICLES.sub("", _BLANKS.sub(" ", part)).strip(), _BUT_FOR.search(sentence) is not None
+
+
+_UNLIKELY = re.compile(r"(?<![a-z])(?:unlikely|less likely|improbable|unwahrscheinlich)\s*$")
+
+
+def _split(sentence: str) -> Iterator[str]:
+    """A sentence at its commas and "with"; not where what follows judges the whole ("SVT with aberrancy less likely")."""
+    for part in sentence.split(","):
+        yield from [part] if _UNLIKELY.search(part) else re.split(r"\b(?:with|mit)\b", part)
 
 
 def _lists(sentence: str) -> bool:
