@@ -780,3 +780,129 @@ BLIND_2: tuple[tuple[str, frozenset[str]], ...] = tuple(
         ),
     )
 )
+
+# The same again, after BLIND_2 had been used to mend the reader.
+BLIND_3: tuple[tuple[str, frozenset[str]], ...] = tuple(
+    (text, frozenset(names.split()))
+    for text, names in (
+        # machine statements (10)
+        (
+            "Sinus rhythm. Anterolateral T wave inversion, consider ischemia. Abnormal ECG.",
+            "sinus_rhythm t_inversion ischaemia abnormal_ecg",
+        ),
+        (
+            "Ectopic atrial rhythm. Left bundle branch block. Abnormal ECG. No previous ECGs available.",
+            "ectopic_atrial_rhythm clbbb abnormal_ecg",
+        ),
+        (
+            "Sinus rhythm with frequent premature ventricular complexes and fusion complexes. Nonspecific intraventricular block.",
+            "sinus_rhythm pvc ivcd",
+        ),
+        (
+            "Normal sinus rhythm with sinus arrhythmia. Early repolarization. Normal ECG.",
+            "sinus_rhythm sinus_arrhythmia early_repolarisation normal_ecg",
+        ),
+        ("Atrial-sensed ventricular-paced rhythm. Abnormal ECG.", "ventricular_paced abnormal_ecg"),
+        (
+            "Junctional rhythm. Nonspecific ST abnormality. Abnormal ECG. Junctional rhythm has replaced sinus rhythm.",
+            "junctional_rhythm nonspecific_st abnormal_ecg",
+        ),
+        (
+            "Sinus rhythm. Lateral infarct, old. Right axis deviation. Incomplete right bundle branch block.",
+            "sinus_rhythm mi_lateral axis_right irbbb",
+        ),
+        (
+            "Atrial fibrillation. Septal infarct, age undetermined. T wave abnormality, consider inferior ischemia.",
+            "atrial_fibrillation mi_anteroseptal t_abnormal ischaemia_inferior",
+        ),
+        (
+            "Undetermined rhythm. Right bundle branch block. Left posterior fascicular block. Bifascicular block.",
+            "undetermined_rhythm crbbb lpfb bifascicular_block",
+        ),
+        ("Sinus bradycardia. Biatrial enlargement not suspected. Otherwise normal ECG.", "sinus_bradycardia normal_ecg"),
+        # cardiologists (14)
+        ("NSR 72. LAD. LVH with strain. No ischaemia.", "sinus_rhythm axis_left lvh lv_strain"),
+        ("Known AF. Today: SR with frequent PACs. QTc 430.", "sinus_rhythm pac"),
+        (
+            "Anterior STEMI, ST elevation V2-V5. Q waves already in V2-V3. Sinus tachy.",
+            "stemi mi_anterior st_elevation_anterior q_waves sinus_tachycardia",
+        ),
+        ("Posterior extension cannot be excluded. Inferior infarct, recent. Sinus rhythm.", "mi_inferior sinus_rhythm"),
+        ("Paced rhythm, 60/min; failure to capture not observed.", "paced"),
+        ("Flutter 2:1, rate 150. Adenosine given, no WPW unmasked.", "atrial_flutter"),
+        ("Mobitz II with 3:1 conduction and LBBB. Sinus rate 96.", "mobitz_2 clbbb"),
+        ("Hyperkalaemia: tall, tented T waves, broad QRS, absent P waves.", "tall_t"),
+        ("QT prolonged (QTc 498). U waves. Potassium 2.9.", "long_qt u_waves"),
+        (
+            "Artefact in the limb leads resembling VT; the QRS marches through. Sinus rhythm, no VT.",
+            "poor_quality sinus_rhythm",
+        ),
+        ("RVH with right axis deviation and p pulmonale. RBBB incomplete.", "rvh axis_right rae irbbb"),
+        ("Arm leads reversed. Otherwise sinus rhythm and unremarkable.", "limb_lead_reversal sinus_rhythm"),
+        ("ST depression in V3-V6, up to 2 mm, and elevation in aVR: left main or global ischaemia.", "st_depression ischaemia"),
+        ("No delta wave. PR 128. Short runs of SVT are not captured here. Sinus rhythm.", "sinus_rhythm"),
+        # language models (12)
+        (
+            "Overall, the ECG is within normal limits: sinus rhythm, normal axis, normal intervals, and no ST-T abnormalities.",
+            "normal_ecg sinus_rhythm axis_normal",
+        ),
+        (
+            "The QRS duration of 96 ms excludes bundle branch block. There is left ventricular hypertrophy by the Sokolow-Lyon criterion.",
+            "lvh",
+        ),
+        (
+            "Pathological Q waves in leads II, III and aVF are indicative of a previous inferior myocardial infarction, while the anterior leads show no such changes.",
+            "q_waves mi_inferior",
+        ),
+        (
+            "The P-R interval measures 224 ms, which is consistent with first-degree AV block. The remaining conduction intervals are normal, and neither second- nor third-degree AV block is present.",
+            "first_degree_av_block",
+        ),
+        (
+            "T waves are inverted in leads I, aVL, V5 and V6, suggesting lateral ischemia. There is no ST depression.",
+            "t_inversion ischaemia_lateral",
+        ),
+        (
+            "It would be incorrect to call this atrial fibrillation, because P waves precede each QRS complex; the rhythm is sinus with premature atrial beats.",
+            "sinus_rhythm pac",
+        ),
+        (
+            "The ECG reveals an irregular rhythm, which could be due to either atrial fibrillation or multifocal atrial tachycardia.",
+            "atrial_fibrillation atrial_tachycardia",
+        ),
+        (
+            "There are tall R waves in V1 and a rightward axis, features of right ventricular hypertrophy. Left ventricular hypertrophy and strain are both absent.",
+            "axis_right rvh",
+        ),
+        (
+            "A diagnosis of pericarditis is favored over acute myocardial infarction given the widespread concave ST elevation.",
+            "pericarditis st_elevation",
+        ),
+        (
+            "Low-amplitude QRS complexes (low voltage) are seen in all limb leads. The rhythm cannot be determined with certainty.",
+            "low_voltage undetermined_rhythm",
+        ),
+        (
+            "If the patient has chest pain, an acute coronary syndrome should be considered; the ECG itself shows only nonspecific T wave changes and sinus rhythm.",
+            "nonspecific_t sinus_rhythm",
+        ),
+        (
+            "Left atrial enlargement is evident from the broad, notched P wave in lead II. First-degree AV block, if present, is borderline.",
+            "lae first_degree_av_block",
+        ),
+        # German and Swedish (4)
+        (
+            "Sinusrhythmus, Indifferenztyp, kein Schenkelblock, keine Erregungsrückbildungsstörungen. Normales EKG.",
+            "sinus_rhythm axis_normal normal_ecg",
+        ),
+        (
+            "Absolute Arrhythmie bei Vorhofflimmern. Rechtsschenkelblock. ST-Senkung in V4 bis V6.",
+            "atrial_fibrillation crbbb st_depression",
+        ),
+        ("Sinustakykardi. Vänstersidigt skänkelblock. Inga tecken till infarkt.", "sinus_tachycardia clbbb"),
+        (
+            "Schrittmacher-EKG mit ventrikulärer Stimulation, Grundrhythmus Vorhofflimmern.",
+            "ventricular_paced atrial_fibrillation",
+        ),
+    )
+)
