@@ -78,11 +78,11 @@ _ROWS = (
     _s("borderline_ecg", "Borderline ECG", "summary", "-", "borderline ecg|borderline normal ecg|grenzwertiges ekg", "minor"),
     # rhythm
     _s("sinus_rhythm", "Sinus rhythm", "rhythm", "SR", "sinus rhythm|normal sinus rhythm|sinusrhythmus|sinusrytm|nsr|sr", "normal", "426783006"),
-    _s("sinus_bradycardia", "Sinus bradycardia", "rhythm", "SBRAD", "sinus bradycardia|sinusbradykardie|sinusbradykardi|marked sinus bradycardia|sinus brady|bradycardia of sinus origin", "minor", "426177001"),
+    _s("sinus_bradycardia", "Sinus bradycardia", "rhythm", "SBRAD", "sinus bradycardia|sinusbradykardie|sinusbradykardi|marked sinus bradycardia|sinus brady", "minor", "426177001"),
     _s("sinus_tachycardia", "Sinus tachycardia", "rhythm", "STACH", "sinus tachycardia|sinustachykardie|sinustakykardi|sinus tachy", "minor", "427084000"),
     _s("sinus_arrhythmia", "Sinus arrhythmia", "rhythm", "SARRH", "sinus arrhythmia|sinusarrhythmie|marked sinus arrhythmia|sinusarytmi", "normal", "427393009"),
     _s("atrial_fibrillation", "Atrial fibrillation", "rhythm", "AFIB", "atrial fibrillation|vorhofflimmern|foermaksflimmer|afib|absolute arrhythmie|af|a fib", "abnormal", "164889003"),
-    _s("atrial_flutter", "Atrial flutter", "rhythm", "AFLT", "atrial flutter|vorhofflattern|foermaksfladder|aflutter|a flutter|afl", "abnormal", "164890007"),
+    _s("atrial_flutter", "Atrial flutter", "rhythm", "AFLT", "atrial flutter|vorhofflattern|foermaksfladder|aflutter|a flutter|afl|flutter", "abnormal", "164890007"),
     _s("supraventricular_tachycardia", "Supraventricular tachycardia", "rhythm", "SVTAC", "supraventricular tachycardia|supraventrikulaere tachykardie|svt|narrow complex tachycardia", "abnormal", "426761007"),
     _s("psvt", "Paroxysmal supraventricular tachycardia", "rhythm", "PSVT", "paroxysmal supraventricular tachycardia", "abnormal", "67198005"),
     _s("atrial_tachycardia", "Atrial tachycardia", "rhythm", "-", "atrial tachycardia|vorhoftachykardie", "abnormal", "713422000"),
@@ -96,8 +96,8 @@ _ROWS = (
     _s("ventricular_tachycardia", "Ventricular tachycardia", "rhythm", "-", "ventricular tachycardia|ventrikulaere tachykardie|kammertachykardie|vt|ventricular tachycardias", "critical", "164895002"),
     _s("wide_qrs_tachycardia", "Wide QRS tachycardia of undetermined origin", "rhythm", "-", "wide qrs tachycardia|wide complex tachycardia|broad complex tachycardia|broad qrs tachycardia", "critical"),
     _s("ventricular_fibrillation", "Ventricular fibrillation", "rhythm", "-", "ventricular fibrillation|kammerflimmern", "critical", "164896001"),
-    _s("pac", "Premature atrial complex", "rhythm", "PAC", "premature atrial complex|premature atrial complexes|premature atrial contraction|premature atrial contraction s|premature atrial contractions|atrial premature complex|atrial premature complexes|premature supraventricular complexes|supraventricular extrasystole|supraventricular premature complex|supraventrikulaere extrasystole|supraventrikulaere extrasystolen|supraventrikulaere extrasystole n|sves|supraventrikulaer es|supraventrikulaeren extrasystolen|supraventricular extrasystoles|supraventricular ectopics|atrial premature beats|atrial ectopics", "minor", "284470004"),
-    _s("pvc", "Premature ventricular complex", "rhythm", "PVC", "premature ventricular complex|premature ventricular complexes|premature ventricular contraction|premature ventricular contraction s|premature ventricular contractions|ventricular premature complex|ventricular premature complexes|ventricular extrasystole|ventrikulaere extrasystole|ventrikulaere extrasystolen|ventrikulaere extrasystole n|ves|pvcs|pvc|ventricular extrasystoles|ventricular ectopics|ventricular ectopic beats|vpbs|vpb|ventricular premature beats|ventricular premature beat", "minor", "427172004"),
+    _s("pac", "Premature atrial complex", "rhythm", "PAC", "premature atrial complex|premature atrial complexes|premature atrial contraction|premature atrial contraction s|premature atrial contractions|atrial premature complex|atrial premature complexes|premature supraventricular complexes|supraventricular extrasystole|supraventricular premature complex|supraventrikulaere extrasystole|supraventrikulaere extrasystolen|supraventrikulaere extrasystole n|sves|supraventrikulaer es|supraventrikulaeren extrasystolen|supraventricular extrasystoles|supraventricular ectopics|atrial premature beats|premature atrial beats|premature atrial beat|atrial ectopics|atrial ectopic beats|pacs|apcs|apbs", "minor", "284470004"),
+    _s("pvc", "Premature ventricular complex", "rhythm", "PVC", "premature ventricular complex|premature ventricular complexes|premature ventricular contraction|premature ventricular contraction s|premature ventricular contractions|ventricular premature complex|ventricular premature complexes|ventricular extrasystole|ventrikulaere extrasystole|ventrikulaere extrasystolen|ventrikulaere extrasystole n|ves|pvcs|pvc|ventricular extrasystoles|ventricular ectopics|ventricular ectopic beats|vpbs|vpb|ventricular premature beats|ventricular premature beat|premature ventricular beats|premature ventricular beat|vpcs|ventricular ectopy", "minor", "427172004"),
     _s("premature_complexes", "Premature complexes", "rhythm", "PRC(S)", "premature complexes|premature complex", "minor"),
     _s("bigeminy", "Bigeminal pattern", "rhythm", "BIGU", "bigeminy|bigeminus|bigeminal pattern", "abnormal"),
     _s("ventricular_bigeminy", "Ventricular bigeminy", "rhythm", "BIGU", "ventricular bigeminy", "abnormal", "11157007"),
@@ -108,7 +108,7 @@ _ROWS = (
     _s("undetermined_rhythm", "Rhythm cannot be determined", "rhythm", "-", "undetermined rhythm|rhythm can not be determined|rhythm cannot be determined|unbestimmter rhythmus", "minor"),
     # pacing
     _s("paced", "Electronic pacemaker", "pacing", "PACE", "pacemaker|electronic pacemaker|pacing|paced rhythm|schrittmacher|schrittmacherrhythmus|pacemakerrytm|schrittmacher ekg|paced", "abnormal", "10370003"),
-    _s("ventricular_paced", "Ventricular paced rhythm", "pacing", "PACE", "ventricular paced rhythm|ventricular paced|ventricular pacing|ventricular paced complexes|ventricularly paced|v paced|paced ventricular rhythm|ventricular pacemaker|rv paced|biventricular paced|biventricular pacing|atrial sensed ventricular paced rhythm|electronic ventricular pacemaker|ventrikulaerer schrittmacherrhythmus", "abnormal", "251266004"),
+    _s("ventricular_paced", "Ventricular paced rhythm", "pacing", "PACE", "ventricular paced rhythm|ventricular paced|ventricular pacing|ventricular paced complexes|ventricularly paced|v paced|paced ventricular rhythm|ventricular pacemaker|rv paced|biventricular paced|biventricular pacing|atrial sensed ventricular paced rhythm|electronic ventricular pacemaker|ventrikulaerer schrittmacherrhythmus|ventrikulaere stimulation|ventrikulaerer stimulation", "abnormal", "251266004"),
     _s("atrial_paced", "Atrial paced rhythm", "pacing", "PACE", "atrial paced rhythm|atrial pacing|atrial paced complexes|atrially paced|atrial paced|atrial pacemaker", "abnormal", "251268003"),
     # conduction
     _s("first_degree_av_block", "First-degree AV block", "conduction", "1AVB CD/_AVB", "1st degree av block|first degree av block|first degree block|i degree av block|av block i|av block 1|av block 1 grades|av block ersten grades|av block i grad|av block grad i|av block grad 1", "minor", "270492004"),
@@ -279,7 +279,7 @@ _NAME_OF = MappingProxyType(dict(_WORDS))
 # What denies everything after it in its clause, everything before it, and everything in it.
 _DENIES_AFTER = re.compile(
     r"(?<![a-z])(?:no|not|neither|nor|without|denies|negative for|absence of|lack of|lacks|free of|free from|rather than|instead of"
-    r"|history of|to diagnose|would expect|against|whether|unlikely to (?:be|represent)|needs|requires|mimic(?:s|king)?|simulating|(?<!normal )limits?|limiting|precludes?|precluding|prevents?|preventing|hampers?|obscures?|obscuring"
+    r"|history of|to diagnose|would expect|against|whether|unlikely to (?:be|represent)|needs|requires|mimic(?:s|king)?|simulating|resembl(?:es|ing)|incorrect to|wrong to|favou?red over|more likely than|preferred over|(?<!normal )limits?|limiting|precludes?|precluding|prevents?|preventing|hampers?|obscures?|obscuring"
     r"|was (?:previously |formerly )?in|had been in|used to be"
     r"|mistaken for|misread as|(?:can|may|might) (?:reveal|show|cause|be seen)|computer (?:reads|read|says|calls)"
     r"|(?:previous|prior|earlier|last) (?:tracing|ecg|ekg|recording)s? (?:showed|shows|had|demonstrated|revealed)|has replaced|have replaced"
@@ -287,7 +287,7 @@ _DENIES_AFTER = re.compile(
 )
 _SEEN = (
     r"(?:seen|present|evident|observed|noted|detected|found|identified|apparent|appreciated|suggested|demonstrated|visible|met"
-    r"|fulfilled|developed|assessed|determined|recognised|recognized|shown|recorded|established|supported|confirmed)"
+    r"|fulfilled|developed|assessed|determined|recognised|recognized|shown|recorded|established|supported|confirmed|captured)"
 )
 _DENIES_BEFORE = re.compile(
     r"(?<![a-z])(?:unlikely(?! to (?:be|represent))|less likely|improbable|(?:has|have) been replaced|replaced by"
@@ -354,6 +354,7 @@ _SAYINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\bst (?:\d+(?:\.\d+)? ?mm )?(elevations|depressions)\b", r"st \1"),
         (r"\bst (elevation|depression)s\b", r"st \1"),
         (r"\ba-paced\b", "atrial paced"),
+        (r"\b([rl]bbb|(?:right|left) bundle[- ]branch block),? (?:is )?incomplete\b", r"incomplete \1"),
         (r"\bqs(?= (?:in|waves?|complex|morphology|deflection))", "q waves"),
         (r"\bp[- ]waves?\b[^.;]{0,60}\bdissociated\b", "av dissociation"),
         # The artery of that name is no axis.

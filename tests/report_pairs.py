@@ -906,3 +906,114 @@ BLIND_3: tuple[tuple[str, frozenset[str]], ...] = tuple(
         ),
     )
 )
+
+# The same again, after BLIND_3 had been used. Nothing is changed by this one.
+BLIND_4: tuple[tuple[str, frozenset[str]], ...] = tuple(
+    (text, frozenset(names.split()))
+    for text, names in (
+        # machine statements (10)
+        ("Sinus rhythm with 2nd degree A-V block (Mobitz I). Abnormal ECG.", "sinus_rhythm mobitz_1 abnormal_ecg"),
+        (
+            "Normal sinus rhythm. Possible right ventricular hypertrophy. Nonspecific ST and T wave abnormality. Abnormal ECG.",
+            "sinus_rhythm rvh nonspecific_st nonspecific_t abnormal_ecg",
+        ),
+        (
+            "Atrial flutter with 2:1 A-V conduction. Left ventricular hypertrophy. Abnormal ECG.",
+            "atrial_flutter av_block_2_1 lvh abnormal_ecg",
+        ),
+        (
+            "Sinus bradycardia. Anteroseptal infarct, old. Prolonged QT. When compared with ECG of 03-MAY-2020, T wave inversion is no longer evident.",
+            "sinus_bradycardia mi_anteroseptal long_qt",
+        ),
+        ("Accelerated junctional rhythm. Low voltage QRS. Abnormal ECG.", "accelerated_junctional low_voltage abnormal_ecg"),
+        ("Electronic atrial pacemaker. Left bundle branch block. Abnormal ECG.", "atrial_paced clbbb abnormal_ecg"),
+        (
+            "Sinus rhythm. Premature ventricular complexes. Left atrial enlargement. ST elevation, consider inferior injury or acute infarct.",
+            "sinus_rhythm pvc lae st_elevation st_injury_inferior stemi",
+        ),
+        ("Sinus tachycardia. Otherwise normal ECG. Unconfirmed.", "sinus_tachycardia normal_ecg"),
+        (
+            "Poor data quality. Sinus rhythm. Left axis deviation. Incomplete left bundle branch block. Borderline ECG.",
+            "poor_quality sinus_rhythm axis_left ilbbb borderline_ecg",
+        ),
+        ("Idioventricular rhythm. Right bundle branch block. Abnormal ECG.", "idioventricular_rhythm crbbb abnormal_ecg"),
+        # cardiologists (14)
+        ("SR, 1st degree heart block (PR 260). No higher grade block.", "sinus_rhythm first_degree_av_block"),
+        ("Rapid AF 148. Lateral ST depression, likely rate-related. Troponin pending.", "atrial_fibrillation st_depression"),
+        ("LBBB is old. SR. No new changes.", "clbbb sinus_rhythm"),
+        ("Sinus rhythm; T waves inverted III and V1 only (normal variant). No LVH.", "sinus_rhythm t_inversion"),
+        ("Complete LBBB with left axis, PVCs in couplets. No VT.", "clbbb axis_left pvc"),
+        (
+            "Ventricular bigeminy on a background of AF with digoxin effect.",
+            "ventricular_bigeminy atrial_fibrillation digitalis_effect",
+        ),
+        (
+            "Deep Q waves in II, III, aVF: old inferior MI. No posterior involvement. Sinus rhythm.",
+            "q_waves mi_inferior sinus_rhythm",
+        ),
+        ("Type 1 Brugada in V1-V2, not seen on the previous ECG. NSR.", "brugada sinus_rhythm"),
+        ("Trifascicular disease: RBBB, LAFB and long PR.", "crbbb lafb prolonged_pr"),
+        ("Low QRS voltages. AV dissociation, junctional escape at 44.", "low_voltage av_dissociation junctional_escape"),
+        (
+            "Narrow complex tachycardia terminated by adenosine, now sinus rhythm without pre-excitation.",
+            "supraventricular_tachycardia sinus_rhythm",
+        ),
+        ("Hyperacute T waves? Otherwise NSR. Repeat in 15 min. No ST elevation yet.", "sinus_rhythm"),
+        ("Persistent ST elevation V1-V4 since 2017, LV aneurysm. No acute MI.", "st_elevation_anteroseptal aneurysm"),
+        ("Dextrocardia excluded: limb leads were swapped and the repeat ECG is normal. Sinus.", "normal_ecg sinus_rhythm"),
+        # language models (12)
+        (
+            "The ECG demonstrates sinus rhythm with a prolonged PR interval of 212 ms and a normal QRS duration. There is no evidence of hypertrophy or ischemia.",
+            "sinus_rhythm prolonged_pr",
+        ),
+        (
+            "Right bundle branch block is characterised by the rsR' complex in V1; the left anterior fascicle conducts normally, so bifascicular block is not diagnosed.",
+            "crbbb",
+        ),
+        (
+            "No definite abnormality was detected. The rhythm strip shows sinus rhythm, and the tracing is normal for the patient's age.",
+            "sinus_rhythm normal_ecg",
+        ),
+        (
+            "Widespread ST-segment depression with ST-segment elevation in aVR raises suspicion of diffuse subendocardial ischemia.",
+            "st_depression st_elevation ischaemia",
+        ),
+        (
+            "The presence of pacing artifacts before both P waves and QRS complexes suggests a dual-chamber pacemaker. Atrial fibrillation is not apparent.",
+            "paced",
+        ),
+        (
+            "Symmetric T-wave inversions are seen in the anterior precordial leads, which in this context may represent anterior ischemia rather than right ventricular strain.",
+            "t_inversion ischaemia_anterior",
+        ),
+        (
+            "The tachycardia is regular with a narrow QRS and no visible P waves, most compatible with supraventricular tachycardia; sinus tachycardia and atrial flutter appear unlikely.",
+            "supraventricular_tachycardia",
+        ),
+        (
+            "In summary: normal sinus rhythm, left axis deviation and poor R-wave progression. An old anterior infarction is possible but not certain.",
+            "sinus_rhythm axis_left poor_r_progression mi_anterior",
+        ),
+        (
+            "The corrected QT interval of 478 ms is prolonged, but the T-wave morphology is normal and there are no U waves.",
+            "long_qt",
+        ),
+        ("This ECG cannot be interpreted because of excessive artifact in all leads.", "unreadable poor_quality"),
+        (
+            "Neither atrial enlargement nor ventricular hypertrophy is present. The single abnormality is a right axis deviation of +112 degrees.",
+            "axis_right",
+        ),
+        (
+            "ST-segment elevations in leads I, aVL, V5, and V6 support a diagnosis of acute lateral myocardial infarction; reciprocal depression is found in the inferior leads.",
+            "st_elevation_lateral mi_lateral",
+        ),
+        # German and Swedish (4)
+        (
+            "Sinusrhythmus, AV-Block ersten Grades, linksventrikuläre Hypertrophie. Kein Vorhofflimmern.",
+            "sinus_rhythm first_degree_av_block lvh",
+        ),
+        ("Frischer Vorderwandinfarkt mit ST-Hebungen in V2 bis V4.", "mi_anterior st_elevation_anterior stemi"),
+        ("Sinusbradykardie, Rechtstyp, P-pulmonale. Keine Ischämiezeichen.", "sinus_bradycardia axis_right rae"),
+        ("Sinusrytm. Förmaksflimmer ses ej. Vänster el-axel.", "sinus_rhythm axis_left"),
+    )
+)

@@ -98,6 +98,9 @@ def report(f: Facts, *, figures: bool = True) -> tuple[str, Evidence] | None:
     elif usable(f, "rate_bpm"):
         sentences.append(f"Heart rate {f.figures['rate_bpm'].value:.0f} beats per minute.")
         proof += of_figure(f, "rate_bpm")
+    if first is None and (lone := [n for n in WITHIN if n in f.stated and not _implied(f, n)]):
+        sentences.append(_capital(listed([said(n) for n in lone])) + ".")
+        proof += [p for n in lone for p in of_statement(f, n)]
     if figures:
         line, rests = _figures(f)
         sentences += line
