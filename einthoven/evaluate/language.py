@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Ecgs = Sequence[Sequence[Record]]
 CANNOT = re.compile(
-    r"(?i)\b(?:can ?not|can't|could not|not possible to) (?:be )?(?:reliably )?(?:determined?|measured?|assess(?:ed)?|judged?)\b"
+    r"(?i)\b(?:can ?not|can't|could not|not possible to) (?:be )?(?:reliably )?"
+    r"(?:determined?|measured?|assess(?:ed)?|judged?)\b"
 )
 
 
@@ -112,7 +113,8 @@ def _exchanged(samples: Sequence[Sample], ecgs: Ecgs, rng: np.random.Generator) 
         count = Counter(_patient(samples[i]) for i in rows)
         names = list(count)
         order = {name: k for k, name in enumerate(names[i] for i in rng.permutation(len(names)))}
-        by = sorted(rows, key=lambda i: (order[_patient(samples[i])], i))
+        within = dict(zip(rows, rng.permutation(len(rows)).tolist(), strict=True))
+        by = sorted(rows, key=lambda i: (order[_patient(samples[i])], within[i]))
         shift = max(count.values())
         if 2 * shift > len(by):
             raise EcgError("another patient's ECG: one patient has more than half of the samples")

@@ -148,6 +148,9 @@ def widened(names: Iterable[str]) -> frozenset[str]:
 
 # Figures: how far from ours they may lie (rate: 5 % where that is more), and how they are said, in which unit, and how far
 # from ours they are still right (rate 5 %, at least 3/min). Chosen here.
+TOLERANCE: Mapping[str, float] = MappingProxyType(
+    {"rate_bpm": 3, "pr_ms": 20, "p_ms": 20, "qrs_ms": 20, "qt_ms": 30, "qtc_fridericia_ms": 30, "qrs_axis_deg": 20}
+)
 _TO = r"[\s:=,*]{0,4}(?:(?:interval|duration|time|is|was|of|at|measures|approximately|about|around)[\s:=,*]{1,4}){0,5}"
 _MS = r"(\d{2,3}(?:\.\d+)?|0?\.\d{2,3})\s*(ms|msec|milliseconds|s|sec|seconds)\b"
 _SAID: tuple[tuple[str, str, float], ...] = (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from einthoven.data.instruct.facts import WITHOUT_P, Facts, doubtful, evidence
-from einthoven.data.instruct.kinship import WITHIN, basic
+from einthoven.data.instruct.kinship import BASIC, PARTS, WITHIN, basic
 from einthoven.data.instruct.wording import axis_class, label, listed, place, said
 from einthoven.statements import STATEMENTS
 
@@ -98,7 +98,9 @@ def report(f: Facts, *, figures: bool = True) -> tuple[str, Evidence] | None:
     elif usable(f, "rate_bpm"):
         sentences.append(f"Heart rate {f.figures['rate_bpm'].value:.0f} beats per minute.")
         proof += of_figure(f, "rate_bpm")
-    if first is None and (lone := [n for n in WITHIN if n in f.stated and not _implied(f, n)]):
+    if first is None and (
+        lone := [n for n in PARTS["rhythm"] + WITHIN[:3] if n in f.stated and n not in BASIC and not _implied(f, n)]
+    ):
         sentences.append(_capital(listed([said(n) for n in lone])) + ".")
         proof += [p for n in lone for p in of_statement(f, n)]
     if figures:
