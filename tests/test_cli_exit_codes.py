@@ -22,7 +22,9 @@ ROOT = Path(__file__).parents[1]
 FILES = ("missing.xml", "folder", "empty.bin", "text.txt", "photo.jpg")
 INPUTS = (  # @ is where the input stands
     "info @", "convert @ out.csv", "delineate @", "render @ -o out.png", "explain @", "predict @", "data index @ -o out",
-    "data show @", "images @ -o out", "evaluate --data @", "finetune --data @ -o out", "models import @",
+    "data show @", "data instruct @ -o out.jsonl",
+    "judge @ -o out --url http://localhost:1/v1", "images @ -o out",
+    "evaluate --data @", "finetune --data @ -o out", "models import @",
     "models convert @ -o out.safetensors",
 )  # fmt: skip
 ON_PAPER = ("measure @", "interpret @", "demo @ --out out", "digitize @ -o out.csv")  # these take a photo
@@ -42,7 +44,10 @@ OPTIONS = (
     "explain ecg.npz -o out.foo", "digitize photo.jpg -o out.foo", "digitize photo.jpg -o out.csv --layout foo",
     "digitize photo.jpg -o out.csv --corners 1,2", "data index set -o out --dataset foo",
     "data index set --labels labels.csv -o folder",
-    "data get foo -o out", "evaluate", "evaluate --data set --labels labels.csv --level foo",
+    "data get foo -o out", "data instruct -o out.jsonl", "data instruct set -o out.foo",
+    "data instruct set -o out.jsonl --kinds foo", "data instruct set -o out.jsonl --model foo",
+    "data instruct set -o out --bench", "judge answers.jsonl -o out --url foo", "judge answers.jsonl -o out",
+    "judge answers.jsonl -o out --offline --criteria foo", "evaluate", "evaluate --data set --labels labels.csv --level foo",
     "evaluate --data set --labels labels.csv --backend foo", "finetune", "finetune --set foo", "finetune --set foo=1",
     "finetune --data set --method foo",
     "finetune --data set --labels labels.csv --model foo -o out", "finetune --data set --labels labels.csv --names Foo -o out",

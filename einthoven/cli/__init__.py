@@ -12,6 +12,8 @@ from einthoven.cli import finetune as finetune
 from einthoven.cli import foreign as foreign
 from einthoven.cli import get as get
 from einthoven.cli import images as images
+from einthoven.cli import instruct as instruct
+from einthoven.cli import judge as judge
 from einthoven.cli import models as models
 from einthoven.cli import predict as predict
 from einthoven.cli import pretrain as pretrain

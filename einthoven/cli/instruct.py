@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from einthoven.cli.data import data
 from einthoven.cli.door import AsJson, Jobs, faults, print_json, tell
+
+if TYPE_CHECKING:
+    from einthoven.data.index import Index
+    from einthoven.data.instruct.sample import Sample
 
 
 @data.command("instruct")
@@ -55,10 +60,9 @@ def instruct(
     json: AsJson = False,
 ) -> None:
     """Make instruction data: conversations about the ECGs of an index, by templates, alone or mixed with public sets."""
-    from einthoven.data.index import Index
     from einthoven.data.instruct import facts as known
     from einthoven.data.instruct.make import from_facts
-    from einthoven.data.instruct.sample import KINDS, Sample, write
+    from einthoven.data.instruct.sample import KINDS, write
     from einthoven.data.instruct.server import Server
     from einthoven.data.instruct.sets import counted, ecg_bench, folded, publish
     from einthoven.data.instruct.sets import mix as mixed
@@ -133,19 +137,15 @@ def _weighed(words: str) -> tuple[str, float]:
         raise WrongUse(f"--mix takes FILE=WEIGHT, not {words!r}") from None
 
 
-def _read(name: str, index: object, kinds: tuple[str, ...]) -> list:  # type: ignore[type-arg]
-    """Samples of our own or of a public set."""
-    from einthoven.data.instruct.readers import read_set, recognised  # noqa: F401
+def _read(name: str, index: Index | None, kinds: Collection[str]) -> list[Sample]:
+    """Samples of our own, or of a public set in its own files."""
+    from einthoven.data.instruct.readers import is_ours, read_set
     from einthoven.data.instruct.sample import read
-    from einthoven.record import EcgError
 
     place = Path(name)
-    if place.suffix.lower() in (".parquet", ".jsonl") and place.is_file():
-        try:
-            return [s for s in read(place) if s.kind in kinds]
-        except EcgError:
-            pass  # not ours: a public set, perhaps
-    loaded = read_set(place, index=index)  # type: ignore[arg-type]
+    if is_ours(place):
+        return [s for s in read(place) if s.kind in kinds]
+    loaded = read_set(place, index=index)
     for why, count in sorted(loaded.skipped.items()):
         tell(f"left out of {name}: {why}: {count:,}")
     return [s for s in loaded.samples if s.kind in kinds]

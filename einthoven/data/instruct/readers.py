@@ -105,6 +105,14 @@ def recognised(row: Mapping[str, Any]) -> str | None:
     return "ecg-chat" if "ecg" in row else "ecginstruct" if "image" in row else None
 
 
+def is_ours(place: Path) -> bool:
+    """Whether a file holds samples in our own form (`sample.read`)."""
+    if place.suffix.lower() not in (".parquet", ".jsonl") or not place.is_file():
+        return False
+    first = next(iter(_of_file(place)), None)
+    return isinstance(first, dict) and {"turns", "made"} <= first.keys()
+
+
 def _renamed(s: Sample, name: str) -> Sample:
     from dataclasses import replace
 
