@@ -323,6 +323,17 @@ def parse_statement(text: str) -> list[str]:
     )
 
 
+def mentioned(text: str) -> list[tuple[str, bool]]:
+    """Every statement that a text names, each once, and whether it is asserted: "AF, no LBBB" is AF asserted, LBBB denied. One
+    that is both counts as asserted."""
+    out: dict[str, bool] = {}
+    for words, said in _mentioned(spoken(text), _PATTERN):
+        for name in _OF_TWO.get(words) or (_NAME_OF.get(words, ""),):
+            if name:
+                out[name] = out.get(name, False) or said
+    return list(out.items())
+
+
 def asserted(text: str, wordings: Mapping[str, str]) -> list[str]:
     """The same over a vocabulary of one's own: `wordings` maps what may be said to its name. Whole words, in any case and with
     or without hyphens; the longest wins. Raises ValueError for a wording without a letter or a digit."""
@@ -403,10 +414,8 @@ _SAYINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\brhythm is sinus rhythm\b", "sinus rhythm"),
     )
 )
-_LEADS = re.compile(
-    r"(?<![a-z0-9])(?:v[1-6](?: ?(?:-|to|through|\u2013) ?v?[1-6])?|iii|ii|i|avl|avf|avr)(?:(?:,? and |, ?|/| )(?:v[1-6](?: ?(?:-|to|through|\u2013) ?v?[1-6])?"
-    r"|iii|ii|i|avl|avf|avr)\b)*"
-)
+_LEAD = r"(?:v[1-6](?: ?(?:-|to|through|\u2013) ?v?[1-6])?|iii|ii|i|avl|avf|avr)(?![a-z0-9])"
+_LEADS = re.compile(rf"(?<![a-z0-9]){_LEAD}(?:(?:,? and |, ?|/| ){_LEAD})*")
 _ELEVATION = re.compile(r"\bst elevation\b")
 
 
@@ -443,6 +452,20 @@ def _lead_names(words: str) -> set[str]:
     return out
 
 
+def leads_in(text: str) -> tuple[str, ...]:
+    """The standard leads that a text names, in their order: "II, III and aVF", "V2-V5", "leads V1 to V3". A lone "I" is only a lead
+    beside others or behind the word."""
+    low = text.lower()
+    names: set[str] = set()
+    for match in _LEADS.finditer(low):
+        words = match.group()
+        if words == "i" and not re.search(r"\b(?:leads?|in) $", low[: match.start()]):
+            continue
+        names |= _lead_names(words) | set(re.findall(r"(?<![a-z])avr(?![a-z])", words))
+    order = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+    return tuple(lead for lead in order if lead.lower() in names)
+
+
 def _territory(leads: set[str]) -> str:
     """Which wall leads look at; "" where they are of no one."""
     inferior, lateral = len(leads & {"ii", "iii", "avf"}) >= 2, len(leads & {"i", "avl", "v5", "v6"}) >= 2
@@ -460,10 +483,14 @@ def _pattern(words: Iterable[str]) -> re.Pattern[str]:
 
 
 def _asserted(text: str, pattern: re.Pattern[str]) -> Iterator[str]:
+    return (words for words, said in _mentioned(text, pattern) if said)
+
+
+def _mentioned(text: str, pattern: re.Pattern[str]) -> Iterator[tuple[str, bool]]:
+    """The wordings in a text, and whether each is asserted."""
     for clause, but_for in _parted(text):
         plain = _DOUBT.sub(lambda m: " " * len(m.group()), clause)
-        if _DENIES_ALL.search(plain):
-            continue
+        none = _DENIES_ALL.search(plain) is not None
         after, before = _DENIES_AFTER.search(plain), _DENIES_BEFORE.search(plain)
         first = 0 if before is None else before.start()
         last = len(clause) if after is None else after.start()
@@ -471,8 +498,8 @@ def _asserted(text: str, pattern: re.Pattern[str]) -> Iterator[str]:
         for match in pattern.finditer(clause):
             words = match.group()
             said = first <= match.start() or match.end() > first  # "rhythm cannot be determined" holds its own denial
-            if said and match.start() < last and not (in_part and _NAME_OF.get(words) == "normal_ecg"):
-                yield words
+            if not (in_part and _NAME_OF.get(words) == "normal_ecg"):
+                yield words, said and match.start() < last and not none
 
 
 _ARTICLES = re.compile(r"(?<![a-z])(?:the|an|a(?! (?:fib|flutter)(?![a-z]))) ")
