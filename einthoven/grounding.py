@@ -207,13 +207,13 @@ _LIMITS: Mapping[str, tuple[_Limit, ...]] = MappingProxyType(
 _DECIDED = frozenset(
     {"prolonged_pr", "short_pr", "first_degree_av_block", "long_qt", "short_qt", "axis_normal", "axis_left", "axis_right"}
 )
-# Waves of single leads: (figure of the lead, whether it is met, what is asked).
+# Waves of single leads: (figure of the lead, limit, what is asked, margin within which nobody can say).
 _WAVES = MappingProxyType(
     {
-        "st_elevation": ("st_j_mv", lambda x: x >= 0.1, ">= 0.1 mV"),
-        "st_depression": ("st_j60_mv", lambda x: x <= -0.05, "<= -0.05 mV"),
-        "t_inversion": ("t_mv", lambda x: x <= -0.1, "<= -0.1 mV"),
-        "q_waves": ("q_ms", lambda x: x >= 30, ">= 30 ms"),
+        "st_elevation": ("st_j_mv", 0.1, ">= 0.1 mV", 0.02),
+        "st_depression": ("st_j60_mv", -0.05, "<= -0.05 mV", 0.02),
+        "t_inversion": ("t_mv", -0.1, "<= -0.1 mV", 0.03),
+        "q_waves": ("q_ms", 30.0, ">= 30 ms", 5.0),
     }
 )
 # Of each group at most one holds.
@@ -251,9 +251,13 @@ def ground(
     return Grounded(sentences, case.abstain())
 
 
+# Small letters may begin a sentence (PTB-XL's reports), but not behind "i.e." or "approx.".
+_ENDS = re.compile(r"(?<=[.!?;])\s+(?=[^a-z\s])|(?<=[a-z0-9]{3}[.!?;])(?<!prox\.)\s+|(?<=\d[.;])\s+(?=[a-z])|\n+")
+
+
 def sentences_of(text: str) -> list[str]:
     """A text's sentences: at full stops that a space follows (not those of figures), question marks and new lines."""
-    parts = re.split(r"(?<=[.!?;])\s+(?=[^a-z\s])|\n+", text.strip())
+    parts = _ENDS.split(text.strip())
     return [p.strip() for p in parts if re.search(r"\w", p)]
 
 
@@ -365,19 +369,21 @@ class _Case:
 
     def _in_leads(self, name: str, leads: tuple[str, ...]) -> tuple[str, tuple[Evidence, ...], str]:
         """A wave in leads that are named: in all of them, in none, or in some."""
-        figure, met, asked = _WAVES[name]
+        figure, limit, asked, margin = _WAVES[name]
+        sign = -1.0 if limit < 0 else 1.0
         values = {n: float(getattr(self.m.leads.get(n, LeadMeasurements()), figure)) for n in leads}
         known = {n: v for n, v in values.items() if v == v}
         if not known:
             return UNCHECKED, (), f"{figure} could not be measured in {', '.join(leads)}"
         unit = "ms" if figure.endswith("_ms") else "mV"
         proof = tuple(Evidence(figure, round(v, 3), unit, asked, (n,)) for n, v in known.items())
-        there = [n for n, v in known.items() if met(v)]
-        if len(there) == len(known):
-            return SUPPORTED, proof, ""
-        if not there:
+        there = [n for n, v in known.items() if sign * v >= sign * limit]
+        near = [n for n, v in known.items() if n not in there and sign * v >= sign * limit - margin]
+        if there and len(there) + len(near) == len(known):
+            return SUPPORTED, proof, f"hardly in {', '.join(near)}" if near else ""
+        if not there and not near:
             return CONTRADICTED, proof, "in none of these leads"
-        return UNSUPPORTED, proof, f"in {', '.join(there)} alone"
+        return UNSUPPORTED, proof, f"in {', '.join(there)} alone" if there else "hardly in any of these leads"
 
     # -- figures
 

@@ -414,7 +414,7 @@ _SAYINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\brhythm is sinus rhythm\b", "sinus rhythm"),
     )
 )
-_LEAD = r"(?:v[1-6](?: ?(?:-|to|through|\u2013) ?v?[1-6])?|iii|ii|i|avl|avf|avr)(?![a-z0-9])"
+_LEAD = r"(?:v[1-6](?:(?:,[1-6])+| ?(?:-|to|through|\u2013) ?v?[1-6])?|iii|ii|i|avl|avf|avr)(?![a-z0-9])"
 _LEADS = re.compile(rf"(?<![a-z0-9]){_LEAD}(?:(?:,? and |, ?|/| ){_LEAD})*")
 _ELEVATION = re.compile(r"\bst elevation\b")
 
@@ -449,6 +449,8 @@ def _lead_names(words: str) -> set[str]:
     out = set(re.findall(r"(?<![a-z])(?:iii|ii|i|avl|avf)(?![a-z])", words))
     for first, last in re.findall(r"v([1-6])(?: ?(?:-|to|through|\u2013) ?v?([1-6]))?", words):
         out |= {f"v{k}" for k in range(int(first), int(last or first) + 1)}
+    for many in re.findall(r"v[1-6](?:,[1-6])+(?![0-9])", words):  # v4,5,6
+        out |= {f"v{k}" for k in re.findall(r"[1-6]", many)}
     return out
 
 

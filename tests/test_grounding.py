@@ -186,4 +186,8 @@ def test_what_is_mentioned_and_where() -> None:
         and leads_in("in lead I") == ("I",)
         and leads_in("I and aVL; aVR") == ("I", "aVR", "aVL")
     )
+    assert leads_in("st segments are depressed in v4,5,6") == ("V4", "V5", "V6")
+    assert sentences_of("sinus rhythm. t waves low in v5,6. approx. 3 mm i.e. much") == [
+        "sinus rhythm.", "t waves low in v5,6.", "approx. 3 mm i.e. much",
+    ]  # fmt: skip
     assert sentences_of("PR 0.16 s. QRS wide; no block.\nEnd") == ["PR 0.16 s.", "QRS wide; no block.", "End"]
