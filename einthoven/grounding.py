@@ -252,7 +252,7 @@ def ground(
 
 
 # Small letters may begin a sentence (PTB-XL's reports), but not behind "i.e." or "approx.".
-_ENDS = re.compile(r"(?<=[.!?;])\s+(?=[^a-z\s])|(?<=[a-z0-9]{3}[.!?;])(?<!prox\.)\s+|(?<=\d[.;])\s+(?=[a-z])|\n+")
+_ENDS = re.compile(r"(?<=[.!?;])(?<!prox\.)\s+(?=[^a-z\s])|(?<=[a-z0-9]{3}[.!?;])(?<!prox\.)\s+|(?<=\d[.;])\s+(?=[a-z])|\n+")
 
 
 def sentences_of(text: str) -> list[str]:

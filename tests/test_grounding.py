@@ -190,4 +190,4 @@ def test_what_is_mentioned_and_where() -> None:
     assert sentences_of("sinus rhythm. t waves low in v5,6. approx. 3 mm i.e. much") == [
         "sinus rhythm.", "t waves low in v5,6.", "approx. 3 mm i.e. much",
     ]  # fmt: skip
-    assert sentences_of("PR 0.16 s. QRS wide; no block.\nEnd") == ["PR 0.16 s.", "QRS wide; no block.", "End"]
+    assert sentences_of("PR 0.16 s. QRS wide; no block.\nEnd") == ["PR 0.16 s.", "QRS wide;", "no block.", "End"]
