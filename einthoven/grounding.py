@@ -395,7 +395,7 @@ class _Case:
                 why = self.m.quantities[name].why if name in self.m.quantities else "not measured"
                 yield Claim("figure", name, UNCHECKED, value=n.said, unit=unit, why=why or "not measured")
             else:
-                asked = f"within {n.tolerance:g} {unit} of what is said"
+                asked = f"within {n.tolerance:.3g} {unit} of what is said"
                 proof = (Evidence(name, round(n.measured, 3), unit, asked, beats=self.m.quantities[name].beats),)
                 yield Claim("figure", name, SUPPORTED if n.right else CONTRADICTED, value=n.said, unit=unit, evidence=proof)
 

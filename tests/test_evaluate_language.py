@@ -102,6 +102,25 @@ def test_closed_answers(made: Sample, answer: str, figures: dict[str, float]) ->
     assert {name: got[name] for name in figures} == figures
 
 
+CODE15 = ("NORM", "ABNORMAL", "1dAVb", "RBBB", "LBBB", "SB", "ST", "AF")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("Answer: AF, RBBB", {"AF", "RBBB"}),
+        ("The ECG shows atrial fibrillation; no left bundle branch block.", {"AF"}),
+        ("ABNORMAL", {"ABNORMAL"}),
+        ("There are ST-T changes", None),  # ST is sinus tachycardia here
+        ("First-degree AV block with sinus bradycardia", {"1dAVb", "SB"}),
+        ("I cannot say", None),
+    ],
+)
+def test_labels_of_ecgbench_and_what_else_they_are_called(answer: str, said: set[str] | None) -> None:
+    got = mark(sample(1, "Which?", "AF; RBBB", "closed", CODE15), answer)
+    assert got.said == (None if said is None else frozenset(said)) and got.figures["unread"] == (said is None)
+
+
 PR = [{"name": "pr_ms", "value": 164.0, "unit": "ms"}]
 
 

@@ -28,7 +28,7 @@ from einthoven.beats.measurements import Measurements, Quantity
 from einthoven.data.index import Index
 from einthoven.data.instruct.sample import ECG, Sample, Turn
 from einthoven.evaluate import metrics
-from einthoven.evaluate.answers import chosen, letter
+from einthoven.evaluate.answers import chosen, labels, letter
 from einthoven.evaluate.bootstrap import Resamples, interval
 from einthoven.evaluate.reports import TOLERANCE, numbers, score_report, widened
 from einthoven.evaluate.text import bleu_counts, bleu_of, meteor, rouge, token_f1, tokens
@@ -171,6 +171,28 @@ def _asked(s: Sample) -> tuple[str, str, str]:
 SETS = ("closed", "choice", "verify", "query", "compare")
 
 
+# Labels of PTB-XL's superclasses and of ECGBench's tasks, and what else they are called.
+WORDINGS: Mapping[str, tuple[str, ...]] = {
+    "NORM": ("normal ECG", "normal electrocardiogram"),
+    "ABNORMAL": ("abnormal ECG",),
+    "MI": ("myocardial infarction",),
+    "STTC": ("ST/T change", "ST-T change", "ST-T changes", "ST/T changes"),
+    "CD": ("conduction disturbance", "conduction disturbances"),
+    "HYP": ("hypertrophy",),
+    "AF": ("atrial fibrillation", "AFIB"),
+    "I-AVB": ("first-degree AV block", "first degree atrioventricular block", "1st degree AV block"),
+    "1dAVb": ("first-degree AV block", "first degree atrioventricular block", "1st degree AV block"),
+    "LBBB": ("left bundle branch block",),
+    "RBBB": ("right bundle branch block",),
+    "SB": ("sinus bradycardia",),
+    "ST": ("sinus tachycardia",),
+    "PAC": ("premature atrial contraction", "premature atrial complex", "premature atrial complexes", "PACs"),
+    "PVC": ("premature ventricular contraction", "premature ventricular complex", "premature ventricular complexes", "PVCs"),
+    "STD": ("ST depression", "ST-segment depression"),
+    "STE": ("ST elevation", "ST-segment elevation"),
+}
+
+
 @dataclass(frozen=True)
 class Mark:
     """What one answer is worth: `figures` by name, `said` the options that were read (None: it cannot be read)."""
@@ -204,7 +226,27 @@ def _read(s: Sample, answer: str) -> frozenset[str] | None:
         found = letter(answer, len(s.options))
         if found is not None:
             return frozenset({s.options[ord(found) - 65]})
+    if len(s.options) > 2 and all(option in WORDINGS for option in s.options):
+        return _labelled_answer(answer, s.options)
     return chosen(answer, s.options)
+
+
+# ECG words that hold a label ("ST" is sinus tachycardia in CODE-15%) and mean something else.
+_DECOYS = (
+    "ST segment", "ST segments", "ST T", "ST T changes", "ST changes", "ST/T change", "ST elevation", "ST depression",
+    "ST abnormality",
+    "ST T wave changes", "non-specific ST changes",
+)  # fmt: skip
+
+
+def _labelled_answer(answer: str, options: Sequence[str]) -> frozenset[str] | None:
+    wordings = {option: WORDINGS[option] for option in options}
+    taken = {re.sub(r"[^a-z0-9]+", " ", w.lower()) for words in wordings.values() for w in words}
+    decoys = tuple(d for d in _DECOYS if re.sub(r"[^a-z0-9]+", " ", d.lower()) not in taken)
+    said = labels(answer, {**wordings, "no label": decoys})
+    if said == {"no label"}:
+        return None
+    return None if said is None else said - {"no label"}
 
 
 def _low(text: str) -> str:
