@@ -76,8 +76,8 @@ class Shelf:
             EcgError: shapes that do not fit, or no record with any feature.
         """
         chosen = np.arange(len(index)) if rows is None else np.asarray(rows, np.int64)
-        embed = embed or (measured if matrix is None else None)
         if matrix is None:
+            embed = embed or measured
             work = partial(_embedded, embed=embed)
             found = ordered(work, (index.record(int(i)) for i in chosen), jobs=jobs, killed=_lost, chunk=8)
             made = [row for row in found]

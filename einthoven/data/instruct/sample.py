@@ -186,13 +186,13 @@ def from_json(given: Any) -> Sample:
     evidence, made = given.get("evidence") or [], given["made"]
     if not isinstance(evidence, list) or not all(isinstance(one, dict) for one in evidence) or not isinstance(made, dict):
         raise EcgError("evidence is a list of objects, made is an object")
+    plain: dict[str, Any] = {**texts, **{name: tuple(value) for name, value in lists.items()}}
     return Sample(
         turns=_turns(given["turns"]),
         evidence=tuple(evidence),
         made=made,
         fold=fold,
-        **texts,
-        **{name: tuple(value) for name, value in lists.items()},
+        **plain,
     )
 
 
