@@ -103,7 +103,7 @@ class Rules:
 
     def two(self, s: Sample, known: list[Facts], asked: str | None) -> str:
         a, b = known
-        if asked is None:
+        if asked is None or len(s.options) == 2:
             names = parse_statement(s.question)
             return "yes" if any(n in b.stated and n not in a.stated for n in names) else "no"
         if not (usable(a, asked) and usable(b, asked)):

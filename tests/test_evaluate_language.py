@@ -270,6 +270,23 @@ def test_ranking_by_likelihood() -> None:
         ranking(Seeing(), records, records, labels, ecg, "What?", {"UP": "up"})
 
 
+def test_ranking_by_yes_and_no() -> None:
+    """A question a label: the score is the likelihood of yes less that of no."""
+
+    class Sure(Seeing):
+        def log_likelihood(self, prompts, ecgs, candidates):  # type: ignore[no-untyped-def]
+            assert all(words == ["yes", "no"] for words in candidates)
+            up = [float(rs[0].signal[0, 0]) if rs else 0.0 for rs in ecgs]
+            return [[u if "high" in s.question else -u, 0.0] for s, u in zip(prompts, up, strict=True)]
+
+    records = [f"r{i}" for i in range(40)]
+    labels = Labels(("UP", "DOWN"), np.array([[i % 2 == 0, i % 2 == 1] for i in range(40)], np.float32), "multilabel")
+    words = {"UP": "high", "DOWN": "low"}
+    rows, scores = ranking(Sure(), records, records, labels, ecg, "Is it {}?", words, verify=True, draws=500)
+    assert {r.figure: r.value for r in rows} == {"macro AUROC": 1, "AUROC UP": 1, "AUROC DOWN": 1}
+    assert scores[""].shape == (40, 2) and rows[0].controls["text only"] == 0.5
+
+
 def test_a_model_agrees_with_itself() -> None:
     a = [s.answer for s in QUESTIONS]
     (same,) = consistency(QUESTIONS, a, a, draws=500)

@@ -18,7 +18,7 @@ from einthoven.data.instruct.facts import Facts, Figure
 from einthoven.data.instruct.readers import FORMS, read_set, record_of
 from einthoven.data.instruct.sample import Sample, Turn, read
 from einthoven.data.instruct.server import Server
-from einthoven.data.instruct.sets import bench_text, check_leaks, counted, ecg_bench, folded, mix, publish
+from einthoven.data.instruct.sets import bench_text, check_leaks, counted, ecg_bench, folded, mix, publish, ties_of
 from einthoven.data.instruct.written import by_model, sheet, unsupported
 from einthoven.io import write as write_ecg
 from einthoven.record import EcgError
@@ -231,6 +231,20 @@ def test_folds_keep_patients_and_pairs_together() -> None:
         check_leaks({"train": samples[:4], "test": samples[4:]})
     with pytest.raises(EcgError, match="5 folds of 1"):
         folded(samples[:3], 5)
+
+
+def test_what_an_index_knows_ties_too() -> None:
+    """Two names of one signal: the sets say nothing of it, the index does."""
+    samples = [made(i) for i in range(20)]
+    got = {s.id: s.fold for s in folded(samples, 5, ties={"a:0": "g", "a:19": "g", "a:7": "g"})}
+    assert got["a0"] == got["a19"] == got["a7"] and len({s.fold for s in folded(samples[:1] + samples[7:8], 2)}) == 2
+    with pytest.raises(EcgError, match="group g is in train"):
+        check_leaks({"train": samples[:1], "test": samples[7:8]}, {"a:0": "g", "a:7": "g"})
+
+
+def test_ties_are_those_of_the_splits(index: Index) -> None:
+    ties = ties_of(index)
+    assert ties["ptbxl:1"] == ties["ptbxl:2"] != ties["ptbxl:3"]
 
 
 def test_strata_are_spread_evenly() -> None:

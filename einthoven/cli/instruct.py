@@ -64,7 +64,7 @@ def instruct(
     from einthoven.data.instruct.make import from_facts
     from einthoven.data.instruct.sample import KINDS, write
     from einthoven.data.instruct.server import Server
-    from einthoven.data.instruct.sets import counted, ecg_bench, folded, publish
+    from einthoven.data.instruct.sets import counted, ecg_bench, folded, publish, ties_of
     from einthoven.data.instruct.sets import mix as mixed
     from einthoven.data.instruct.written import by_model
     from einthoven.data.load import load
@@ -111,7 +111,7 @@ def instruct(
         else:
             samples = parts["index"]
         if folds is not None:
-            samples = folded(samples, folds, seed)
+            samples = folded(samples, folds, seed, ties={} if index is None else ties_of(index))
         about = counted(samples)
         title = f"Instruction data made with Einthoven ({', '.join(about['source'])})"
         if bench:

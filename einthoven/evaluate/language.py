@@ -244,7 +244,7 @@ def _labelled_answer(answer: str, options: Sequence[str]) -> frozenset[str] | No
     taken = {re.sub(r"[^a-z0-9]+", " ", w.lower()) for words in wordings.values() for w in words}
     decoys = tuple(d for d in _DECOYS if re.sub(r"[^a-z0-9]+", " ", d.lower()) not in taken)
     said = labels(answer, {**wordings, "no label": decoys})
-    if said == {"no label"}:
+    if said == frozenset({"no label"}):
         return None
     return None if said is None else said - {"no label"}
 
@@ -572,16 +572,18 @@ def ranking(
     question: str,
     wordings: Mapping[str, str],
     *,
+    verify: bool = False,
     controls: Sequence[str] = CONTROLS[:4],
     draws: int = 1000,
     seed: int = 0,
     batch: int = 16,
 ) -> tuple[list[Row], Mapping[str, Floats]]:
-    """AUROC of each label, and their mean, from the log-likelihood of its words as the answer: a true ranking over ECGs.
+    """AUROC of each label, and their mean, from log-likelihoods: a true ranking over ECGs.
 
     Args:
-        labels: (N, K) of the records; NaN is left out.
-        question: put to each ECG. wordings: label -> the words whose likelihood is asked.
+        labels: (N, K) of the records; NaN is left out. question: put to each ECG. wordings: label -> its words. verify: the
+        question has a {} for the words, and the score is the log-likelihood of "yes" less that of "no" (one question a
+            label). Without it the words of all labels are answers to one question, and the score is the likelihood of each.
     Returns:
         rows ("macro AUROC" first), and the scores (N, K) under each condition.
     """
@@ -589,16 +591,18 @@ def ranking(
     if lacking or len(labels) != len(records) or len(patients) != len(records):
         raise EcgError(f"no words for {', '.join(lacking)}" if lacking else "labels, records and patients differ in number")
     words = [wordings[n] for n in labels.names]
-    asked = [
-        Sample(
-            f"{r}/rank", (r,), "ranking", "closed", "diagnosis", (Turn("user", f"{ECG}\n{question}"), Turn("assistant", "?")),
-            made={"by": "ranking", "from": "statements"}, group=p,
-        )
-        for r, p in zip(records, patients, strict=True)
-    ]  # fmt: skip
     scores: dict[str, Floats] = {}
     for control in ("", *controls):
-        scores[control] = _likelihoods(model, asked, ecgs, words, control, batch, seed)
+        if verify:
+            columns = []
+            for word in words:
+                said = _likelihoods(
+                    model, _asked_of(records, patients, question.format(word)), ecgs, ("yes", "no"), control, batch, seed
+                )
+                columns.append(said[:, 0] - said[:, 1])
+            scores[control] = np.stack(columns, axis=1)
+        else:
+            scores[control] = _likelihoods(model, _asked_of(records, patients, question), ecgs, words, control, batch, seed)
     truth = labels.matrix.astype(np.float64)
     weights = np.concatenate(list(Resamples.of(patients, len(records), draws, seed).weights()))
 
@@ -608,13 +612,41 @@ def ranking(
     def one(score: Floats, k: int) -> Of:
         return lambda w: metrics.auroc(truth[:, [k]], score[:, [k]], w)[:, 0]
 
-    out = [_row("ranking", "macro AUROC", len(asked), macro(scores[""]), {c: macro(scores[c]) for c in controls}, weights)]
+    out = [_row("ranking", "macro AUROC", len(records), macro(scores[""]), {c: macro(scores[c]) for c in controls}, weights)]
     for k, name in enumerate(labels.names):
         column = truth[:, k]
         if (column == 1).any() and (column == 0).any():
             rest = {c: one(scores[c], k) for c in controls}
-            out.append(_row("ranking", f"AUROC {name}", len(asked), one(scores[""], k), rest, weights))
+            out.append(_row("ranking", f"AUROC {name}", len(records), one(scores[""], k), rest, weights))
     return out, scores
+
+
+def ranking_of(
+    model: Answerer, index: Index, rows: Sequence[int], level: str = "superclass", **more: Any
+) -> tuple[list[Row], Mapping[str, Floats]]:
+    """`ranking` of rows of an index at a level of labels: "superclass" (five, as answers to one question) or "statement" (all
+    71 of PTB-XL, a yes or no each, in the words of our own samples)."""
+    from einthoven.data.instruct import wording
+    from einthoven.data.labels import labels_of
+    from einthoven.statements import BY_SCP
+
+    found = labels_of(index, level).select(rows)
+    records, patients = ([index.column(n)[int(i)] for i in rows] for n in ("record", "patient"))
+    if level == "superclass":
+        words = {name: name for name in found.names}
+        return ranking(model, records, patients, found, ecgs_of(index), wording.SUPERCLASSES_ASKED[0], words, **more)
+    words = {name: wording.said(BY_SCP.get(name, name)) if name in BY_SCP else name for name in found.names}
+    return ranking(model, records, patients, found, ecgs_of(index), wording.VERIFY[0], words, verify=True, **more)
+
+
+def _asked_of(records: Sequence[str], patients: Sequence[str], question: str) -> list[Sample]:
+    return [
+        Sample(
+            f"{r}/rank", (r,), "ranking", "closed", "diagnosis", (Turn("user", f"{ECG}\n{question}"), Turn("assistant", "?")),
+            made={"by": "ranking", "from": "statements"}, group=p,
+        )
+        for r, p in zip(records, patients, strict=True)
+    ]  # fmt: skip
 
 
 def _likelihoods(
@@ -626,6 +658,7 @@ def _likelihoods(
     batch: int,
     seed: int,
 ) -> Floats:
+    """(N, words) of the same answers to each question, under a control."""
     names = [[_named(r) for r in s.records] for s in asked]
     if control == "another patient":
         _, names = controlled(control, asked, names, seed)

@@ -400,7 +400,7 @@ def leads(pool: Pool, count: int, rng: Rng) -> Iterator[Draft]:
                 "st-0", "measurements", [evidence("st_j_mv", f.leads[lead]["st_j_mv"], "mV", (lead,))],
                 ("elevated", "isoelectric", "depressed"), (side,), more={"lead": lead},
             )  # fmt: skip
-    turning = [(f, lead) for f in pool if (lead := _transition(f))]
+    turning = [(f, first) for f in pool if (first := _transition(f))]
     for f, lead in _balanced(rng, turning, count // 6):
         yield Draft(
             (f,), "closed", "morphology",

@@ -12,11 +12,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from einthoven.data.index import Index
 from einthoven.data.instruct.sample import ECG, Sample, write
+from einthoven.data.splits import groups as split_groups
 from einthoven.io.files import replacing
 from einthoven.record import EcgError, WrongUse
 
@@ -58,13 +62,20 @@ def mix(
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _keys(s: Sample) -> list[str]:
+def ties_of(index: Index) -> dict[str, str]:
+    """Of each record of an index a name that it shares with all that belong to it: patient, same signal, copies of another set
+    (data/splits.py)."""
+    return dict(zip(index.column("record"), (f"{g}" for g in split_groups(index)), strict=True))
+
+
+def _keys(s: Sample, ties: Mapping[str, str] = MappingProxyType({})) -> list[str]:
     """What a sample shares with those it belongs to; text alone belongs to nobody."""
-    return [f"record {r}" for r in s.records] + ([f"patient {s.group}"] if s.group else []) or [f"sample {s.id}"]
+    own = [f"record {r}" for r in s.records] + ([f"patient {s.group}"] if s.group else [])
+    return own + [f"group {ties[r]}" for r in s.records if r in ties] or [f"sample {s.id}"]
 
 
-def groups(samples: Sequence[Sample]) -> np.ndarray:
-    """A number a sample, (N,): the same for all that share an ECG or a patient, directly or through others."""
+def groups(samples: Sequence[Sample], ties: Mapping[str, str] = MappingProxyType({})) -> NDArray[np.int64]:
+    """A number a sample, (N,): the same for all that share an ECG, a patient or a tie, directly or through others."""
     parent: dict[str, str] = {}
 
     def root(key: str) -> str:
@@ -74,19 +85,22 @@ def groups(samples: Sequence[Sample]) -> np.ndarray:
         return key
 
     for s in samples:
-        keys = _keys(s)
+        keys = _keys(s, ties)
         for key in keys[1:]:
             parent[root(key)] = root(keys[0])
     names: dict[str, int] = {}
     return np.array([names.setdefault(root(_keys(s)[0]), len(names)) for s in samples], np.int64)
 
 
-def folded(samples: Sequence[Sample], k: int = 5, seed: int = 0) -> list[Sample]:
+def folded(
+    samples: Sequence[Sample], k: int = 5, seed: int = 0, *, ties: Mapping[str, str] = MappingProxyType({})
+) -> list[Sample]:
     """The samples with `fold` 1 to k: the one in which each is tested. Groups stay whole, strata are spread evenly.
+    `ties`: of records, what else they share (`ties_of(index)`).
 
     Raises EcgError for fewer than two folds, or fewer groups than folds.
     """
-    group = groups(samples)
+    group = groups(samples, ties)
     count = int(group.max()) + 1 if len(group) else 0
     if not 2 <= k <= count:
         raise EcgError(f"{k} folds of {count} patients: two at least, one patient in each")
@@ -106,7 +120,7 @@ def folded(samples: Sequence[Sample], k: int = 5, seed: int = 0) -> list[Sample]
     place[order] = (np.arange(count) + 0.5) / count
     fold = (place * k).astype(int) + 1
     made = [replace(s, fold=int(fold[g])) for s, g in zip(samples, group, strict=True)]
-    check_leaks({str(f): [s for s in made if s.fold == f] for f in range(1, k + 1)})
+    check_leaks({str(f): [s for s in made if s.fold == f] for f in range(1, k + 1)}, ties)
     return made
 
 
@@ -116,13 +130,13 @@ def _labels(s: Sample) -> list[str]:
     return [f"{s.source}:{word}" for word in said or s.answers or (s.kind,)]
 
 
-def check_leaks(parts: Mapping[str, Iterable[Sample]]) -> None:
-    """Raises EcgError, which names them, where an ECG or a patient is in two of the parts."""
+def check_leaks(parts: Mapping[str, Iterable[Sample]], ties: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Raises EcgError, which names them, where an ECG, a patient or a tie is in two of the parts."""
     owner: dict[str, tuple[str, str]] = {}
     leaks: dict[str, None] = {}
     for part, samples in parts.items():
         for s in samples:
-            for key in _keys(s):
+            for key in _keys(s, ties):
                 other, first = owner.setdefault(key, (part, s.id))
                 if other != part:
                     leaks[f"{key} is in {other} ({first}) and in {part} ({s.id})"] = None
