@@ -160,6 +160,8 @@ def test_reports_by_statements_and_figures() -> None:
     assert full["report F1"] == 1 and full["figures right"] == 1 and full["ROUGE-L"] == 1
     half = mark(made, "Sinus rhythm at 110 beats per minute. PR 160 ms. No right bundle branch block.").figures
     assert half["report F1"] == pytest.approx(2 / 3) and half["figures right"] == 0.5
+    short = sample(1, "Report.", "Atrial fibrillation. The PR interval cannot be determined.", "report", ())
+    assert mark(short, "Atrial fibrillation.").figures["report F1"] == 1
     assert mark(made, "").figures["report F1"] == 0 and mark(made, "").figures["figures right"] == 0
 
 

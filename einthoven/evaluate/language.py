@@ -209,10 +209,10 @@ def mark(s: Sample, answer: str) -> Mark:
         return Mark({"accuracy": float(said == frozenset(s.answers)), "unread": float(said is None)}, said)
     out: dict[str, float] = {}
     truth = _figure(s)
-    if truth is not None or CANNOT.search(s.answer):
-        out |= _figures(s, answer, truth)
-    elif s.kind == "report":
+    if s.kind == "report":
         out |= _report(s, answer)
+    elif truth is not None or CANNOT.search(s.answer):
+        return Mark(_figures(s, answer, truth))  # how alike the words are says nothing of a figure
     else:
         if there := widened(parse_statement(s.answer)):
             out["statement F1"] = _f1(widened(parse_statement(answer)), there)

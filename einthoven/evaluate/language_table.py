@@ -61,14 +61,14 @@ def ordered(rows: Sequence[Row]) -> list[Row]:
 def cells(told: Examination) -> tuple[list[str], list[list[str]]]:
     """Head and body of the table."""
     conditions = list(dict.fromkeys(c for row in told.rows for c in row.controls))
-    head = ["questions", "figure", "n", told.model, *conditions, "signal gain"]
+    head = ["questions", "figure", "n", told.model, "signal gain", *conditions]
     body = []
     for row in ordered(told.rows):
         shown = [_number(row.controls.get(c, math.nan)) + (" *" if c == row.best else "") for c in conditions]
         gain = f"{row.gain:+.3f} ({row.gain_low:+.3f} to {row.gain_high:+.3f})" if row.gain == row.gain else ""
         name = row.figure + (" (lower is better)" if row.figure in LOWER else "")
         own = f"{_number(row.value)} ({_number(row.low)} to {_number(row.high)})"
-        body.append([row.group, name, str(row.n), own, *shown, gain])
+        body.append([row.group, name, str(row.n), own, gain, *shown])
     return head, body
 
 

@@ -289,7 +289,7 @@ def value(pool: Pool, count: int, rng: Rng) -> Iterator[Draft]:
         q = QUANTITIES[name]
         k, words = _pick(rng, wording.VALUE)
         yield Draft(
-            (f,), "open", "feature", ((words.format(q.words), f"The {q.words} {CANNOT}: {why}."),), f"value-absent-{k}",
+            (f,), "open", "feature", ((words.format(q.words), f"The {q.words} {CANNOT}: {why}."),), f"value-{k}",
             "measurements", [evidence(name, float("nan"), f.figures[name].unit)], answers=(CANNOT,),
         )  # fmt: skip
     for f in _some(rng, pool, count - min(len(missing), count // 5)):
