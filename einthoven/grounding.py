@@ -294,6 +294,8 @@ class _Case:
         for name, said in mentioned(words):
             if gives_up and not said:
                 yield self.left_open(name)
+            elif name == "normal_ecg" and re.search(r"(?i)\b(?:otherwise|sonst|eljest)\b", words):
+                yield Claim("statement", name, UNCHECKED, said, why="but for what is said before")
             elif not (gives_up and name == "undetermined_rhythm"):
                 yield self.statement(name, said, _leads_of(name, words))
         yield from self.figures(words)
@@ -369,16 +371,22 @@ class _Case:
 
     def _in_leads(self, name: str, leads: tuple[str, ...]) -> tuple[str, tuple[Evidence, ...], str]:
         """A wave in leads that are named: in all of them, in none, or in some."""
-        figure, limit, asked, margin = _WAVES[name]
-        sign = -1.0 if limit < 0 else 1.0
+        figure, usual, asked, margin = _WAVES[name]
+        sign = -1.0 if usual < 0 else 1.0
+        limits = dict.fromkeys(leads, usual)
+        if name == "q_waves":  # fourth universal definition of myocardial infarction, 2018: more than 20 ms in V2 and V3
+            limits |= {n: 20.0 for n in ("V1", "V2", "V3") if n in leads}
         values = {n: float(getattr(self.m.leads.get(n, LeadMeasurements()), figure)) for n in leads}
         known = {n: v for n, v in values.items() if v == v}
         if not known:
             return UNCHECKED, (), f"{figure} could not be measured in {', '.join(leads)}"
         unit = "ms" if figure.endswith("_ms") else "mV"
-        proof = tuple(Evidence(figure, round(v, 3), unit, asked, (n,)) for n, v in known.items())
-        there = [n for n, v in known.items() if sign * v >= sign * limit]
-        near = [n for n, v in known.items() if n not in there and sign * v >= sign * limit - margin]
+        proof = tuple(
+            Evidence(figure, round(v, 3), unit, asked if limits[n] == usual else f">= {limits[n]:g} ms", (n,))
+            for n, v in known.items()
+        )
+        there = [n for n, v in known.items() if sign * v >= sign * limits[n]]
+        near = [n for n, v in known.items() if n not in there and sign * v >= sign * limits[n] - margin]
         if there and len(there) + len(near) == len(known):
             return SUPPORTED, proof, f"hardly in {', '.join(near)}" if near else ""
         if not there and not near:

@@ -305,7 +305,7 @@ _PART = re.compile(
 _BUT_FOR = re.compile(r"(?<![a-z])(?:except|apart from|other than|ausser|bis auf)(?![a-z])")
 # Doubt is not denial: "cannot rule out", "cannot be excluded", "nicht auszuschliessen" still name what is suspected.
 _DOUBT = re.compile(
-    r"(?:can ?not|could not|kann nicht|not) (?:be )?(?:ruled out|rule out|excluded|exclude|ausgeschlossen)|nicht (?:sicher )?(?:auszuschliessen|ausgeschlossen)"
+    r"(?:can ?not|could not|kann nicht|not) (?:be )?(?:\w+ly )?(?:ruled out|rule out|excluded|exclude|ausgeschlossen)|nicht (?:sicher )?(?:auszuschliessen|ausgeschlossen)"
 )
 
 

@@ -82,6 +82,8 @@ def verdict(text: str, **changed: float) -> list[tuple[str, str]]:
         ("No Brugada pattern.", [("brugada", "supported")]),
         ("Septal hypertrophy.", [("septal_hypertrophy", "cannot be checked")]),
         ("Normal ECG.", [("normal_ecg", "contradicted")]),
+        ("Otherwise normal ECG.", [("normal_ecg", "cannot be checked")]),
+        ("Left atrial enlargement cannot be entirely excluded.", [("lae", "supported")]),
         ("Normal QRS axis.", [("axis_normal", "supported")]),
         ("Left axis deviation.", [("axis_left", "contradicted")]),
         ("ST elevation.", [("st_elevation", "supported")]),
