@@ -155,6 +155,10 @@ def test_reports_come_from_an_examination_or_by_themselves(tmp_path: Path) -> No
         + "\n"
     )
     assert pairs_of(place) == [Pair("a", "x", "y", "", "Q"), Pair("b", "x", "y")]
+    kinds = [{"id": k, "right": "x", "said": "y", "kind": k, "group": "p"} for k in ("report", "verify")]
+    (tmp_path / "kinds.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kinds))
+    assert pairs_of(tmp_path / "kinds.jsonl") == [Pair("report", "x", "y", "p")]
+    assert len(pairs_of(tmp_path / "kinds.jsonl", kinds=("report", "verify"))) == 2
     with pytest.raises(EcgError, match="line 1: no report"):
         pairs_of(place, "noise")
 

@@ -197,12 +197,14 @@ def test_what_is_no_set(tmp_path: Path, rows: Any, words: str) -> None:
 # -- mixing, folds
 
 
-def made(i: int, source: str = "a", patient: str = "", records: tuple[str, ...] = (), answer: str = "yes") -> Sample:
+def made(
+    i: int, source: str = "a", patient: str = "", records: tuple[str, ...] = (), answer: str = "yes", pair: str = "one patient"
+) -> Sample:
     shown = records or (f"{source}:{i}",)
     turns = (Turn("user", "<ecg>" * len(shown) + "?"), Turn("assistant", answer))
     return Sample(
         f"{source}{i}", shown, source, "verify", "rhythm", turns, ("yes", "no"), (answer,),
-        made={"by": "t", "from": "dataset"}, group=patient or f"{source}:p{i}",
+        made={"by": "t", "from": "dataset", "pair": pair}, group=patient or f"{source}:p{i}",
     )  # fmt: skip
 
 
@@ -231,6 +233,18 @@ def test_folds_keep_patients_and_pairs_together() -> None:
         check_leaks({"train": samples[:4], "test": samples[4:]})
     with pytest.raises(EcgError, match="5 folds of 1"):
         folded(samples[:3], 5)
+
+
+def test_comparisons_of_two_patients_tie_nobody() -> None:
+    """They would tie all: those whose patients are in two folds are left out."""
+    singles = [made(i) for i in range(40)]
+    pairs = [made(100 + i, patient=f"a:p{i}", records=(f"a:{i}", f"a:{i + 1}"), pair="two patients") for i in range(39)]
+    got = folded([*singles, *pairs], 4)
+    of = {s.records[0]: s.fold for s in got if len(s.records) == 1}
+    kept = [s for s in got if len(s.records) == 2]
+    assert [sum(f == k for f in of.values()) for k in range(1, 5)] == [10] * 4 and 0 < len(kept) < 39
+    assert all(of[s.records[0]] == of[s.records[1]] == s.fold for s in kept)
+    check_leaks({str(k): [s for s in got if s.fold == k] for k in range(1, 5)})
 
 
 def test_what_an_index_knows_ties_too() -> None:

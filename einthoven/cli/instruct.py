@@ -111,7 +111,10 @@ def instruct(
         else:
             samples = parts["index"]
         if folds is not None:
+            given = len(samples)
             samples = folded(samples, folds, seed, ties={} if index is None else ties_of(index))
+            if given > len(samples):
+                tell(f"left out: comparisons of two patients whose folds differ: {given - len(samples):,}")
         about = counted(samples)
         title = f"Instruction data made with Einthoven ({', '.join(about['source'])})"
         if bench:

@@ -28,6 +28,7 @@ def judge(
     condition: Annotated[
         str, typer.Option(help="Of an examination: whose answers (model, zeros, noise, 'text only', ...).")
     ] = "model",
+    kinds: Annotated[str, typer.Option(help="Of an examination: which kinds of samples, by commas.")] = "report",
     timeout: Annotated[float, typer.Option(help="Seconds a try.")] = 120.0,
     json: AsJson = False,
 ) -> None:
@@ -44,7 +45,7 @@ def judge(
             raise WrongUse("who judges? --url of a server, or --offline")
         server = None if url is None else Server(url, model, timeout=timeout)
     with faults():
-        pairs = pairs_of(answers, condition)
+        pairs = pairs_of(answers, condition, [k.strip() for k in kinds.split(",")])
         output.mkdir(parents=True, exist_ok=True)
         name = "offline" if offline else criteria
         outcome = judged(pairs, server, name, output / f"{name}.jsonl")

@@ -351,7 +351,7 @@ def _outcome(
     return Outcome(criteria, name, figures, len(lines) - sum(failed.values()), failed, settings)
 
 
-def pairs_of(path: str | os.PathLike[str], condition: str = "model", kinds: Iterable[str] = ()) -> list[Pair]:
+def pairs_of(path: str | os.PathLike[str], condition: str = "model", kinds: Iterable[str] = ("report",)) -> list[Pair]:
     """Reports to judge out of JSON lines: what an examination saved (answers.jsonl, of a `condition`: "model", "zeros", ...),
     or {"id", "right", "said"}.
 
@@ -361,6 +361,7 @@ def pairs_of(path: str | os.PathLike[str], condition: str = "model", kinds: Iter
     if not place.is_file():
         raise EcgError("is a folder" if place.is_dir() else "no such file", path=place)
     out: list[Pair] = []
+    wanted = frozenset(kinds)
     with place.open("rb") as file:
         for number, raw in enumerate(file, 1):
             if not raw.strip():
@@ -376,7 +377,7 @@ def pairs_of(path: str | os.PathLike[str], condition: str = "model", kinds: Iter
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 why = f"no report: id, right, and said or answers with {condition!r}"
                 raise EcgError(why, path=place, where=f"line {number}") from None
-            if not kinds or line.get("kind") in kinds:
+            if "kind" not in line or line["kind"] in wanted:
                 out.append(pair)
     if not out:
         raise EcgError("no report to judge in it", path=place)

@@ -45,6 +45,8 @@ def each_answer(told: Examination) -> Iterator[dict[str, Any]]:
     for i, s in enumerate(told.samples):
         yield {
             "id": s.id,
+            "kind": s.kind,
+            "group": s.group,
             "records": list(s.records),
             "prompt": [{"role": t.role, "content": t.content} for t in s.prompt],
             "right": s.answer,

@@ -284,7 +284,7 @@ def _talk(row: Mapping[str, Any], file: Path, form: str) -> Sample:
             **({"task": task} if task else {}),
             **({"report": row["report"]} if isinstance(row.get("report"), str) else {}),
         },
-        group=f"mimic:{subject.group(1)}" if subject else (records[0] if records else ""),
+        group=f"mimic:{subject.group(1)}" if subject else "",
     )
 
 
@@ -398,8 +398,8 @@ def _ecg_qa(row: Mapping[str, Any], file: Path, options: Mapping[int, tuple[str,
             "attribute_type": str(row.get("attribute_type", "")),
             "question_id": row.get("question_id"),
             "split": split,
+            **({"pair": "one patient" if "consecutive" in kind_ else "two patients"} if len(ids) == 2 else {}),
         },
-        group=records[0],
     )
 
 

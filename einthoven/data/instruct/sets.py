@@ -1,7 +1,8 @@
 """Sets of samples: mixing by weights, five folds by patient, the check for leaks, and what the Hub wants.
 
-Two samples belong together where they share an ECG or a patient (a comparison of two ECGs ties their patients); folds keep such
-groups whole. Stratified means: groups are spread evenly over the folds within each stratum (source and rarest right answer).
+Two samples belong together where they share an ECG or a patient; folds keep such groups whole. A comparison of two patients'
+ECGs ties nobody (it would tie all in the end): where their folds differ it is left out. Stratified means: groups are spread
+evenly over the folds within each stratum (source and rarest right answer).
 """
 
 from __future__ import annotations
@@ -68,8 +69,14 @@ def ties_of(index: Index) -> dict[str, str]:
     return dict(zip(index.column("record"), (f"{g}" for g in split_groups(index)), strict=True))
 
 
+def _of_two(s: Sample) -> bool:
+    """Whether a sample compares ECGs of which nobody says that they are one patient's."""
+    return len(s.records) > 1 and s.made.get("pair") != "one patient"
+
+
 def _keys(s: Sample, ties: Mapping[str, str] = MappingProxyType({})) -> list[str]:
-    """What a sample shares with those it belongs to; text alone belongs to nobody."""
+    """What a sample shares with those it belongs to; text alone belongs to nobody. The group of a comparison is its first
+    ECG's."""
     own = [f"record {r}" for r in s.records] + ([f"patient {s.group}"] if s.group else [])
     return own + [f"group {ties[r]}" for r in s.records if r in ties] or [f"sample {s.id}"]
 
@@ -85,18 +92,28 @@ def groups(samples: Sequence[Sample], ties: Mapping[str, str] = MappingProxyType
         return key
 
     for s in samples:
-        keys = _keys(s, ties)
-        for key in keys[1:]:
-            parent[root(key)] = root(keys[0])
+        for one in _sides(s, ties):
+            for key in one[1:]:
+                parent[root(key)] = root(one[0])
     names: dict[str, int] = {}
     return np.array([names.setdefault(root(_keys(s)[0]), len(names)) for s in samples], np.int64)
+
+
+def _sides(s: Sample, ties: Mapping[str, str]) -> list[list[str]]:
+    """Keys that belong together: all of a sample's, but each ECG by itself where it compares two patients."""
+    if not _of_two(s):
+        return [_keys(s, ties)]
+    out = [[f"record {r}", *([f"group {ties[r]}"] if r in ties else [])] for r in s.records]
+    if s.group:
+        out[0].append(f"patient {s.group}")
+    return out
 
 
 def folded(
     samples: Sequence[Sample], k: int = 5, seed: int = 0, *, ties: Mapping[str, str] = MappingProxyType({})
 ) -> list[Sample]:
     """The samples with `fold` 1 to k: the one in which each is tested. Groups stay whole, strata are spread evenly.
-    `ties`: of records, what else they share (`ties_of(index)`).
+    `ties`: of records, what else they share (`ties_of(index)`). Comparisons of two patients whose folds differ are left out.
 
     Raises EcgError for fewer than two folds, or fewer groups than folds.
     """
@@ -120,6 +137,10 @@ def folded(
     place[order] = (np.arange(count) + 0.5) / count
     fold = (place * k).astype(int) + 1
     made = [replace(s, fold=int(fold[g])) for s, g in zip(samples, group, strict=True)]
+    where = {r: s.fold for s in made for r in s.records[:1]}
+    where |= {r: s.fold for s in made if not _of_two(s) for r in s.records}
+    whole = {ties[r]: f for r, f in where.items() if r in ties}
+    made = [s for s in made if not _of_two(s) or {where.get(r, whole.get(ties.get(r, ""))) for r in s.records} == {s.fold}]
     check_leaks({str(f): [s for s in made if s.fold == f] for f in range(1, k + 1)}, ties)
     return made
 
