@@ -289,6 +289,27 @@ def test_what_the_hub_gets(tmp_path: Path) -> None:
         ecg_bench([made(1)], tmp_path / "x", "no folds")
 
 
+def test_the_command(index: Index, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from einthoven.cli import app
+
+    qa, out = put(tmp_path / "qa" / "0.json", ECG_QA[:2]), tmp_path / "out.parquet"
+    words = ["data", "instruct", str(index.folder), "-o", str(out), "--mix", f"{qa.parent}=1", "--mix", "index=4"]
+    done = CliRunner().invoke(app, [*words, "--per-record", "6", "-j", "1", "--json"])
+    assert done.exit_code == 0, done.output
+    samples = read(out)
+    assert {s.source for s in samples} == {"ptbxl", "ecg-qa"} and json.loads(done.stdout)["samples"] == len(samples)
+    again = tmp_path / "again.jsonl"
+    mixed = ["data", "instruct", "-o", str(again), "--mix", str(out), "--kinds", "verify,report"]
+    assert CliRunner().invoke(app, mixed).exit_code == 0
+    assert {s.kind for s in read(again)} <= {"verify", "report"} and len(read(again)) > 0
+    hub = CliRunner().invoke(app, ["data", "instruct", "-o", str(tmp_path / "hub"), "--mix", str(out), "--hub"])
+    assert hub.exit_code == 0 and (tmp_path / "hub" / "README.md").is_file()
+    wrong = CliRunner().invoke(app, ["data", "instruct", "-o", str(out), "--mix", f"{out}=many"])
+    assert wrong.exit_code == 2 and "FILE=WEIGHT" in wrong.stderr
+
+
 # -- a server
 
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from einthoven.cli.data import data
 from einthoven.cli.door import AsJson, Jobs, faults, print_json, tell
-
-if TYPE_CHECKING:
-    from einthoven.data.index import Index
-    from einthoven.data.instruct.sample import Sample
 
 
 @data.command("instruct")
@@ -60,13 +55,10 @@ def instruct(
     json: AsJson = False,
 ) -> None:
     """Make instruction data: conversations about the ECGs of an index, by templates, alone or mixed with public sets."""
-    from einthoven.data.instruct import facts as known
-    from einthoven.data.instruct.make import from_facts
+    from einthoven.data.instruct.compose import compose
     from einthoven.data.instruct.sample import KINDS, write
     from einthoven.data.instruct.server import Server
-    from einthoven.data.instruct.sets import counted, ecg_bench, folded, publish, ties_of
-    from einthoven.data.instruct.sets import mix as mixed
-    from einthoven.data.instruct.written import by_model
+    from einthoven.data.instruct.sets import counted, ecg_bench, publish
     from einthoven.data.load import load
     from einthoven.record import WrongUse
 
@@ -85,36 +77,18 @@ def instruct(
         if output.exists() and (hub or bench):
             raise WrongUse("is there already: choose another place", path=output)
         server = Server(model, model_name) if model else None
-        weights = {name: weight for name, weight in map(_weighed, mix or [])}
-        parts: dict[str, list[Sample]] = {}
-        index: Index | None = None
-        if source is not None:
-            index = load(source, None, jobs=jobs)
-            english = known.translations(translations) if translations else {}
-            gathered = list(known.facts(index, jobs=jobs, translations=english))
-            parts["index"] = from_facts(gathered, kinds=wanted, per_record=per_record, seed=seed)
-            tell(f"{len(parts['index']):,} samples of {len(index):,} ECGs by templates")
-            if server is not None:
-                written = by_model(server, gathered)
-                tell(f"{len(written.samples):,} samples by {server.model}")
-                for why, count in written.failed.most_common():
-                    tell(f"failed: {why}: {count:,}")
-                parts["index"] += written.samples
-        elif server is not None:
-            raise WrongUse("--model writes about the ECGs of an index: name one")
-        for name in weights:
-            if name != "index":
-                parts[name] = _read(name, index, wanted)
-        if weights:
-            weights.setdefault("index", 1.0) if "index" in parts else None
-            samples = mixed(parts, weights, seed=seed)
-        else:
-            samples = parts["index"]
-        if folds is not None:
-            given = len(samples)
-            samples = folded(samples, folds, seed, ties={} if index is None else ties_of(index))
-            if given > len(samples):
-                tell(f"left out: comparisons of two patients whose folds differ: {given - len(samples):,}")
+        samples = compose(
+            None if source is None else load(source, None, jobs=jobs),
+            server=server,
+            weights=dict(map(_weighed, mix or [])),
+            kinds=wanted,
+            per_record=per_record,
+            seed=seed,
+            translations=translations,
+            folds=folds,
+            jobs=jobs,
+            tell=tell,
+        )
         about = counted(samples)
         title = f"Instruction data made with Einthoven ({', '.join(about['source'])})"
         if bench:
@@ -138,17 +112,3 @@ def _weighed(words: str) -> tuple[str, float]:
         return name or words, float(weight) if name else 1.0
     except ValueError:
         raise WrongUse(f"--mix takes FILE=WEIGHT, not {words!r}") from None
-
-
-def _read(name: str, index: Index | None, kinds: Collection[str]) -> list[Sample]:
-    """Samples of our own, or of a public set in its own files."""
-    from einthoven.data.instruct.readers import is_ours, read_set
-    from einthoven.data.instruct.sample import read
-
-    place = Path(name)
-    if is_ours(place):
-        return [s for s in read(place) if s.kind in kinds]
-    loaded = read_set(place, index=index)
-    for why, count in sorted(loaded.skipped.items()):
-        tell(f"left out of {name}: {why}: {count:,}")
-    return [s for s in loaded.samples if s.kind in kinds]
