@@ -151,6 +151,7 @@ def test_sinus_rhythm_has_p_waves() -> None:
         ({"clbbb": 100.0}, {"qrs_ms": 90}, "qrs_ms"),
         ({"sinus_rhythm": 0.0}, {"qrs_ms": 160}, "qrs_ms"),
         ({"lafb": 100.0}, {"qrs_axis_deg": 60}, "qrs_axis_deg"),
+        ({"atrial_flutter": 0.0}, {}, "qt_ms"),
         ({"long_qt": 100.0}, {"qtc_fridericia_ms": 400}, "qtc_fridericia_ms"),
     ],
 )

@@ -239,6 +239,8 @@ def doubtful(f: Facts) -> frozenset[str]:
             out |= {"qtc_fridericia_ms", "qtc_bazett_ms", "qt_ms"}
     elif known and qtc > 490 and not set(_WIDE) & f.stated.keys():
         out |= {"qtc_fridericia_ms", "qtc_bazett_ms", "qt_ms"}
+    if "atrial_flutter" in f.stated:  # flutter waves hide the end of T
+        out |= {"qt_ms", "qtc_fridericia_ms", "qtc_bazett_ms"}
     axis = value("qrs_axis_deg")
     if ("lafb" in f.stated and axis > -30) or ("lpfb" in f.stated and axis < 80):
         out.add("qrs_axis_deg")
@@ -271,7 +273,7 @@ def tidy(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip(" ,;")
 
 
-_SIGNS = {w.lower(): w for w in "PR PQ QRS QT QTc ST ECG EKG LVH RVH AV LBBB RBBB VES SVES II III aVR aVL aVF".split()}
+_SIGNS = {w.lower(): w for w in "PR PQ QRS QT QTc ST ECG EKG LVH RVH LV RV AV LBBB RBBB VES SVES II III aVR aVL aVF".split()}
 _SIGNS |= {f"v{i}": f"V{i}" for i in range(1, 7)} | {w: w.upper() for w in "pqrstu"}
 
 
