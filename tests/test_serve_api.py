@@ -12,17 +12,17 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from fastapi.testclient import TestClient  # noqa: E402
+from fastapi.testclient import TestClient
 
-import einthoven as ecg  # noqa: E402
-from einthoven.io import write  # noqa: E402
-from einthoven.record import EcgError, Patient, WrongUse  # noqa: E402
-from einthoven.report import to_json  # noqa: E402
-from einthoven.serve import access  # noqa: E402
-from einthoven.serve.app import Settings, allowed, create_app, serve  # noqa: E402
-from einthoven.serve.library import extremes, labels_csv, samples  # noqa: E402
-from einthoven.serve.store import CATALOGUE, MIGRATIONS, Store  # noqa: E402
-from einthoven.synth import simulate  # noqa: E402
+import einthoven as ecg
+from einthoven.io import write
+from einthoven.record import EcgError, Patient, WrongUse
+from einthoven.report import to_json
+from einthoven.serve import access
+from einthoven.serve.app import Settings, allowed, create_app, serve
+from einthoven.serve.library import extremes, labels_csv, samples
+from einthoven.serve.store import CATALOGUE, MIGRATIONS, Store
+from einthoven.synth import simulate
 
 NAME = "Erika <script>alert(1)</script> Mustermann"
 
@@ -175,7 +175,13 @@ def test_no_route_answers_without_signing_in_but_the_login(door: Door) -> None:
     told = routes(door.app)
     assert len(told) >= 25
     for method, path in told:
-        place = path.replace("{kind}", "html").replace("{ecg}", "a").replace("{name}", "a").replace("{job}", "a").replace("{token}", "a")
+        place = (
+            path.replace("{kind}", "html")
+            .replace("{ecg}", "a")
+            .replace("{name}", "a")
+            .replace("{job}", "a")
+            .replace("{token}", "a")
+        )
         answer = door.client.request(method, place, json={} if method in ("POST", "PATCH") else None)
         if path == "/api/login":
             assert answer.status_code in (401, 422)
@@ -202,10 +208,18 @@ def test_tokens_end_and_sessions_are_no_tokens(door: Door) -> None:
     assert door.client.get("/api/me", headers=key).status_code == 401
     client = door.sign_in()
     session = client.cookies[access.COOKIE]
-    assert TestClient(door.app, base_url="http://127.0.0.1").get("/api/me", headers={"Authorization": f"Bearer {session}"}).status_code == 401
+    assert (
+        TestClient(door.app, base_url="http://127.0.0.1")
+        .get("/api/me", headers={"Authorization": f"Bearer {session}"})
+        .status_code
+        == 401
+    )
     told = client.post("/api/tokens", json={"name": "nightly", "scope": "write", "days": 1}).json()
     assert client.get("/api/tokens").text.count(told["token"]) == 0  # only its hash is kept
-    assert (client.delete(f"/api/tokens/{told['id']}").status_code, client.delete(f"/api/tokens/{told['id']}").status_code) == (204, 404)
+    assert (client.delete(f"/api/tokens/{told['id']}").status_code, client.delete(f"/api/tokens/{told['id']}").status_code) == (
+        204,
+        404,
+    )
     assert client.post("/api/logout").status_code == 204 and client.get("/api/me").status_code == 401
     assert [row["action"] for row in store.rows("SELECT action FROM audit ORDER BY at")] == ["login", "token", "token ended"]
 
@@ -226,7 +240,11 @@ def test_other_sites_pages_and_other_names_stay_out(door: Door) -> None:
     assert client.post("/api/logout").status_code == 403  # a form of another site cannot set the header
     assert client.get("/api/me").headers["content-security-policy"] == access.POLICY
     assert "'unsafe" not in access.POLICY and "http" not in access.POLICY
-    assert allowed("[::1]:8010", ("[::1]",)) and allowed("localhost", ("localhost",)) and not allowed("localhost.evil:1", ("localhost",))
+    assert (
+        allowed("[::1]:8010", ("[::1]",))
+        and allowed("localhost", ("localhost",))
+        and not allowed("localhost.evil:1", ("localhost",))
+    )
 
 
 def test_paths_of_uploads_stay_inside(door: Door, files: Path, tmp_path: Path) -> None:
@@ -327,11 +345,21 @@ def test_a_job_of_a_killed_server_is_taken_up_and_a_cancelled_one_is_not(tmp_pat
     store = Store(tmp_path / "data")
     jobs = Jobs(store, Library(store))
     for job, state in (("a", "running"), ("b", "cancelled"), ("c", "done")):
-        store.db.execute("INSERT INTO job (id, kind, owner, state, args, created) VALUES (?, 'none', 'me', ?, '{}', 0)", (job, state))
+        store.db.execute(
+            "INSERT INTO job (id, kind, owner, state, args, created) VALUES (?, 'none', 'me', ?, '{}', 0)", (job, state)
+        )
     jobs._stop.set()  # takes up, works on nothing
     jobs.start()
-    assert {row["id"]: row["state"] for row in store.rows("SELECT id, state FROM job")} == {"a": "queued", "b": "cancelled", "c": "done"}
+    assert {row["id"]: row["state"] for row in store.rows("SELECT id, state FROM job")} == {
+        "a": "queued",
+        "b": "cancelled",
+        "c": "done",
+    }
     assert jobs.events("a")[0][1] == {"state": "queued", "why": "the server was restarted"}
     jobs.cancel("a")
     jobs.cancel("c")
-    assert {row["id"]: row["state"] for row in store.rows("SELECT id, state FROM job")} == {"a": "cancelled", "b": "cancelled", "c": "done"}
+    assert {row["id"]: row["state"] for row in store.rows("SELECT id, state FROM job")} == {
+        "a": "cancelled",
+        "b": "cancelled",
+        "c": "done",
+    }

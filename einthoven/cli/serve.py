@@ -14,12 +14,13 @@ from einthoven.cli.door import app, stop, tell
 def serve(
     data_dir: Annotated[
         Path | None,
-        typer.Option("--data-dir", help="Where ECGs, models and jobs are kept; else the user's folder of data.", show_default=False),
+        typer.Option("--data-dir", help="Where ECGs, models and jobs are kept; else your folder of data.", show_default=False),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 127.0.0.1 is this machine alone.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8010,
     name: Annotated[
-        list[str] | None, typer.Option("--name", help="A name that the server is reached by, where others reach it; repeatable.")
+        list[str] | None,
+        typer.Option("--name", help="A name that others reach the server by; repeatable."),
     ] = None,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).", show_default=False)] = None,
     key: Annotated[Path | None, typer.Option(help="Its key (PEM).", show_default=False)] = None,

@@ -1,9 +1,9 @@
-"""Who may do what. Tokens of 256 random bits, of which only the hash is kept; scopes; sessions of a browser; and the checks that keep
-other pages of that browser out.
+"""Who may do what. Tokens of 256 random bits, of which only the hash is kept; scopes; sessions of a browser; and the
+checks that keep other pages of that browser out.
 
 A browser signs in by a link that is good once (printed by `einthoven serve`, as Jupyter does) and gets a cookie, HttpOnly and
-SameSite=Strict. Whatever changes something by cookie must come with the header X-Einthoven: a form of another site cannot set it,
-a script of one would have to ask first and is refused. Programs send "Authorization: Bearer TOKEN".
+SameSite=Strict. Whatever changes something by cookie must come with the header X-Einthoven: a form of another site cannot set
+it, a script of one would have to ask first and is refused. Programs send "Authorization: Bearer TOKEN".
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def new_token(
 
 
 def who(store: Store, token: str | None, *, session: bool) -> Who | None:
-    """Whose token this is; None for one that is unknown or over. A session's does not pass as a program's, nor the other way."""
+    """Whose token this is; None for one that is unknown or over. No session's passes as a program's, nor the other way."""
     if not token or len(token) > 200:
         return None
     row = store.row("SELECT * FROM token WHERE hash = ?", (_hash(token),))

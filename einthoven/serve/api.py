@@ -1,5 +1,5 @@
-"""The routes under /api: what the command line and Python do, under the same names. Every route but the login says what scope it
-needs; test_serve_api.py reads the OpenAPI and fails on one that answers without.
+"""The routes under /api: what the command line and Python do, under the same names. Every route but the login says what scope
+it needs; test_serve_api.py reads the OpenAPI and fails on one that answers without.
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ async def upload(
     files: Annotated[list[UploadFile], File(max_length=_FILES)],
     anonymize: Annotated[bool | None, Form()] = None,
 ) -> list[dict[str, Any]]:
-    """ECGs of any vendor, folders, ZIPs, photos, PDFs: what became of each. Of a recording nothing that identifies the patient is
-    kept, unless `anonymize` is false."""
+    """ECGs of any vendor, folders, ZIPs, photos, PDFs: what became of each. Of a recording nothing that identifies the
+    patient is kept, unless `anonymize` is false."""
     anonymous = request.app.state.settings.anonymous if anonymize is None else anonymize
     store, shelf = _store(request), _library(request)
     folder = Path(await run_in_threadpool(tempfile.mkdtemp, dir=store.folder / "incoming"))
@@ -406,7 +406,9 @@ def model_report(name: str, me: Read, request: Request) -> Response:
 
 
 @router.post("/ecgs/{ecg}/predict")
-def predict(ecg: str, me: Read, request: Request, model: Annotated[str, Query(max_length=200)] = "einthoven-12") -> dict[str, Any]:
+def predict(
+    ecg: str, me: Read, request: Request, model: Annotated[str, Query(max_length=200)] = "einthoven-12"
+) -> dict[str, Any]:
     """Calibrated probabilities of a model's labels: `einthoven predict`."""
     from einthoven.exchange.predict import loaded
 

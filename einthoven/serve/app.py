@@ -28,16 +28,18 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(frozen=True)
 class Settings:
-    """data: the data directory. hosts: names (with port) that a request may be addressed to; what else a browser resolves to this
-    machine is refused (DNS rebinding). anonymous: whether uploads lose what identifies a patient unless the user says
-    otherwise. secure: the page is reached by https. upload: bytes of one upload at most."""
+    """data: the data directory. hosts: names (with port) that a request may be addressed to; what else a browser resolves to
+    this machine is refused (DNS rebinding). anonymous: whether uploads lose what identifies a patient unless the user says
+    otherwise. secure: the page is reached by https. upload: bytes of one upload at most. welcome: a new data directory begins
+    with simulated ECGs. calls: of one address in a minute."""
 
     data: Path
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
     anonymous: bool = True
     secure: bool = False
     upload: int = 2 << 30
-    calls: int = 1200  # a minute from one address
+    welcome: bool = True
+    calls: int = 1200
 
 
 def create_app(settings: Settings, *, work: bool = True) -> FastAPI:
@@ -50,6 +52,8 @@ def create_app(settings: Settings, *, work: bool = True) -> FastAPI:
     async def life(app: FastAPI) -> AsyncIterator[None]:
         if work:
             store.sweep()
+            if settings.welcome and store.row("SELECT 1 FROM audit LIMIT 1") is None:
+                library.welcome("local")
             jobs.start()
         yield
         jobs.stop()

@@ -1,8 +1,8 @@
 """Long work: a queue in the catalogue that outlives the server, a process group a job, events that can be heard again.
 
-queued -> running -> done | failed | cancelled. A job is a command of this package in a process of its own, so that what it does to
-memory or crashes of cannot touch the server; its folder is DATA/jobs/ID, and what it says is kept line by line as events. After a
-restart whatever was running is queued again and goes on where it was: `einthoven finetune` continues a run from its checkpoint.
+queued -> running -> done | failed | cancelled. A job is a command of this package in a process of its own, so that what it
+does to memory or crashes of cannot touch the server; its folder is DATA/jobs/ID, and what it says is kept line by line as events.
+After a restart whatever was running is queued again and goes on where it was: `einthoven finetune` continues from its checkpoint.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class Jobs:
         row = self.row(job)
         with self.store.change() as db:
             changed = db.execute(
-                "UPDATE job SET state = 'cancelled', ended = ? WHERE id = ? AND state IN ('queued', 'running')", (time.time(), job)
+                "UPDATE job SET state = 'cancelled', ended = ? WHERE id = ? AND state IN ('queued', 'running')",
+                (time.time(), job),
             ).rowcount
         if changed:
             if row["pid"]:
@@ -126,7 +127,8 @@ class Jobs:
                 continue
             with self.store.change() as db:
                 taken = db.execute(
-                    "UPDATE job SET state = 'running', started = COALESCE(started, ?), beat = ? WHERE id = ? AND state = 'queued'",
+                    "UPDATE job SET state = 'running', started = COALESCE(started, ?), beat = ? "
+                    "WHERE id = ? AND state = 'queued'",
                     (time.time(), time.time(), row["id"]),
                 ).rowcount
             if taken:
@@ -152,8 +154,8 @@ class Jobs:
         self.say(job, {"state": state, **({"error": error} if error else {})})
 
     def command(self, job: str, args: list[str], folder: Path, metrics: Path) -> None:
-        """Runs `einthoven ARGS` in a process group of its own; its lines and the rows of `metrics` become events. Raises EcgError
-        with its last line where it fails."""
+        """Runs `einthoven ARGS` in a process group of its own; its lines and the rows of `metrics` become events. Raises
+        EcgError with its last line where it fails."""
         log = folder / "output.txt"
         seen = _Tail(metrics, to_the_end=metrics.exists())
         with log.open("ab") as out:
@@ -329,7 +331,9 @@ def models(store: Store) -> dict[str, Path]:
     """Every model by its name; one of this data directory stands before another of the same name."""
     from einthoven.exchange.shelf import shelved
 
-    own = {p.name: p for p in sorted((store.folder / "models").iterdir()) if (p / "manifest.json").is_file() and p.name[0] != "."}
+    own = {
+        p.name: p for p in sorted((store.folder / "models").iterdir()) if (p / "manifest.json").is_file() and p.name[0] != "."
+    }
     return {**dict(shelved()), **own}
 
 

@@ -1,7 +1,7 @@
 """Files that come in become ECGs of the library, and what is known of an ECG is told: its Record, its Report, its samples.
 
 A recording is kept as what was read of it (NPZ: float32 mV by lead, exactly), a photo or PDF as the file it is. With
-`anonymize`, which is how a library begins, no name, id, date or free text of a recording is ever written to disk (io/anonymize.py);
+`anonymize`, which is how a library begins, no name, id, date or free text of a recording is ever kept (io/anonymize.py);
 what a photo shows cannot be removed, and that is said.
 """
 
@@ -31,6 +31,11 @@ from einthoven.serve.store import Row, Store, new_id, to_json
 if TYPE_CHECKING:
     from einthoven.interpretation import Report
 
+DEMOS: tuple[tuple[str, tuple[str, ...], float | None], ...] = (
+    ("Simulated: normal", (), 68),
+    ("Simulated: left bundle branch block", ("lbbb",), 75),
+    ("Simulated: inferior STEMI", ("stemi_inferior",), 72),
+)
 MOST = 20_000  # ECGs out of one upload
 _REPORTS = 12  # that are kept at hand
 _LOST = -32768  # a sample that was not recorded
@@ -138,6 +143,16 @@ class Library:
             db.execute(f"INSERT INTO ecg ({names}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
         return ecg, False
 
+    def welcome(self, owner: str) -> None:
+        """Three simulated ECGs for whoever has none yet: a first start shows ECGs, never an empty page."""
+        from einthoven.synth import Noise, simulate
+
+        noise = Noise(wander=0.05, muscle=0.01)
+        for name, labels, rate in DEMOS:
+            record = simulate(*labels, rate=rate, noise=noise, age=61, sex="male", seed=7).record
+            arrival = self._take_record(record, name, owner, True)
+            self.store.db.execute("INSERT OR IGNORE INTO tag VALUES (?, 'simulated')", (arrival.id,))
+
     # ---- out ----
 
     def row(self, ecg: str) -> Row:
@@ -219,8 +234,8 @@ class Library:
 
 
 def samples(record: Record, start: float = 0.0, end: float | None = None, most: int | None = None) -> bytes:
-    """A stretch of the signal for a viewer: 4 bytes length of the header (little endian), the header as JSON, then int16 (L, N) by
-    lead. A number times `step_mv` is the voltage; -32768 was not recorded.
+    """A stretch of the signal for a viewer: 4 bytes length of the header (little endian), the header as JSON, then int16 (L, N)
+    by lead. A number times `step_mv` is the voltage; -32768 was not recorded.
 
     most: where the stretch has more samples than this, N is 2 `most`: lowest and highest of each of `most` equal parts, in
     turn (`pairs`), so that no QRS is lost in a long recording.
@@ -261,8 +276,8 @@ def extremes(signal: NDArray[np.float32], parts: int) -> NDArray[np.float32]:
 
 
 def labels_csv(text: str, names: Mapping[str, str]) -> tuple[dict[str, list[str]], list[str]]:
-    """A labels.csv (`file_name,label[,label2,...]`) -> (id -> labels, faults). names: file name -> ECG's id. Raises EcgError where
-    it is no such table."""
+    """A labels.csv (`file_name,label[,label2,...]`) -> (id -> labels, faults). names: file name -> ECG's id. Raises EcgError
+    where it is no such table."""
     import csv
 
     reader = csv.reader(io.StringIO(text))
