@@ -352,7 +352,8 @@ def all_models(me: Read, request: Request) -> list[dict[str, Any]]:
     """What can predict: those that ship, were pulled, or were trained here."""
     from einthoven.exchange.bundle import Bundle
 
-    store, made = _store(request), []
+    store = _store(request)
+    made: list[dict[str, Any]] = []
     for name, path in models(store).items():
         try:
             said = Bundle.open(path, verify=False).manifest

@@ -1,8 +1,8 @@
 """Long work: a queue in the catalogue that outlives the server, a process group a job, events that can be heard again.
 
-queued -> running -> done | failed | cancelled. A job is a command of this package in a process of its own, so that what it
-does to memory or crashes of cannot touch the server; its folder is DATA/jobs/ID, and what it says is kept line by line as events.
-After a restart whatever was running is queued again and goes on where it was: `einthoven finetune` continues from its checkpoint.
+queued -> running -> done | failed | cancelled. A job is a command of this package in a process of its own, so that its memory
+and its crashes cannot touch the server; its folder is DATA/jobs/ID, what it says is kept line by line as events. After a
+restart whatever was running is queued again and goes on where it was: `einthoven finetune` continues from its checkpoint.
 """
 
 from __future__ import annotations

@@ -286,7 +286,7 @@ def labels_csv(text: str, names: Mapping[str, str]) -> tuple[dict[str, list[str]
         raise EcgError("a labels.csv begins with file_name,label[,label2,...]")
     file, columns = head.index("file_name"), [i for i, cell in enumerate(head) if cell.startswith("label")]
     made: dict[str, list[str]] = {}
-    faults = []
+    faults: list[str] = []
     stems: dict[str, str | None] = {}
     for name, ecg in names.items():
         stem = Path(name).stem
@@ -295,12 +295,12 @@ def labels_csv(text: str, names: Mapping[str, str]) -> tuple[dict[str, list[str]
         if not any(cells):
             continue
         name = cells[file].strip() if file < len(cells) else ""
-        ecg = names.get(name) or stems.get(Path(name).stem)
-        if ecg is None:
+        found_id = names.get(name) or stems.get(Path(name).stem)
+        if found_id is None:
             faults.append(f"line {number}: no ECG, or more than one, is called {name[:100]!r}")
             continue
         found = [cells[i].strip()[:100] for i in columns if i < len(cells) and cells[i].strip()]
-        made.setdefault(ecg, []).extend(found)
+        made.setdefault(found_id, []).extend(found)
     return made, faults
 
 
