@@ -56,7 +56,7 @@ OPTIONS = (
     "models pull ftp://x foo", "models nonsense", "reproduce nonsense", "reproduce exchangeai --size foo",
     "reproduce ecgfm-peft --size foo", "reproduce heartbeit --size foo", "data distance synth --form foo",
     "reproduce exchangeai --smoke --weights foo", "pretrain recipe.yaml",
-    "pretrain recipe.yaml --objective cardx",
+    "pretrain recipe.yaml --objective cardx", "serve --host 0.0.0.0",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -186,6 +187,15 @@ def test_anonymize_lists_what_it_removes() -> None:
     assert anonymize(named)[0].statements == ("Sinus rhythm",)
     old = Record(truth().signal, 250.0, STANDARD_LEADS, patient=Patient(age=95.0))
     assert anonymize(old)[0].patient.age == 90
+
+
+def test_anonymising_keeps_what_was_found_out_about_the_signal() -> None:
+    """Without it a calibration pulse becomes an ECG, and a gain that was wrong stays wrong."""
+    found = {"ecg_until_s": "8", "gain_factor": "2", "calibration_s": "0.4"}
+    record = replace(truth(), extra={**found, "operator": "A. Name"})
+    clean, removed = anonymize(record)
+    assert dict(clean.extra) == found and "file field operator" in removed
+    assert np.array_equal(clean.ecg().signal, record.ecg().signal)
 
 
 def test_folders_give_one_entry_per_record(shared_data: Path, tmp_path: Path) -> None:

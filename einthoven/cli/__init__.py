@@ -19,6 +19,7 @@ from einthoven.cli import predict as predict
 from einthoven.cli import pretrain as pretrain
 from einthoven.cli import reproduce as reproduce
 from einthoven.cli import scale as scale
+from einthoven.cli import serve as serve
 from einthoven.cli.door import app, main
 
 __all__ = ["app", "main"]

@@ -14,6 +14,9 @@ _PERSON = re.compile(
     re.IGNORECASE,
 )
 
+# What this package found out about the signal, and needs: without it a pulse of calibration would become an ECG (Record.ecg).
+_OURS = ("calibration_s", "ecg_until_s", "gain_factor")
+
 
 def anonymize(record: Record) -> tuple[Record, list[str]]:
     """The record without its patient, and the list of what was removed.
@@ -36,7 +39,8 @@ def anonymize(record: Record) -> tuple[Record, list[str]]:
     for what, value in (("serial number", device.serial), ("institution", device.institution)):
         if value is not None:
             removed.append(f"device {what}")
-    removed += [f"file field {key}" for key in record.extra]
+    own = {key: value for key, value in record.extra.items() if key in _OURS}
+    removed += [f"file field {key}" for key in record.extra if key not in own]
     start = record.start
     if start is not None:
         start = start.replace(year=1900, month=1, day=1, tzinfo=None)
@@ -56,6 +60,6 @@ def anonymize(record: Record) -> tuple[Record, list[str]]:
         start=start,
         statements=statements,
         source=replace(record.source, path=None),
-        extra={},
+        extra=own,
     )  # fmt: skip
     return clean, removed

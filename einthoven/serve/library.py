@@ -1,0 +1,334 @@
+"""Files that come in become ECGs of the library, and what is known of an ECG is told: its Record, its Report, its samples.
+
+A recording is kept as what was read of it (NPZ: float32 mV by lead, exactly), a photo or PDF as the file it is. With
+`anonymize`, which is how a library begins, no name, id, date or free text of a recording is ever kept (io/anonymize.py);
+what a photo shows cannot be removed, and that is said.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import struct
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from einthoven.io import anonymize, find_inputs, read, read_all
+from einthoven.io.arrays import write_npz
+from einthoven.paper.entry import PICTURES, is_paper, picture_of
+from einthoven.record import Device, EcgError, Record, Source
+from einthoven.serve.store import Row, Store, new_id, to_json
+
+if TYPE_CHECKING:
+    from einthoven.interpretation import Report
+
+DEMOS: tuple[tuple[str, tuple[str, ...], float | None], ...] = (
+    ("Simulated: normal", (), 68),
+    ("Simulated: left bundle branch block", ("lbbb",), 75),
+    ("Simulated: inferior STEMI", ("stemi_inferior",), 72),
+)
+MOST = 20_000  # ECGs out of one upload
+_REPORTS = 12  # that are kept at hand
+_LOST = -32768  # a sample that was not recorded
+_PAPER_SAYS = "a picture is kept as it is: look whether it shows the patient's name"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What became of one input: `id` of the ECG (one that was there already: `known`), or why it is none."""
+
+    name: str
+    id: str | None = None
+    error: str | None = None
+    known: bool = False
+    warnings: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+class Library:
+    """The ECGs of a Store. Safe to be used from many threads."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._reports: OrderedDict[str, Report] = OrderedDict()
+        self._lock = threading.Lock()
+        self._busy: dict[str, threading.Lock] = {}
+
+    # ---- in ----
+
+    def take(self, folder: Path, owner: str, *, anonymous: bool = True) -> Iterator[Arrival]:
+        """Every ECG below a folder of uploaded files: companions are read with their headers, ZIPs looked into. One that cannot
+        be read is told and costs no other."""
+        paths = find_inputs([str(folder)], also=PICTURES)
+        taken = 0
+        for path in paths:
+            shown = _shown(path, folder)
+            try:
+                if is_paper(path):
+                    yield self._take_paper(Path(path), shown, owner)
+                    taken += 1
+                    continue
+                for number, record in enumerate(read_all(path)):
+                    if taken >= MOST:
+                        raise EcgError(f"more than {MOST:,} ECGs in one upload: the rest is left out")
+                    yield self._take_record(record, shown if number == 0 else f"{shown} ({number + 1})", owner, anonymous)
+                    taken += 1
+            except EcgError as fault:
+                yield Arrival(shown, error=_plain(fault, folder))
+
+    def _take_record(self, record: Record, name: str, owner: str, anonymous: bool) -> Arrival:
+        removed: list[str] = []
+        record = record.ecg()  # the ECG that was meant
+        source = Source(None, record.source.format, record.source.version)
+        if anonymous:
+            record, removed = anonymize(record)
+        kept = io.BytesIO()
+        _npz(record, kept)
+        sha256, size = self.store.put(kept.getvalue())
+        about = {
+            "device": {k: v for k, v in asdict(record.device).items() if v is not None},
+            "machine": {k: v for k, v in record.machine.items() if math.isfinite(v)},
+            "warnings": list(record.warnings),
+            "derived": list(record.derived),
+            "version": source.version,
+            "removed": removed,
+        }
+        fields = {
+            "kind": "recording",
+            "format": source.format or "",
+            "patient": record.patient.id,
+            "age": record.patient.age,
+            "sex": record.patient.sex,
+            "start": record.start.isoformat() if record.start and not anonymous else None,
+            "fs": record.fs,
+            "duration": record.duration,
+            "leads": list(record.leads),
+        }
+        ecg, known = self._row(sha256, size, name, owner, fields, about)
+        return Arrival(name, ecg, known=known, warnings=record.warnings, removed=tuple(removed))
+
+    def _take_paper(self, path: Path, name: str, owner: str) -> Arrival:
+        picture_of(path)  # a picture, or a PDF with a page; raises otherwise
+        with path.open("rb") as file:
+            sha256, size = self.store.put(file)
+        format_ = "pdf" if path.read_bytes()[:1024].find(b"%PDF") >= 0 else "picture"
+        fields = {"kind": "paper", "format": format_, "leads": []}
+        ecg, known = self._row(sha256, size, name, owner, fields, {"warnings": [_PAPER_SAYS]})
+        return Arrival(name, ecg, known=known, warnings=(_PAPER_SAYS,))
+
+    def _row(
+        self, sha256: str, size: int, name: str, owner: str, fields: Mapping[str, Any], about: Mapping[str, Any]
+    ) -> tuple[str, bool]:
+        """(the ECG's id, whether this owner had it already)."""
+        now, ecg = time.time(), new_id()
+        with self.store.change() as db:
+            db.execute("INSERT OR IGNORE INTO file VALUES (?, ?, ?)", (sha256, size, now))
+            same = db.execute("SELECT id FROM ecg WHERE file = ? AND owner = ?", (sha256, owner)).fetchone()
+            if same is not None:
+                return str(same["id"]), True
+            row = {
+                "id": ecg, "file": sha256, "name": name[:200], "added": now, "owner": owner, "about": to_json(dict(about)),
+                **fields, "leads": to_json(fields["leads"]),
+            }  # fmt: skip
+            names = ", ".join(row)
+            db.execute(f"INSERT INTO ecg ({names}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
+        return ecg, False
+
+    def welcome(self, owner: str) -> None:
+        """Three simulated ECGs for whoever has none yet: a first start shows ECGs, never an empty page."""
+        from einthoven.synth import Noise, simulate
+
+        noise = Noise(wander=0.05, muscle=0.01)
+        for name, labels, rate in DEMOS:
+            record = simulate(*labels, rate=rate, noise=noise, age=61, sex="male", seed=7).record
+            arrival = self._take_record(record, name, owner, True)
+            self.store.db.execute("INSERT OR IGNORE INTO tag VALUES (?, 'simulated')", (arrival.id,))
+
+    # ---- out ----
+
+    def row(self, ecg: str) -> Row:
+        """Raises EcgError where there is no such ECG."""
+        found = self.store.row("SELECT * FROM ecg WHERE id = ?", (ecg,))
+        if found is None:
+            raise EcgError("no such ECG")
+        return found
+
+    def told(self, row: Row) -> Row:
+        """A row as the API tells it."""
+        about = json.loads(row["about"])
+        tags, labels = (
+            [r["name"] for r in self.store.rows(f"SELECT name FROM {table} WHERE ecg = ? ORDER BY name", (row["id"],))]
+            for table in ("tag", "label")
+        )
+        keys = ("id", "name", "kind", "format", "patient", "age", "sex", "start", "fs", "duration", "added")
+        return {
+            **{key: row[key] for key in keys},
+            "leads": json.loads(row["leads"]),
+            "device": about.get("device", {}),
+            "warnings": about.get("warnings", []),
+            "removed": about.get("removed", []),
+            "tags": tags,
+            "labels": labels,
+        }
+
+    def path(self, row: Row) -> Path:
+        return self.store.path_of(row["file"])
+
+    def record(self, ecg: str) -> Record:
+        """The Record as it was read; of paper as it was digitised. Raises EcgError."""
+        row = self.row(ecg)
+        if row["kind"] == "paper":
+            return self.report(ecg).record
+        about = json.loads(row["about"])
+        made = read(self.path(row).read_bytes())
+        return replace(
+            made,
+            device=Device(**about.get("device", {})),
+            machine=about.get("machine", {}),
+            warnings=tuple(about.get("warnings", ())),
+            derived=tuple(about.get("derived", ())),
+            source=Source(row["name"], row["format"] or None, about.get("version")),
+        )
+
+    def report(self, ecg: str) -> Report:
+        """Read, measured, interpreted; the last ones are kept at hand. Two who ask for one ECG wait for one answer."""
+        from einthoven.interpretation import interpret
+
+        with self._lock:
+            if ecg in self._reports:
+                self._reports.move_to_end(ecg)
+                return self._reports[ecg]
+            mine = self._busy.setdefault(ecg, threading.Lock())
+        with mine:
+            with self._lock:
+                if ecg in self._reports:
+                    return self._reports[ecg]
+            row = self.row(ecg)
+            made = interpret(self.path(row)) if row["kind"] == "paper" else interpret(self.record(ecg))
+            if row["kind"] == "paper":  # under the name it came with, not that of a hash
+                made = replace(made, record=replace(made.record, source=replace(made.record.source, path=row["name"])))
+            with self._lock:
+                self._reports[ecg] = made
+                self._busy.pop(ecg, None)
+                while len(self._reports) > _REPORTS:
+                    self._reports.popitem(last=False)
+            return made
+
+    def delete(self, ecg: str) -> None:
+        """For good: row, results and, where nobody else's ECG is the same, the file."""
+        row = self.row(ecg)
+        with self.store.change() as db:
+            db.execute("DELETE FROM ecg WHERE id = ?", (ecg,))
+        with self._lock:
+            self._reports.pop(ecg, None)
+        self.store.drop_unused(row["file"])
+
+
+def samples(record: Record, start: float = 0.0, end: float | None = None, most: int | None = None) -> bytes:
+    """A stretch of the signal for a viewer: 4 bytes length of the header (little endian), the header as JSON, then int16 (L, N)
+    by lead. A number times `step_mv` is the voltage; -32768 was not recorded.
+
+    most: where the stretch has more samples than this, N is 2 `most`: lowest and highest of each of `most` equal parts, in
+    turn (`pairs`), so that no QRS is lost in a long recording.
+
+    Raises EcgError for a stretch outside the recording.
+    """
+    end = record.duration if end is None else min(end, record.duration)
+    if not 0 <= start < end:
+        raise EcgError(f"a stretch lies within 0 and {record.duration:g} s, not from {start:g} to {end:g}")
+    first, last = math.floor(start * record.fs), min(math.ceil(end * record.fs), record.signal.shape[1])
+    part = record.signal[:, first:last]
+    pairs = most is not None and part.shape[1] > 2 * most
+    if pairs and most is not None:
+        part = extremes(part, most)
+    with np.errstate(invalid="ignore"):
+        top = float(np.nanmax(np.abs(part), initial=0.0))
+    step = 0.001 if top < 32.7 else top / 32_000
+    known = np.isfinite(part)
+    numbers = np.where(known, np.round(np.where(known, part, 0) / step), _LOST).astype("<i2")
+    head = to_json(
+        {
+            "leads": list(record.leads), "fs": record.fs, "start": first / record.fs, "end": last / record.fs, "step_mv": step,
+            "samples": int(numbers.shape[1]), "pairs": bool(pairs), "duration": record.duration,
+        }
+    ).encode()  # fmt: skip
+    return struct.pack("<I", len(head)) + head + numbers.tobytes()
+
+
+def extremes(signal: NDArray[np.float32], parts: int) -> NDArray[np.float32]:
+    """(L, T) -> (L, 2 parts): lowest and highest of each of `parts` stretches, in turn; NaN where all of one is."""
+    bounds = np.linspace(0, signal.shape[1], parts + 1).astype(int)[:-1]
+    out = np.empty((signal.shape[0], 2 * parts), np.float32)
+    known = np.isfinite(signal)
+    out[:, 0::2] = np.minimum.reduceat(np.where(known, signal, np.inf), bounds, axis=1)
+    out[:, 1::2] = np.maximum.reduceat(np.where(known, signal, -np.inf), bounds, axis=1)
+    out[~np.isfinite(out)] = np.nan
+    return out
+
+
+def labels_csv(text: str, names: Mapping[str, str]) -> tuple[dict[str, list[str]], list[str]]:
+    """A labels.csv (`file_name,label[,label2,...]`) -> (id -> labels, faults). names: file name -> ECG's id. Raises EcgError
+    where it is no such table."""
+    import csv
+
+    reader = csv.reader(io.StringIO(text))
+    head = [cell.strip().lower() for cell in next(reader, [])]
+    if "file_name" not in head or not any(cell.startswith("label") for cell in head):
+        raise EcgError("a labels.csv begins with file_name,label[,label2,...]")
+    file, columns = head.index("file_name"), [i for i, cell in enumerate(head) if cell.startswith("label")]
+    made: dict[str, list[str]] = {}
+    faults: list[str] = []
+    stems: dict[str, str | None] = {}
+    for name, ecg in names.items():
+        stem = Path(name).stem
+        stems[stem] = None if stem in stems else ecg
+    for number, cells in enumerate(reader, 2):
+        if not any(cells):
+            continue
+        name = cells[file].strip() if file < len(cells) else ""
+        found_id = names.get(name) or stems.get(Path(name).stem)
+        if found_id is None:
+            faults.append(f"line {number}: no ECG, or more than one, is called {name[:100]!r}")
+            continue
+        found = [cells[i].strip()[:100] for i in columns if i < len(cells) and cells[i].strip()]
+        made.setdefault(found_id, []).extend(found)
+    return made, faults
+
+
+def _npz(record: Record, out: io.BytesIO) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        (path,) = write_npz(record, Path(folder) / "ecg.npz")
+        out.write(path.read_bytes())
+
+
+def _shown(path: str, folder: Path) -> str:
+    """An input's name without the place it was put in."""
+    text = str(path)
+    root = str(folder)
+    return text[len(root) :].lstrip("/\\") if text.startswith(root) else Path(text).name
+
+
+def _plain(fault: EcgError, folder: Path) -> str:
+    return str(fault).replace(str(folder) + "/", "").replace(str(folder), "")
+
+
+def chosen(store: Store, ids: Sequence[str]) -> list[Row]:
+    """Rows of these ECGs, in their order. Raises EcgError that names one that is not there."""
+    out = []
+    for ecg in ids:
+        row = store.row("SELECT * FROM ecg WHERE id = ?", (ecg,))
+        if row is None:
+            raise EcgError(f"no such ECG: {ecg[:40]}")
+        out.append(row)
+    return out

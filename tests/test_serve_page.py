@@ -1,0 +1,118 @@
+"""The page in Debian's Chromium, as a newcomer meets it. Skips where there is no Chromium."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from einthoven.io import write
+from einthoven.synth import simulate
+
+pytest.importorskip("fastapi")
+playwright = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+STATIC = Path(__file__).parents[1] / "einthoven" / "serve" / "static"
+PX = 96 / 25.4  # of a millimetre
+
+
+def test_the_page_is_built_and_loads_nothing_from_elsewhere() -> None:
+    import gzip
+    import re
+
+    page = (STATIC / "index.html").read_text()
+    named = re.findall(r'(?:src|href)="(\./[^"]+)"', page)
+    assert len(named) == 2 and all((STATIC / name).is_file() for name in named)
+    assert sum(len(gzip.compress((STATIC / name).read_bytes())) for name in named) < 200_000
+    for name in named:
+        found = set(re.findall(r"https?://[\w.]+", (STATIC / name).read_text())) - {"http://www.w3.org"}
+        assert found <= {"https://svelte.dev"}, found  # the framework's own words in its error messages
+
+
+@pytest.fixture
+def link(tmp_path: Path) -> Iterator[str]:
+    """A server on a free port, and the link that signs in."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["-m", "einthoven", "serve", "--data-dir", str(tmp_path / "data"), "--no-browser", "--port", str(port)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    server = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True, env=env)
+    try:
+        assert server.stdout is not None
+        told = server.stdout.readline().strip()
+        assert told.startswith(f"http://127.0.0.1:{port}/login?ticket=")
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield told
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_newcomer_s_way(link: str, tmp_path: Path) -> None:
+    """First start shows ECGs; calipers are exact; a finding lights its leads; a file is read, and one that is none is told;
+    labels are put on and stay."""
+    write(simulate("lbbb", rate=75, seed=5).record, tmp_path / "mine.npz")
+    (tmp_path / "none.xml").write_text("<nothing/>")
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1500, "height": 900})
+        faults: list[str] = []
+        page.on("pageerror", lambda fault: faults.append(str(fault)))
+        page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+        page.set_default_timeout(120_000)
+        page.goto(link)
+        page.wait_for_selector("[data-testid=conclusion]")
+        assert page.locator(".list li").count() == 3 and "ticket" not in page.url
+
+        page.click("text=1:1")
+        _drag(page, (40, 10), (60, 5))
+        made = page.evaluate("window.einthoven.caliper")
+        assert made["ms"] == pytest.approx(800, abs=0.5) and made["mv"] == pytest.approx(0.5, abs=0.005)
+        assert page.inner_text("[data-testid=caliper]") == "800 ms · 75/min · +0.50 mV"
+        page.select_option("label:has-text('Speed') select", "50")
+        _until(page, lambda: page.evaluate("window.einthoven.plan.speed") == 50)
+        assert page.evaluate("window.einthoven.caliper.ms") == pytest.approx(400, abs=0.5)
+
+        page.set_input_files("[data-testid=files]", [str(tmp_path / "mine.npz"), str(tmp_path / "none.xml")])
+        page.wait_for_selector(".arrivals .fault")
+        _until(page, lambda: page.inner_text("article h2") == "mine.npz")
+        page.wait_for_selector("[data-testid=conclusion]:has-text('bundle branch')")
+        page.click("role=tab[name='Labels & files']")
+        page.fill("[aria-label='Add a label']", "LBBB")
+        page.press("[aria-label='Add a label']", "Enter")
+        page.wait_for_selector(".labels span:has-text('LBBB')")
+        page.reload()
+        page.wait_for_selector("text=1 labelled ECGs")
+        assert faults == []
+        browser.close()
+
+
+def _until(page: Any, holds: Callable[[], bool]) -> None:
+    """Waits; the page's own policy forbids what Playwright would evaluate there."""
+    until = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < until
+        page.wait_for_timeout(100)
+
+
+def _drag(page: Any, a: tuple[float, float], b: tuple[float, float]) -> None:
+    """From a to b, millimetres of the paper at 1:1."""
+    box = page.locator("[data-testid=ecg]").bounding_box()
+    page.mouse.move(box["x"] + a[0] * PX, box["y"] + a[1] * PX)
+    page.mouse.down()
+    page.mouse.move(box["x"] + b[0] * PX, box["y"] + b[1] * PX)
+    page.mouse.up()

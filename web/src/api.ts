@@ -1,0 +1,114 @@
+// What the server tells, and how it is asked. A change carries the header that no other site's form can set.
+
+export type Ecg = {
+  id: string; name: string; kind: "recording" | "paper"; format: string; patient: string | null; age: number | null; sex: string | null;
+  fs: number | null; duration: number | null; leads: string[]; warnings: string[]; removed: string[]; tags: string[]; labels: string[];
+};
+export type Arrival = { name: string; id: string | null; error: string | null; known: boolean; warnings: string[]; removed: string[] };
+export type Evidence = {
+  measurement: string; value: number | string | null; unit: string; threshold: string; leads: string[]; beats: number[];
+};
+export type Finding = { name: string; text: string; group: string; confidence: string; severity: string; source: string; evidence: Evidence[] };
+export type Measurement = {
+  value: number | null; unit: string; definition: string; why_not: string | null;
+  limits?: { low: number | null; high: number | null; source: string; mark: string | null };
+};
+export type Said = { name: string; text: string; probability: number; threshold: number | null; present: boolean; rules: string | null };
+export type Report = {
+  conclusion: string; findings: Finding[]; measurements: Record<string, Measurement>; warnings: string[];
+  opinions: { model: string; sees: string; scores: string | null; calibrated: boolean; labels: Said[]; warnings: string[] }[];
+  beats: Beats | null;
+};
+export type Beats = { fiducials: string[]; kinds: string[]; overall: (number | null)[][]; leads: Record<string, (number | null)[][]> };
+export type Model = { name: string; version?: string; task?: string; labels?: string[]; summary?: string; trained_here?: boolean; error?: string };
+export type Job = {
+  id: string; kind: string; state: string; created: number; error: string | null; args: { name?: string }; result: { model?: string } | null;
+};
+
+export type Signal = {
+  leads: string[]; fs: number; start: number; end: number; duration: number; pairs: boolean; samples: number; step_mv: number;
+  mv: Float32Array[];
+};
+
+const LOST = -32768;
+
+export class Fault extends Error {
+  constructor(readonly status: number, words: string) { super(words); }
+}
+
+async function asked(path: string, init: RequestInit = {}): Promise<Response> {
+  const answer = await fetch(`api/${path}`, { ...init, headers: { "X-Einthoven": "1", ...init.headers } });
+  if (answer.ok) return answer;
+  let words = answer.statusText;
+  try {
+    const told = (await answer.json()).detail;
+    words = typeof told === "string" ? told : JSON.stringify(told);
+  } catch { /* no JSON: the status must do */ }
+  throw new Fault(answer.status, words);
+}
+
+export async function get<T>(path: string): Promise<T> { return (await asked(path)).json() as Promise<T>; }
+
+export async function send<T>(method: string, path: string, body?: unknown): Promise<T | null> {
+  const init = body === undefined ? { method } : { method, body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
+  const answer = await asked(path, init);
+  return answer.status === 204 ? null : (answer.json() as Promise<T>);
+}
+
+export async function upload(files: { file: File; path: string }[], said: (share: number) => void): Promise<Arrival[]> {
+  const form = new FormData();
+  for (const { file, path } of files) form.append("files", file, path);
+  return new Promise((good, bad) => {
+    const ask = new XMLHttpRequest(); // fetch tells nothing of how far an upload is
+    ask.open("POST", "api/ecgs");
+    ask.setRequestHeader("X-Einthoven", "1");
+    ask.upload.onprogress = (event) => said(event.lengthComputable ? event.loaded / event.total : 0);
+    ask.onerror = () => bad(new Fault(0, "the server cannot be reached"));
+    ask.onload = () => {
+      if (ask.status === 200) good(JSON.parse(ask.responseText) as Arrival[]);
+      else bad(new Fault(ask.status, (JSON.parse(ask.responseText || "{}") as { detail?: string }).detail ?? ask.statusText));
+    };
+    ask.send(form);
+  });
+}
+
+export async function signal(id: string, start: number, end: number, most: number): Promise<Signal> {
+  const raw = await (await asked(`ecgs/${id}/signal?start=${start}&end=${end}&most=${most}`)).arrayBuffer();
+  return decode(raw);
+}
+
+export function decode(raw: ArrayBuffer): Signal {
+  const length = new DataView(raw).getUint32(0, true);
+  const head = JSON.parse(new TextDecoder().decode(raw.slice(4, 4 + length))) as Omit<Signal, "mv">;
+  const numbers = new Int16Array(raw.slice(4 + length));
+  const mv = head.leads.map((_, k) => {
+    const row = new Float32Array(head.samples);
+    for (let i = 0; i < head.samples; i++) {
+      const n = numbers[k * head.samples + i]!;
+      row[i] = n === LOST ? NaN : n * head.step_mv;
+    }
+    return row;
+  });
+  return { ...head, mv };
+}
+
+// A folder that was dropped, file by file, each with its path in it.
+export async function dropped(items: DataTransferItemList): Promise<{ file: File; path: string }[]> {
+  const out: { file: File; path: string }[] = [];
+  async function walk(entry: FileSystemEntry): Promise<void> {
+    if (entry.isFile) {
+      const file = await new Promise<File>((good, bad) => (entry as FileSystemFileEntry).file(good, bad));
+      out.push({ file, path: entry.fullPath.replace(/^\//, "") });
+      return;
+    }
+    const reader = (entry as FileSystemDirectoryEntry).createReader();
+    for (;;) {
+      const some = await new Promise<FileSystemEntry[]>((good, bad) => reader.readEntries(good, bad));
+      if (some.length === 0) return;
+      for (const one of some) await walk(one);
+    }
+  }
+  const entries = [...items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
+  for (const entry of entries) await walk(entry);
+  return out;
+}
