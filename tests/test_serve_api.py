@@ -338,6 +338,33 @@ def test_fine_tuning_from_labels_to_a_model_that_predicts(tmp_path: Path) -> Non
         assert set(said["labels"]) == {"fast", "slow"} and sum(said["labels"].values()) == pytest.approx(1)
 
 
+def test_a_model_is_published_and_pulled_on_another_server(tmp_path: Path) -> None:
+    """Through an exchange: the same digest on both sides; what was tampered with is told; only named stores are asked."""
+    import shutil
+
+    from einthoven.exchange.shelf import find
+
+    (tmp_path / "exchange").mkdir()
+    one = Door(tmp_path / "one", stores=(str(tmp_path / "exchange"),))
+    two = Door(tmp_path / "two", stores=(str(tmp_path / "exchange"),))
+    with one.client, two.client:
+        here, there = one.sign_in(), two.sign_in()
+        own = one.app.state.store.folder / "models" / "mine"
+        shutil.copytree(find("einthoven-paper-1"), own)
+        item = here.post("/api/models/einthoven-paper-1/publish", json={"store": 0}).json()
+        assert [m["name"] for m in there.get("/api/stores/0/models").json()] == ["einthoven-paper-1"]
+        pulled = there.post("/api/stores/0/models/einthoven-paper-1/pull").json()
+        assert pulled["digest"] == item["digest"]
+        assert {m["name"]: m for m in there.get("/api/models").json()}["einthoven-paper-1"]["trained_here"]
+        assert here.post("/api/models/einthoven-paper-1/publish", json={"store": 1}).status_code == 404
+        assert there.post("/api/stores/0/models/..%2Fx/pull").status_code in (404, 405, 422)
+        assert there.post("/api/stores/0/models/nothing/pull").status_code == 422
+        with (own / "card.md").open("a") as file:
+            file.write("better than it is")
+        assert here.post("/api/models/mine/verify").json()["ok"] is False
+        assert here.post("/api/models/mine/publish", json={"store": 0}).status_code == 400
+
+
 def test_a_job_of_a_killed_server_is_taken_up_and_a_cancelled_one_is_not(tmp_path: Path) -> None:
     from einthoven.serve.jobs import Jobs
     from einthoven.serve.library import Library

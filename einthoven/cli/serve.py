@@ -25,6 +25,9 @@ def serve(
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).", show_default=False)] = None,
     key: Annotated[Path | None, typer.Option(help="Its key (PEM).", show_default=False)] = None,
     behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="A proxy on this machine adds TLS.")] = False,
+    store: Annotated[
+        list[str] | None, typer.Option("--store", help="A model exchange that users may pull from and publish to; repeatable.")
+    ] = None,
     keep_names: Annotated[
         bool, typer.Option("--keep-names", help="Do not remove what identifies patients from what is uploaded.")
     ] = False,
@@ -55,7 +58,7 @@ def serve(
     try:
         run(
             data_dir or home() / "serve", host=host, port=port, names=name or (), anonymous=not keep_names,
-            certificate=certificate, key=key, behind_proxy=behind_proxy, ready=ready,
+            certificate=certificate, key=key, behind_proxy=behind_proxy, stores=store or (), ready=ready,
         )  # fmt: skip
     except EcgError as fault:
         stop(fault)

@@ -18,7 +18,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from einthoven import __version__
-from einthoven.record import EcgError
+from einthoven.record import EcgError, WrongUse
 from einthoven.serve import access, library
 from einthoven.serve.access import Scope, Who
 from einthoven.serve.jobs import Jobs, model_path, models
@@ -404,6 +404,59 @@ def model_report(name: str, me: Read, request: Request) -> Response:
     return Response(
         bundle.read("report.html"), media_type="text/html", headers={"Content-Security-Policy": access.REPORT_POLICY}
     )
+
+
+# ---- the exchange: stores that whoever runs the server has named ----------------------------------------------------------
+
+
+@router.get("/stores")
+def stores(me: Read, request: Request) -> list[str]:
+    """Addresses of the model exchanges, without secrets; a store is asked for by its place in this list."""
+    return [_open(request, number).address for number in range(len(request.app.state.settings.stores))]
+
+
+def _open(request: Request, number: int) -> Any:
+    from einthoven.exchange.stores import open_store
+
+    addresses = request.app.state.settings.stores
+    if not 0 <= number < len(addresses):
+        raise HTTPException(404, "no such store")
+    return open_store(addresses[number])
+
+
+@router.get("/stores/{store}/models")
+def offered(store: int, me: Read, request: Request) -> list[dict[str, Any]]:
+    """What an exchange offers."""
+    return [item.model_dump(mode="json") for item in _open(request, store).list()]
+
+
+@router.post("/stores/{store}/models/{name}/pull")
+def pull(store: int, name: str, me: Run, request: Request) -> dict[str, Any]:
+    """Fetches a model, verified file by file, whole or not at all; one of that name that is here is replaced."""
+    from einthoven.exchange.manifest import plain_name
+
+    try:
+        place = _store(request).folder / "models" / plain_name(name)
+    except ValueError as fault:
+        raise WrongUse(str(fault)) from None
+    bundle = _open(request, store).fetch(name, place)
+    _store(request).note(me.user, "pull", name)
+    return {"name": bundle.manifest.name, "version": bundle.manifest.version, "digest": bundle.digest}
+
+
+class Publish(BaseModel):
+    store: int = Field(ge=0)
+
+
+@router.post("/models/{name}/publish")
+def publish(name: str, body: Publish, me: Run, request: Request) -> dict[str, Any]:
+    """Puts a model into an exchange. The model goes, with its card and figures; no ECG goes with it."""
+    from einthoven.exchange.bundle import Bundle
+
+    item = _open(request, body.store).publish(Bundle.open(model_path(_store(request), name)))
+    _store(request).note(me.user, "publish", name)
+    told: dict[str, Any] = item.model_dump(mode="json")
+    return told
 
 
 @router.post("/ecgs/{ecg}/predict")

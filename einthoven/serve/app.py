@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from einthoven import __version__
+from einthoven.exchange.stores import open_store
 from einthoven.record import EcgError, WrongUse
 from einthoven.serve import access
 from einthoven.serve.api import router
@@ -31,7 +32,8 @@ class Settings:
     """data: the data directory. hosts: names (with port) that a request may be addressed to; what else a browser resolves to
     this machine is refused (DNS rebinding). anonymous: whether uploads lose what identifies a patient unless the user says
     otherwise. secure: the page is reached by https. upload: bytes of one upload at most. welcome: a new data directory begins
-    with simulated ECGs. calls: of one address in a minute."""
+    with simulated ECGs. calls: of one address in a minute. stores: addresses of model exchanges: whoever runs the server
+    says which, no user does."""
 
     data: Path
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
@@ -39,6 +41,7 @@ class Settings:
     secure: bool = False
     upload: int = 2 << 30
     welcome: bool = True
+    stores: tuple[str, ...] = ()
     calls: int = 1200
 
 
@@ -152,6 +155,7 @@ def serve(
     certificate: Path | None = None,
     key: Path | None = None,
     behind_proxy: bool = False,
+    stores: Sequence[str] = (),
     ready: Callable[[str], Any] = print,
 ) -> None:
     """Runs the server until it is stopped. ready: gets the link that signs a browser in, once.
@@ -172,7 +176,9 @@ def serve(
         raise WrongUse("say by what name the server is reached: --name ecg.example.org")
     secure = certificate is not None or behind_proxy
     known = ("127.0.0.1", "localhost", "[::1]") if local else ()
-    settings = Settings(data, (*known, *(name.lower() for name in names)), anonymous, secure)
+    settings = Settings(data, (*known, *(name.lower() for name in names)), anonymous, secure, stores=tuple(stores))
+    for address in stores:
+        open_store(address)  # nothing is asked of it yet: only whether this is an address
     app = create_app(settings)
     shown = names[0] if names else f"{'[::1]' if host == '::1' else host}:{port}"
     ready(f"{'https' if secure else 'http'}://{shown}/login?ticket={app.state.tickets.new()}")
