@@ -292,7 +292,9 @@ def test_drafts_and_files_without_a_row_are_swept_and_nothing_else(tmp_path: Pat
     store.db.execute("INSERT INTO file VALUES (?, 4, 0)", (kept,))
     lost, _ = store.put(b"written, then the power went")
     (store.folder / "incoming" / "x.part").write_bytes(b"half")
-    assert store.sweep() == 2
+    (store.folder / "incoming" / "upload").mkdir()
+    (store.folder / "incoming" / "upload" / "name.xml").write_bytes(b"with a name in it")
+    assert store.sweep() == 3 and not list((store.folder / "incoming").iterdir())
     assert store.path_of(kept).read_bytes() == b"kept" and not store.path_of(lost).exists()
     assert (store.folder / CATALOGUE).exists()
 

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import sqlite3
 import threading
 import time
@@ -171,7 +172,7 @@ class Store:
         """After a kill: drafts, and files that no row names, go. -> how many. Only while nothing else uses the directory."""
         gone = 0
         for draft in (self.folder / "incoming").iterdir():
-            draft.unlink()
+            shutil.rmtree(draft) if draft.is_dir() else draft.unlink()  # uploads come into a folder each
             gone += 1
         known = {row["sha256"] for row in self.rows("SELECT sha256 FROM file")}
         for place in (self.folder / "files").glob("*/*"):
