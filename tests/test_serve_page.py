@@ -101,6 +101,41 @@ def test_a_newcomer_s_way(link: str, tmp_path: Path) -> None:
         browser.close()
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_fine_tuning_by_a_click(link: str, tmp_path: Path) -> None:
+    """Files, a labels.csv, a name, Start: the new model predicts on the open ECG, and its report opens."""
+    pytest.importorskip("torch")
+    rows = ["file_name,label"]
+    for i in range(24):
+        write(simulate(rate=60 if i % 2 else 115, seed=i, duration=5.0, fs=100.0).record, tmp_path / f"rate-{i}.npz")
+        rows.append(f"rate-{i}.npz,{'slow' if i % 2 else 'fast'}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1500, "height": 1200})
+        page.set_default_timeout(100_000)
+        page.goto(link)
+        page.set_input_files("[data-testid=files]", [str(path) for path in sorted(tmp_path.glob("*.npz"))])
+        page.wait_for_selector("text=24 of 24 read")
+        page.set_input_files("[data-testid=labels]", str(tmp_path / "labels.csv"))
+        page.wait_for_selector("text=24 labelled ECGs: fast 12, slow 12")
+        page.click("role=button[name='Fine-tune a model']")
+        page.fill(".tune input", "slow-or-fast")
+        page.click(".tune > button")
+        page.wait_for_selector(".job .done")
+        page.wait_for_selector(".curve polyline.validation")
+        page.wait_for_selector("[data-testid=conclusion]")
+        page.click("role=tab[name='Models']")
+        page.select_option("[aria-label=Model]", "slow-or-fast")
+        page.click("role=button[name='Predict']")
+        page.wait_for_selector("[data-testid=own] li:has-text('fast')")
+        with page.context.expect_page() as opened:
+            page.click("role=link[name='how good it is']")
+        opened.value.wait_for_load_state()
+        assert "slow-or-fast" in opened.value.content()
+        browser.close()
+
+
 def _until(page: Any, holds: Callable[[], bool]) -> None:
     """Waits; the page's own policy forbids what Playwright would evaluate there."""
     until = time.monotonic() + 120
