@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from einthoven.paper.digitise.confidence import probability
 from einthoven.paper.page import Floats, Page, Strip
 from einthoven.record import EcgError, Record, Source, canonical_order, einthoven_residual
 
@@ -18,13 +19,15 @@ DIGITISED = "digitised"  # Source.format of what comes from paper
 class Trace:
     """One strip's curve on the sheet, mm: `x` (N,) rising, `y` (N,) with NaN where nothing was printed.
 
-    ink: how surely the curve is the print, 0..1 (1 for vectors).
+    ink: how surely the curve is the print, 0..1 (1 for vectors). signs: what along its path speaks for or against it
+    (`digitise.confidence`); empty for vectors.
     """
 
     strip: Strip
     x: Floats
     y: Floats
     ink: float = 1.0
+    signs: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,10 @@ def _between(at: Floats, seconds: Floats, mv: Floats) -> Floats:
 
 
 def confidence_of(record: Record, traces: Sequence[Trace]) -> tuple[dict[str, float], list[str]]:
-    """How far each lead can be trusted, 0..1, and warnings: the print's own clearness, times how well Einthoven's law holds.
+    """How far each lead can be trusted, 0..1, and warnings.
 
+    Vectors: how much of the strip was drawn, times how well Einthoven's law holds. Images: by the signs of their traces
+    (`digitise.confidence`); of two strips of a lead the longer counts, which is the one that the record has.
     The law (III = II - I; Goldberger's aVR, aVL, aVF) is only asked where the leads stand over the same stretch of time.
     """
     out: dict[str, float] = {}
@@ -106,7 +111,40 @@ def confidence_of(record: Record, traces: Sequence[Trace]) -> tuple[dict[str, fl
             warnings.append(f"Einthoven's law is off by {gap:.2f} mV in {lead}: a limb lead is misread or misnamed")
         for name in ("I", "II", lead):
             out[name] = min(out[name], float(np.exp(-((gap / 0.3) ** 2))))
+    for lead, signs in lead_signs(record, traces).items():
+        out[lead] = probability(signs)
     return {name: round(value, 3) for name, value in out.items()}, warnings
+
+
+def lead_signs(record: Record, traces: Sequence[Trace]) -> dict[str, dict[str, float]]:
+    """For each lead read off an image the signs of its longest strip, and those that only all leads together show."""
+    out: dict[str, dict[str, float]] = {}
+    for t in sorted(traces, key=lambda t: t.strip.stop - t.strip.start):
+        if t.signs:
+            out[t.strip.lead] = dict(t.signs)
+    if not out:
+        return out
+    gaps = _residual(record)
+    for lead, signs in out.items():
+        law = gaps.get(lead, max(gaps.values()) if lead in ("I", "II") and gaps else None)
+        if law is not None:
+            signs["law"] = float(np.log10(max(law, 1e-3) / max(float(np.nanstd(record.lead(lead))), 1e-3)))
+        twice = [t for t in traces if t.strip.lead == lead]
+        if len(twice) > 1:
+            signs["strips"] = _apart(*sorted(twice, key=lambda t: t.strip.stop - t.strip.start)[-2:])
+    return out
+
+
+def _apart(short: Trace, long: Trace) -> float:
+    """How far two strips of one lead are apart where they show one stretch of time (that is: one stretch of the page's width), as
+    log10 of a share of the lead's size; 0 where they have too little in common."""
+    at = np.interp(short.x, long.x, np.where(np.isfinite(long.y), long.y, np.nan), left=np.nan, right=np.nan)
+    one, two = (short.y - short.strip.baseline) * short.strip.sign, (at - long.strip.baseline) * long.strip.sign
+    both = np.isfinite(one) & np.isfinite(two)
+    if both.sum() < 0.3 * len(one):
+        return 0.0
+    gap, size = float(np.std((one - two)[both])), float(np.std(one[both]))
+    return float(np.log10(np.clip(gap / max(size, 1e-6), 1e-3, 10.0)))
 
 
 def _residual(record: Record) -> dict[str, float]:

@@ -48,6 +48,20 @@ class Runs:
         its base line. `shared`: whether another trace is drawn up to its left and right end.
         `others`: base lines of other rows,
         which this trace may cross and does not follow."""
+        y, pen, misfit, _ = self.traced(baseline, reach, left, right, pen, shared, others)
+        return y, pen, misfit
+
+    def traced(
+        self,
+        baseline: float,
+        reach: float,
+        left: int,
+        right: int,
+        pen: float | None = None,
+        shared: tuple[bool, bool] = (False, False),
+        others: Floats | None = None,
+    ) -> tuple[Floats, float, float, Ints]:
+        """As `trace`, and the run that the curve takes in each column (right - left,), -1 where it takes none."""
         levels = np.zeros(0) if others is None else others
         runs = (self.first, self.top, self.bottom, self.tiny)
         path = follow(*runs, baseline, levels, left, right, reach, 10 * SCALE, float(SCALE))[left:right]
@@ -58,7 +72,7 @@ class Runs:
             pen = pen_radius(upper, lower)
         ends = [int(np.ceil(pen)) if side else 0 for side in shared]
         y, misfit = sharpen(upper, lower, pen, 25, ends[0], ends[1])
-        return y, pen, misfit
+        return y, pen, misfit, path
 
 
 def find_runs(ink: Field, small: NDArray[np.uint8]) -> Runs:

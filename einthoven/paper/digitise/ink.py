@@ -10,6 +10,7 @@ from einthoven.paper.page import Floats
 from einthoven.record import EcgError
 
 _SQUARE = 5 * SCALE
+_BLACK = 0.5  # a grid's line as dark as this share of a trace hides what is drawn over it
 _TILE = 8 * _SQUARE  # pixels over which the grid's darkness may be taken as one
 
 
@@ -30,11 +31,14 @@ def ink_of(sheet: Image, lattice: Lattice, source: Image) -> Field:
     weights = _unmix(dark, outside)
     ink = _weighted(dark, weights)
     # Ink hides the grid under it: of a pixel on a line, what lies between the line's darkness and the ink's own counts.
-    grid = _of_grid(ink, lattice)
+    upright, level = _of_grid(ink, lattice)
     darkest = max(float(np.percentile(ink[::3, ::3], 99.3)), 1e-3)
-    np.minimum(grid, 0.7 * darkest, out=grid)
+    black = upright > _BLACK * darkest, level > _BLACK * darkest
+    grid = np.minimum(np.maximum(upright, level), 0.7 * darkest)
     ink = (ink - grid) * (darkest / (darkest - grid))
     np.clip(ink, 0.0, 1.5, out=ink)
+    for lines, part in ((black[0], ink), (black[1].T, ink.T)):
+        _under_lines(part, lines)
     ink[outside] = 0
     # The middle of traces is 1: they cover one or two percent of a sheet.
     some = ink[::2, ::2][~outside[::2, ::2]]
@@ -127,15 +131,31 @@ def _unmix(dark: Image, outside: NDArray[np.bool_]) -> Floats:
     return np.asarray(w / (w @ ink))
 
 
-def _of_grid(ink: Field, lattice: Lattice) -> Field:
-    """The grid's own part in each pixel, (H, W): in tiles of 40 mm, the median of what stands alike to the lattice."""
+def _under_lines(ink: Field, lines: NDArray[np.bool_]) -> None:
+    """On upright lines (H, W) as dark as a trace, ink is what stands to one side of them at least."""
+    y, x = np.nonzero(lines)
+    best = np.zeros(len(y), np.float32)
+    for side in (-1, 1):
+        found = np.zeros(len(y), np.bool_)
+        for away in range(1, SCALE):
+            at = np.clip(x + side * away, 0, ink.shape[1] - 1)
+            new = ~found & ~lines[y, at]
+            best[new] = np.maximum(best[new], ink[y[new], at[new]])
+            found |= new
+            if found.all():
+                break
+    ink[y, x] = np.minimum(ink[y, x], best)
+
+
+def _of_grid(ink: Field, lattice: Lattice) -> tuple[Field, Field]:
+    """The part of upright and of level lines of the grid in each pixel, (H, W) each: in tiles of 40 mm, the median of what
+    stands alike to the lattice."""
     import cv2
 
-    out = np.zeros_like(ink)
+    out = []
     for axis in (0, 1):
         part = ink if axis == 0 else np.ascontiguousarray(ink.T)
         rows, columns = part.shape
-        grid = np.zeros_like(part)
         # Vertical lines: pixels of one x in a square are alike over all squares of the tile, and along the line.
         tiles_y, tiles_x = max(rows // _TILE, 1), max(columns // _TILE, 1)
         table = np.zeros((tiles_y, tiles_x, _SQUARE), np.float32)
@@ -158,6 +178,5 @@ def _of_grid(ink: Field, lattice: Lattice) -> Field:
         map_y = np.ascontiguousarray(np.broadcast_to(centre_y[:, None], (rows, columns)))
         map_x = np.ascontiguousarray(np.broadcast_to(np.arange(columns, dtype=np.float32)[None], (rows, columns)))
         grid = cv2.remap(lines.astype(np.float32), map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        grid = grid if axis == 0 else grid.T
-        np.maximum(out, grid, out=out)
-    return out
+        out.append(np.asarray(grid if axis == 0 else grid.T, np.float32))
+    return out[0], out[1]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from einthoven.paper.digitise.bars import Bar
+from einthoven.paper.digitise.confidence import signs_of
 from einthoven.paper.digitise.digitised import Trace
 from einthoven.paper.digitise.follow import DROPPED, Runs
 from einthoven.paper.digitise.lattice import SCALE
@@ -29,8 +31,10 @@ def read_sheet(
     layout: str | None = None,
     speed: float | None = None,
     gain: float | None = None,
+    bars: Sequence[Bar] = (),
 ) -> tuple[Page, list[Trace], list[str]]:
-    """Page, traces and warnings of a sheet's rows. What the caller knows (layout, speed, gain) is taken as it is."""
+    """Page, traces and warnings of a sheet's rows. What the caller knows (layout, speed, gain) is taken as it is; bars stand
+    where one lead ends and the next begins."""
     warnings: list[str] = []
     pulses = _assigned(rows, alone) if alone else []
     if not any(pulses):
@@ -48,6 +52,7 @@ def read_sheet(
 
     spans = _spans(rows, pulses)
     plan, slots, sure = _plan(rows, spans, names, layout, warnings, size[0] * SCALE, speed)
+    slots = _at_bars(slots, rows, bars)
     feet = [
         p.foot if p is not None else _level(row.y[round(a) : round(b)])
         for row, p, (a, b) in zip(rows, pulses, spans, strict=True)
@@ -71,15 +76,19 @@ def read_sheet(
             any(abs(at - edge) < 2 * SCALE for edge in edges_of)
             for at, edges_of in ((slot.left, [s.right for s in others]), (slot.right, [s.left for s in others]))
         )
-        across, down, kept = _strip_of(
-            runs, row, slot.left, slot.right, (shared[0], shared[1]), np.array([r.baseline for r in rows if r is not row])
+        across, down, kept, signs = _strip_of(
+            runs,
+            row,
+            slot,
+            (shared[0], shared[1]),
+            np.array([r.baseline for r in rows if r is not row]),
         )
         x, y = (across + 0.5) / SCALE, (down + 0.5) / SCALE
         if np.isfinite(y).sum() < 2 * SCALE:
             warnings.append(f"{strip.label}: nothing printed was found where it should be")
             continue
         strips.append(strip)
-        traces.append(Trace(strip, x, y, kept * sure))
+        traces.append(Trace(strip, x, y, kept * sure, {**signs, "names": sure}))
     if not strips:
         raise EcgError("no lead's trace could be told apart on this paper")
     texts = tuple(Text(n.x, n.y, 3.4, n.lead) for n in names if n.sure > 0.6)
@@ -173,19 +182,20 @@ def _spans(rows: Sequence[Row], pulses: Sequence[Pulse | None]) -> list[tuple[fl
 
 
 def _strip_of(
-    runs: Runs, row: Row, left: float, right: float, shared: tuple[bool, bool], others: Floats
-) -> tuple[Floats, Floats, float]:
-    """A strip's curve, x and y in pixels, followed anew between its ends (a row's path may end in the neighbour's beat); and
-    how surely it is the print, 0..1: by how well the pen's edges fit the ink, and how much of it is ink."""
-    a, b = max(int(np.ceil(left)), 0), min(int(np.floor(right)), len(row.y) - 1)
-    y, pen, misfit = runs.trace(row.baseline, row.reach, a, b + 1, row.pen, shared, others)
+    runs: Runs, row: Row, slot: _Slot, shared: tuple[bool, bool], others: Floats
+) -> tuple[Floats, Floats, float, dict[str, float]]:
+    """A strip's curve, x and y in pixels, followed anew between its ends (a row's path may end in the neighbour's beat); how
+    surely it is the print, 0..1: by how well the pen's edges fit the ink, and how much of it is ink; and the signs of that."""
+    a, b = max(int(np.ceil(slot.left)), 0), min(int(np.floor(slot.right)), len(row.y) - 1)
+    y, pen, misfit, path = runs.traced(row.baseline, row.reach, a, b + 1, row.pen, shared, others)
     there = float(np.isfinite(y).mean()) if len(y) else 0.0
+    signs = signs_of(runs, path, a, y, pen, misfit)
     y = bridged(y, 1.0)
-    # Where two leads meet, half a pen's width holds ink of both: nothing is told of it.
-    both = int(np.ceil(pen))
-    y[: both if shared[0] else 0] = np.nan
-    y[len(y) - (both if shared[1] else 0) :] = np.nan
-    return np.arange(a, b + 1, dtype=np.float64), y, there * float(np.exp(-((misfit / _MISFIT) ** 2)))
+    # Where two leads meet, half a pen's width holds ink of both, and a bar hides what is under it: nothing is told of it.
+    near, far = (int(np.ceil(max(pen if both else 0.0, bar))) for both, bar in zip(shared, slot.bars, strict=True))
+    y[:near] = np.nan
+    y[len(y) - far :] = np.nan
+    return np.arange(a, b + 1, dtype=np.float64), y, there * float(np.exp(-((misfit / _MISFIT) ** 2))), signs
 
 
 _MISFIT = 1.0  # pixels by which the pen's edges may miss the ink's
@@ -237,12 +247,36 @@ def _level(y: Floats) -> float:
 
 @dataclass(frozen=True)
 class _Slot:
+    """A strip's place: its lead, row, ends (pixels), and how far a bar at each end reaches into it."""
+
     lead: str
     sign: int
     row: int
     left: float
     right: float
     rhythm: bool = False
+    bars: tuple[float, float] = (0.0, 0.0)
+
+
+_NEAR_MM = 2.5  # a bar that is nearer to a border than this is the border
+
+
+def _at_bars(slots: Sequence[_Slot], rows: Sequence[Row], bars: Sequence[Bar]) -> list[_Slot]:
+    """The slots with their inner borders where bars stand."""
+    out = []
+    for slot in slots:
+        ends, reach = [slot.left, slot.right], [0.0, 0.0]
+        neighbours = [s for s in slots if s.row == slot.row and s is not slot]
+        for k, others in ((0, [s.right for s in neighbours]), (1, [s.left for s in neighbours])):
+            if slot.rhythm or not any(abs(v - ends[k]) < SCALE for v in others):
+                continue
+            foot = rows[slot.row].baseline
+            near = [b for b in bars if b.top - 5 * SCALE < foot < b.bottom + 5 * SCALE]
+            bar = min(near, key=lambda b: abs(b.middle - ends[k]), default=None)
+            if bar is not None and abs(bar.middle - ends[k]) < _NEAR_MM * SCALE:
+                ends[k], reach[k] = bar.middle, bar.half + 2.0
+        out.append(replace(slot, left=ends[0], right=ends[1], bars=(reach[0], reach[1])))
+    return out
 
 
 # Layouts by the number of rows, the most usual first.
