@@ -90,29 +90,67 @@ def find_lattice(image: Image, corners: Floats | None = None) -> Lattice:
     h, w = image.shape[:2]
     shrink = min(_WORK / max(h, w), 1.0)
     small = image if shrink == 1 else cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-    lines = grid_lines(small)
-    spectra, centres = _spectra(lines)
-    jacobian = _first_guess(spectra, max(small.shape[:2]))
+    faint, spectra, centres, jacobian = _seen(small)
     fields, weights = _follow(spectra, centres, jacobian)
     to_mm = _projective(centres, fields, weights, small.shape)
     # The work image's pixel centres against the image's: x_small = (x + 0.5) * shrink - 0.5.
     sx, sy = small.shape[1] / w, small.shape[0] / h
     to_mm = to_mm @ np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1.0]])
     to_mm, size = _placed(to_mm, w, h)
-    return _bent(image, np.asarray(np.linalg.inv(to_mm), np.float64), size)
+    return _bent(image, np.asarray(np.linalg.inv(to_mm), np.float64), size, faint)
 
 
-def grid_lines(image: Image) -> Field:
-    """How much of a grid line is in each pixel, without the local mean; ink is cut off."""
-    import cv2
+def _seen(image: Image) -> tuple[bool, Field, Floats, Floats]:
+    """Whether the grid is seen best as what is far paler than ink; its spectra, their centres, and the first guess of it.
 
+    Raises EcgError where there is none.
+    """
     dark, black = paleness(image)
-    # Half of all that is not paper is grid: what is darker than twice the typical line is ink, and counts as paper.
+    fault: EcgError | None = None
+    best: tuple[float, bool, Field, Floats, Floats] | None = None
+    # Where most of what is printed is as dark as ink, it may be the grid's lines (a copy), or there is little grid (a faint one).
+    for faint in (False, True) if _typical(dark) > _DARK else (False,):
+        spectra, centres = _spectra(_lines(dark.copy(), black, faint))
+        try:
+            jacobian, clear = _first_guess(spectra, max(image.shape[:2]))
+        except EcgError as found:
+            fault = fault or found
+            continue
+        if best is None or clear > best[0]:
+            best = clear, faint, spectra, centres, jacobian
+    if best is None:
+        raise fault or EcgError("no millimetre grid was found")
+    return best[1:]
+
+
+_DARK = 85.0  # darkness from which a line may be ink
+_PALE = 110  # darker than this is no faint grid
+
+
+def grid_lines(image: Image, faint: bool = False) -> Field:
+    """How much of a grid line is in each pixel, without the local mean; ink is cut off. faint: all that is dark is ink."""
+    return _lines(*paleness(image), faint)
+
+
+def _typical(dark: Image) -> float:
+    """How dark a line is: half of all that is not paper is grid."""
     some = dark[::3, ::3]
     some = some[some > 5]
-    level = float(np.percentile(some, 75)) if len(some) else 25.0
-    dark[black > max(2.0 * level, 90)] = 0
-    whole = cv2.min(dark, round(min(1.5 * level, 255))).astype(np.float32)
+    return float(np.percentile(some, 75)) if len(some) else 25.0
+
+
+def _lines(dark: Image, black: Image, faint: bool) -> Field:
+    import cv2
+
+    if faint:
+        # The rim of ink is as pale as a faint line.
+        dark[cv2.dilate(black, np.ones((5, 5), np.uint8)) > _PALE] = 0
+        whole = dark.astype(np.float32)
+    else:
+        # What is darker than twice the typical line is ink, and counts as paper.
+        level = _typical(dark)
+        dark[black > max(2.0 * level, 90)] = 0
+        whole = cv2.min(dark, round(min(1.5 * level, 255))).astype(np.float32)
     return cv2.subtract(whole, cv2.blur(whole, (31, 31)))  # type: ignore[no-any-return]
 
 
@@ -142,8 +180,9 @@ def _spectra(lines: Field) -> tuple[Field, Floats]:
     return np.array(out, np.float32), np.array(centres, np.float64)
 
 
-def _first_guess(spectra: Field, longest: int) -> Floats:
-    """(2, 2): the frequency vectors (cycles a pixel) of the millimetre lines across and down, for the image as a whole."""
+def _first_guess(spectra: Field, longest: int) -> tuple[Floats, float]:
+    """(2, 2): the frequency vectors (cycles a pixel) of the millimetre lines across and down, for the image as a whole; and how
+    clear they are."""
     mean = spectra.mean(axis=0)
     steps = np.exp(np.arange(np.log(_SHORTEST_SIDE), np.log(_LONGEST_SIDE), 0.012))  # mm that the longer side may show
     frequencies = steps / longest
@@ -170,7 +209,7 @@ def _first_guess(spectra: Field, longest: int) -> Floats:
         raise EcgError(f"no millimetre grid was found (clearness {best:.1f})")
     f, g = frequencies[found[0]], frequencies[found[1]]
     alpha, beta = angles[a], angles[found[2]] + np.pi / 2
-    return np.array([[f * np.cos(alpha), f * np.sin(alpha)], [g * np.cos(beta), g * np.sin(beta)]])
+    return np.array([[f * np.cos(alpha), f * np.sin(alpha)], [g * np.cos(beta), g * np.sin(beta)]]), best
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -324,18 +363,18 @@ def _within(image: Image, corners: Floats) -> Lattice:
 _FLAT = 0.12  # mm: what a homography leaves on flat paper, by rounding and noise
 
 
-def _bent(image: Image, to_pixel: Floats, size: tuple[float, float]) -> Lattice:
+def _bent(image: Image, to_pixel: Floats, size: tuple[float, float], faint: bool) -> Lattice:
     """The lattice made exact by the carriers' phases on the rectified sheet: first the homography, then what it leaves."""
     lattice = Lattice(to_pixel, _no_bend(size), size)
     for _ in range(2):
-        step, clear = _measured(image, lattice)
+        step, clear = _measured(image, lattice, faint)
         moved = _refit(step, clear)
         h, w = image.shape[:2]
         to_mm, size = _placed(np.asarray(np.linalg.inv(lattice.homography @ moved), np.float64), w, h)
         lattice = Lattice(np.asarray(np.linalg.inv(to_mm), np.float64), _no_bend(size), size)
         if np.abs(step - step.mean(axis=(0, 1))).max() < 0.1:
             break
-    step, clear = _measured(image, lattice)
+    step, clear = _measured(image, lattice, faint)
     # The whole lattice may stand anywhere on the sheet: the mean says where the first line is, and bends nothing.
     origin = np.array([np.average(step[:, :, k], weights=clear[:, :, k] ** 2) for k in (0, 1)], np.float32)
     for _ in range(2):
@@ -344,7 +383,7 @@ def _bent(image: Image, to_pixel: Floats, size: tuple[float, float]) -> Lattice:
         if np.sqrt(np.mean(step[sure] ** 2)) < _FLAT:
             break
         lattice = replace(lattice, bend=lattice.bend + step)
-        step, clear = _measured(image, lattice)
+        step, clear = _measured(image, lattice, faint)
     return replace(lattice, origin=(float(origin[0] % 5), float(origin[1] % 5)), clear=clear)
 
 
@@ -352,9 +391,9 @@ def _no_bend(size: tuple[float, float]) -> Field:
     return np.zeros((int(np.ceil(size[1] / 5)) + 1, int(np.ceil(size[0] / 5)) + 1, 2), np.float32)
 
 
-def _measured(image: Image, lattice: Lattice) -> tuple[Field, Field]:
+def _measured(image: Image, lattice: Lattice, faint: bool) -> tuple[Field, Field]:
     """How far (mm) the lines stand from multiples of 5 mm at every 5 mm, (h, w, 2) in x and y, and how clear they are there."""
-    lines = grid_lines(rectify(image, lattice))
+    lines = grid_lines(rectify(image, lattice), faint)
     shape = lattice.bend.shape[:2]
     moves, clear = zip(*(_displacement(lines, axis, shape) for axis in (0, 1)), strict=True)
     return np.stack(moves, axis=2), np.stack(clear, axis=2)

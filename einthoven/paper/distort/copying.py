@@ -73,8 +73,9 @@ def fax(scene: Scene, rng: Rng, strength: float) -> None:
     paper = np.asarray(cv2.blur(small, (61, 61)))
     limit = paper * np.float32(rng.uniform(0.72, 0.86)) + rng.normal(0, 5 * strength, (1, 1)).astype(np.float32)
     if across == 1.0:  # a picture coarser than the fax: its dots are averaged, and greys again
-        soft = np.clip((small - limit) / np.float32(70.0) + np.float32(0.5), 0, 1)
-        scene.image = _coloured(np.round(255 * soft).astype(np.uint8))
+        soft = np.round(255 * np.clip((small - limit) / np.float32(70.0) + np.float32(0.5), 0, 1)).astype(np.uint8)
+        # The lines may still be coarser than the picture's: they are as far apart on the sheet as they were.
+        scene.image = _coloured(np.asarray(cv2.resize(soft, (columns, rows), interpolation=cv2.INTER_LINEAR), np.uint8))
         return
     if rng.random() < 0.35:  # a machine that paints greys as a pattern of dots
         bayer = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], np.float32) * 9 - 60
