@@ -147,26 +147,48 @@ def _under_lines(ink: Field, lines: NDArray[np.bool_]) -> None:
     ink[y, x] = np.minimum(ink[y, x], best)
 
 
+def _spread(table: Field, known: NDArray[np.bool_]) -> Field:
+    """A table (h, w, n) with what is known of the nearest entry where an entry is not known."""
+    if known.all() or not known.any():
+        return table
+    from scipy.ndimage import distance_transform_edt
+
+    i, j = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return np.asarray(table[i, j], np.float32)
+
+
 def _of_grid(ink: Field, lattice: Lattice) -> tuple[Field, Field]:
     """The part of upright and of level lines of the grid in each pixel, (H, W) each: in tiles of 40 mm, the median of what
     stands alike to the lattice."""
     import cv2
 
+    # A square is printed where the crossings at its corners are.
+    corners = lattice.on_grid()
+    h, w = (-(-v // _SQUARE) for v in ink.shape)
+    corners = np.pad(corners, ((0, max(h + 1 - corners.shape[0], 0)), (0, max(w + 1 - corners.shape[1], 0))), "edge")
+    on_grid = (corners[:h, :w] & corners[1 : h + 1, :w] & corners[:h, 1 : w + 1] & corners[1 : h + 1, 1 : w + 1])
     out = []
     for axis in (0, 1):
         part = ink if axis == 0 else np.ascontiguousarray(ink.T)
         rows, columns = part.shape
+        printed = on_grid if axis == 0 else on_grid.T
         # Vertical lines: pixels of one x in a square are alike over all squares of the tile, and along the line.
         tiles_y, tiles_x = max(rows // _TILE, 1), max(columns // _TILE, 1)
         table = np.zeros((tiles_y, tiles_x, _SQUARE), np.float32)
+        known = np.zeros((tiles_y, tiles_x), np.bool_)
         for j in range(tiles_y):
-            band = part[j * rows // tiles_y : (j + 1) * rows // tiles_y : 3]
+            at = np.arange(j * rows // tiles_y, (j + 1) * rows // tiles_y, 3)
             for i in range(tiles_x):
                 a = i * columns // tiles_x // _SQUARE * _SQUARE
                 b = min(a + _TILE, columns // _SQUARE * _SQUARE)
-                if b - a >= _SQUARE:
-                    cell = band[:, a:b].reshape(len(band), -1, _SQUARE)
-                    table[j, i] = np.median(cell.reshape(-1, _SQUARE), axis=0)
+                if b - a < _SQUARE:
+                    continue
+                # What is beside the millimetre paper has no lines, and says nothing of theirs.
+                on = printed[np.minimum(at // _SQUARE, len(printed) - 1), a // _SQUARE : b // _SQUARE]
+                if on.sum() > 2 * _SQUARE:
+                    table[j, i] = np.median(part[at, a:b].reshape(len(at), -1, _SQUARE)[on], axis=0)
+                    known[j, i] = True
+        table = _spread(table, known)
         table -= np.minimum(table.min(axis=2, keepdims=True), 0.0)
         phase = np.arange(columns) % _SQUARE
         centre_x = np.clip((np.arange(columns) + 0.5) / columns * tiles_x - 0.5, 0, tiles_x - 1).astype(np.float32)
