@@ -53,6 +53,9 @@ def find_bars(ink: Field) -> list[Bar]:
     strokes = _strokes(ink)
     out = []
     for bar in strokes:
+        # A name printed beside one end leaves the other; then the same line must stand in other rows and in other columns.
+        if bar.free == 1 and _in_rows_and_columns(bar, strokes):
+            out.append(bar)
         if bar.free < 2:
             continue
         others = [b for b in strokes if b is not bar and b.free >= 1]
@@ -79,6 +82,24 @@ def find_bars(ink: Field) -> list[Bar]:
             if whole and all(abs(other.middle - b.middle) > 2 * SCALE for b in out):
                 out.append(Bar(other.x, other.lean, bar.top, bar.bottom, other.half, other.free))
     return out
+
+
+def _in_rows_and_columns(bar: Bar, strokes: Sequence[Bar]) -> bool:
+    alike = [b for b in strokes if b is not bar and b.free and abs(b.height - bar.height) < 0.5 * SCALE]
+    above = [b for b in alike if abs(b.middle - bar.middle) < 1.5 * SCALE and abs(b.top - bar.top) > bar.height]
+    aside = [b for b in alike if abs(b.top - bar.top) < SCALE and abs(b.middle - bar.middle) > 30 * SCALE]
+    return bool(above and aside)
+
+
+def columns_of(bars: Sequence[Bar]) -> list[float]:
+    """Where bars stand, from the left: those of one column (within 2 mm) as one."""
+    out: list[list[float]] = []
+    for x in sorted(b.middle for b in bars):
+        if out and x - out[-1][-1] < 2 * SCALE:
+            out[-1].append(x)
+        else:
+            out.append([x])
+    return [float(np.mean(v)) for v in out]
 
 
 def take_bars(ink: Field, bars: Sequence[Bar]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from einthoven.paper.digitise.bars import Bar
+from einthoven.paper.digitise.bars import Bar, columns_of
 from einthoven.paper.digitise.confidence import signs_of
 from einthoven.paper.digitise.digitised import Trace
 from einthoven.paper.digitise.follow import DROPPED, Runs
@@ -51,7 +51,7 @@ def read_sheet(
         warnings.append("paper speed was not read: 25 mm/s was taken")
 
     spans = _spans(rows, pulses)
-    plan, slots, sure = _plan(rows, spans, names, layout, warnings, size[0] * SCALE, speed)
+    plan, slots, sure = _plan(rows, spans, names, layout, warnings, size[0] * SCALE, speed, columns_of(bars))
     slots = _at_bars(slots, rows, bars)
     feet = [
         p.foot if p is not None else _level(row.y[round(a) : round(b)])
@@ -282,7 +282,7 @@ def _at_bars(slots: Sequence[_Slot], rows: Sequence[Row], bars: Sequence[Bar]) -
 # Layouts by the number of rows, the most usual first.
 _PLANS: dict[int, tuple[str, ...]] = {
     1: ("1x1",),
-    2: ("2x1", "1x6+1", "2x6"),
+    2: ("2x1", "1x6+1", "2x6", "3x4"),  # the last: two rows of a sheet of which the picture shows a part
     3: ("3x4", "3x1", "2x6+1"),
     4: ("3x4+1", "4x1"),
     5: ("3x4+2", "5x1"),
@@ -301,6 +301,7 @@ def _plan(
     warnings: list[str],
     width: float,
     speed: float,
+    bars: Sequence[float] = (),
 ) -> tuple[Layout, list[_Slot], float]:
     """The layout that the printed names and Einthoven's law bear out best, its slots, and how sure it is."""
     n = len(rows)
@@ -314,12 +315,14 @@ def _plan(
         plans = [parse_layout(text) for text in _PLANS.get(n, (f"{n}x1",))]
     best: tuple[float, Layout, list[_Slot], int, tuple[float, float]] | None = None
     for place, plan in enumerate(plans):
-        for first, step in _columns(plan, spans, width, speed):
+        for first, step in _columns(plan, spans, width, speed, bars):
+            borders = first + step * np.arange(1, plan.columns)
+            marked = [min(abs(x - b) for b in borders) < 1.5 * SCALE for x in bars] if len(borders) else []
             for order in ("standard", "cabrera"):
                 for leads in _leads(plan, order):
                     slots = _slots(plan, leads, rows, spans, first, step)
                     score, named, offset = _borne_out(slots, rows, names)
-                    score += 3.0 * _lawful(slots, rows)
+                    score += 3.0 * _lawful(slots, rows) + (2.0 * float(np.mean(marked)) if marked else 0.0)
                     # What is rarer needs more to speak for it.
                     score -= (2.0 if plan.columns == 1 and n < 7 else 0.3) * place + 1.0 * (order == "cabrera")
                     if best is None or score > best[0]:
@@ -334,11 +337,17 @@ def _plan(
     return plan, slots, float(np.clip(0.7 + 0.3 * named / max(len(main), 1), 0, 1))
 
 
-def _columns(plan: Layout, spans: Sequence[tuple[float, float]], width: float, speed: float) -> list[tuple[float, float]]:
-    """Where the first column may begin, and how wide columns may be, pixels: all alike; or 10 s a row, of which the image
-    shows a part."""
+def _columns(
+    plan: Layout, spans: Sequence[tuple[float, float]], width: float, speed: float, bars: Sequence[float] = ()
+) -> list[tuple[float, float]]:
+    """Where the first column may begin, and how wide columns may be, pixels: all alike; where bars stand between them; or 10 s a
+    row, of which the image shows a part."""
     a, b = spans[0]
     out = [(a, _column(b - a, plan.columns))]
+    if 2 < plan.columns == len(bars) + 1:
+        step = (bars[-1] - bars[0]) / (len(bars) - 1)
+        if np.ptp(np.diff(bars)) < 0.04 * step and bars[0] - step > a - 6 * SCALE and bars[-1] < b:
+            out.insert(0, (bars[0] - step, step))
     whole = 10.0 * speed * SCALE / plan.columns
     if plan.columns in (2, 4) and b - a < plan.columns * whole - 3 * SCALE:
         edge = 6 * SCALE
@@ -453,18 +462,28 @@ def _rhythm(slots: list[_Slot], rows: Sequence[Row], names: Sequence[Name], offs
         y = rows[slot.row].y
         best, lead = 0.0, slot.lead
         read: dict[str, float] = {}
+        printed: dict[str, float] = {}  # where this sheet's names stand
         for n in names:
             dx, dy = n.x - slot.left / SCALE, n.y - rows[slot.row].baseline / SCALE
-            if (abs(dx - offset[0]) < 6 and abs(dy - offset[1]) < 5) or (abs(dx) < 12 and abs(dy) < 9):
+            placed = abs(dx - offset[0]) < 6 and abs(dy - offset[1]) < 5
+            if placed or (abs(dx) < 12 and abs(dy) < 9):
                 read[n.lead] = max(read.get(n.lead, 0.0), n.sure)
+            if placed:
+                printed[n.lead] = max(printed.get(n.lead, 0.0), n.sure)
+        like: dict[str, float] = {}
         for other in main:
             a, b = round(other.left) + SCALE, round(other.right) - SCALE
-            likeness = _likeness(y[a:b], rows[other.row].y[a:b]) * other.sign
+            likeness = like[other.lead] = _likeness(y[a:b], rows[other.row].y[a:b]) * other.sign
             # A name that the curve contradicts was misread.
             named = 0.8 * read.get(other.lead, 0.0) if likeness > 0.4 else 0.0
             score = max(likeness, 0.0) + named + 0.1 * (other.lead == slot.lead)
             if score > best:
                 best, lead = score, other.lead
+        # Some recorders print the strip of another time. Then nothing is like it, and the name stands.
+        told = max(printed, key=lambda name: printed[name], default="")
+        if told in like and printed[told] > 0.9 and max(like.values()) < 0.9 and best < 1.5:
+            out.append(replace(slot, lead=told))
+            continue
         out.append(replace(slot, lead=lead) if best > 0.75 else slot)
     return out
 
