@@ -142,7 +142,7 @@ def find_rows(runs: Runs, shape: tuple[int, ...], on_grid: NDArray[np.bool_], pu
                 continue  # words, the edge of a desk
             share = float(good[ends[0] : ends[-1] + 1].mean())
             rows.append(Row(bridged(y), level, share, pen, reach))
-    rows = _apart(rows)
+    rows = _with_pulses(_apart(rows), pulses)
     if not rows:
         raise EcgError("no traces were found on this paper")
     return rows
@@ -182,6 +182,19 @@ def bridged(y: Floats, longest_mm: float = 0.6) -> Floats:
         a, b = at[k], at[k + 1]
         out[a : b + 1] = np.linspace(y[a], y[b], b - a + 1)
     return out
+
+
+def _with_pulses(rows: list[Row], pulses: Sequence[Pulse]) -> list[Row]:
+    """Without what lies over or under all rows that have a pulse where nearly all have one: the edge of the paper, a line of
+    words."""
+    feet = [p.foot for p in pulses]
+    have = [any(abs(foot - row.baseline) < 6 * SCALE for foot in feet) for row in rows]
+    if len(feet) < 3 or sum(have) < 0.75 * len(rows):
+        return rows
+    # A rhythm strip whose pulse was lost is as thick as the others, what is no trace rarely is.
+    pen = float(np.median([row.pen for row, there in zip(rows, have, strict=True) if there]))
+    first, last = have.index(True), len(have) - 1 - have[::-1].index(True)
+    return [r for k, r in enumerate(rows) if first <= k <= last or (0.6 * pen < r.pen < 1.6 * pen and len(rows) <= 12)]
 
 
 def _apart(rows: list[Row]) -> list[Row]:

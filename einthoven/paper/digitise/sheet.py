@@ -282,7 +282,7 @@ def _at_bars(slots: Sequence[_Slot], rows: Sequence[Row], bars: Sequence[Bar]) -
 # Layouts by the number of rows, the most usual first.
 _PLANS: dict[int, tuple[str, ...]] = {
     1: ("1x1",),
-    2: ("2x1", "1x6+1", "2x6", "3x4"),  # the last: two rows of a sheet of which the picture shows a part
+    2: ("2x1", "3x4", "1x6+1", "2x6"),  # 3x4: two rows of a sheet of which the picture shows a part
     3: ("3x4", "3x1", "2x6+1"),
     4: ("3x4+1", "4x1"),
     5: ("3x4+2", "5x1"),
@@ -448,7 +448,7 @@ def _borne_out(slots: Sequence[_Slot], rows: Sequence[Row], names: Sequence[Name
         for down in np.arange(-18.0, 16.5, 1.5):
             each = np.where(np.abs(dy - down) < 3.5, near, 0.0).max(axis=1)
             # Names stand near the beginning, rather than far inside.
-            total = float(each.sum()) - 0.01 * abs(across)
+            total = float(each.sum()) - 0.01 * abs(across) - 0.03 * max(across - 10.0, 0.0)
             if total > best:
                 best, count, at = total, int((each > 0.3).sum()), (float(across), float(down))
     return best, count, at
