@@ -2,7 +2,8 @@
 
     python bench/digitise.py [--pages 24] [--presets pdf,clean,scan,photo,screen,fax,old-paper] [--seed 9500000] [--skip 60]
                              [--ptbxl FOLDER] [--show 0] [--json FILE]
-    python bench/digitise.py --table FILE...      the table of docs/accuracy.md out of such files
+    python bench/digitise.py --table FILE...      the table of docs/accuracy.md out of such files; confidence is that of the
+                                                  weights shipped now, by the signs that the files hold
 
 Half of the pages are of simulated ECGs whose seeds nothing else uses, half of PTB-XL's fold 9 (subset, 500 Hz where it is
 there; the first `--skip` records were looked at in development), in the layouts, palettes and sizes that
@@ -31,6 +32,8 @@ import numpy as np
 
 from einthoven.beats.measure import measure
 from einthoven.paper.digitise import digitize
+from einthoven.paper.digitise.confidence import probability
+from einthoven.paper.digitise.digitised import lead_signs
 from einthoven.paper.digitise.snr import snr_db
 from einthoven.paper.distort import distort
 from einthoven.paper.render import draw, prepare
@@ -100,6 +103,8 @@ def read_page(record: Record, preset: str, seed: int) -> dict[str, Any]:
     snr = {lead: v for lead, v in snr_db(record, found.record).items() if np.isfinite(v)}
     out |= {"as": found.page.layout, "snr": snr, "mean": float(np.mean(list(snr.values()))) if snr else float("nan")}
     out["sure"] = {lead: found.confidence[lead] for lead in snr}
+    signs = lead_signs(found.record, found.traces)
+    out["signs"] = {lead: {k: round(v, 5) for k, v in signs[lead].items()} for lead in snr if lead in signs}
     out["whole"] = len(snr) >= sum(lead_is_there(record, lead) for lead in record.leads)
     if preset == "clean":
         truth, mine = measure(record), measure(found.record)
@@ -190,6 +195,9 @@ def main() -> int:
     pages: list[dict[str, Any]] = []
     if args.table:
         pages = [json.loads(line) for path in args.table for line in path.read_text().splitlines()]
+        for page in pages:
+            if page.get("signs"):
+                page["sure"] = {lead: probability(signs) for lead, signs in page["signs"].items()}
     else:
         for k, (name, record) in enumerate(
             records(args.pages, args.ptbxl if args.ptbxl.is_dir() else None, args.seed, args.skip)

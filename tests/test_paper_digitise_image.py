@@ -17,7 +17,7 @@ from einthoven.paper.digitise.follow import sharpen
 from einthoven.paper.digitise.lattice import SCALE, find_lattice
 from einthoven.paper.digitise.picture import read_image
 from einthoven.paper.digitise.snr import snr_db
-from einthoven.paper.distort import distort
+from einthoven.paper.distort import Step, distort
 from einthoven.paper.page import Page
 from einthoven.paper.pdf import PdfPage, write_pdf
 from einthoven.paper.render import png_bytes, render
@@ -63,6 +63,26 @@ def test_a_distorted_page(preset: str, seed: int, floor: float) -> None:
     found = digitize(picture)
     assert found.page.layout == page.layout
     assert mean_snr(RECORD, found.record) > floor
+
+
+@pytest.mark.parametrize(("palette", "layout", "seed"), [("red", "6x2", 3), ("pink", "3x4+1", 7), ("blue", "3x4", 2)])
+def test_a_fax_with_a_grid_as_black_as_ink_or_hardly_any(palette: str, layout: str, seed: int) -> None:
+    """The picture is as high as the page (98 lines an inch, too), and every strip lies where it was drawn."""
+    image, page = render(RECORD, palette=palette, layout=layout)
+    picture, truth = distort(image, page, [Step("grey"), Step("fax", 1.0, 1.2, 1.2)], seed=seed)
+    assert picture.shape == image.shape and [name for name, _ in truth.steps] == ["grey", "fax"]
+    found = digitize(picture)
+    same_page(found.page, page)
+    assert mean_snr(RECORD, found.record) > 14
+
+
+def test_a_faint_grid_under_black_ink() -> None:
+    """Copied until of the grid only pale 5 mm lines are left: the millimetre is what it was."""
+    image, page = render(RECORD, palette="bw", layout="3x4")
+    grey = image.astype(np.int16).mean(axis=2)
+    pale = np.where(grey < 90, 0, np.where(grey < 160, 225, 255)).astype(np.uint8)
+    found = digitize(np.repeat(pale[:, :, None], 3, axis=2))
+    same_page(found.page, page)
 
 
 def test_a_rhythm_strip_is_named_by_what_it_repeats() -> None:
