@@ -18,7 +18,7 @@ from einthoven.paper.digitise.lattice import SCALE, Field
 Mask = NDArray[np.uint8]
 
 _LEVEL = 0.5  # more than this is ink
-_LEAST_MM = 4.0  # a shorter stroke may be a letter's
+_LEAST_MM = 5.5  # a shorter stroke may be a letter's, or what is left of a square's side
 _WIDEST_MM = 1.0
 _TALL_MM = 14.0  # from here on the same line in two columns is no beat
 _LONE_MM = 45.0  # and from here on no beat at all
@@ -73,14 +73,24 @@ def find_bars(ink: Field) -> list[Bar]:
         )
         if above or (aside and bar.height > _TALL_MM * SCALE) or bar.height > _LONE_MM * SCALE:
             out.append(bar)
-    # A beat that falls on a bar hides its end; its fellows say where it ends.
-    for bar in list(out):
-        if bar.height < _TALL_MM * SCALE:
+    return out + _hidden(ink, out)
+
+
+def _hidden(ink: Field, bars: Sequence[Bar]) -> list[Bar]:
+    """Bars on which beats fall, so that their edges and ends are not seen: where others stand from and to, ink is everywhere."""
+    out: list[Bar] = []
+    h, w = ink.shape
+    for bar in bars:
+        if bar.height < 2 * _TALL_MM * SCALE:
             continue
-        for other in strokes:
-            whole = other.top < bar.top + SCALE and other.bottom > bar.bottom - SCALE
-            if whole and all(abs(other.middle - b.middle) > 2 * SCALE for b in out):
-                out.append(Bar(other.x, other.lean, bar.top, bar.bottom, other.half, other.free))
+        y = np.arange(max(bar.top + 2, 0), min(bar.bottom - 1, h))
+        lean = np.round(bar.lean * ((y - bar.top) / bar.height - 0.5)).astype(int)
+        x = np.arange(round(abs(bar.lean)) + 1, w - round(abs(bar.lean)) - 1)
+        covered = (ink[y[:, None], x[None] + lean[:, None]] > _LEVEL).mean(axis=0) > 0.96
+        for a, b in _groups(covered):
+            middle = float(x[0] + (a + b - 1) / 2)
+            if b - a <= 1.5 * _WIDEST_MM * SCALE and all(abs(middle - o.middle) > 2 * SCALE for o in (*bars, *out)):
+                out.append(Bar(middle - bar.lean / 2, bar.lean, bar.top, bar.bottom, (b - a) / 2, 0))
     return out
 
 
