@@ -393,7 +393,7 @@ def _no_bend(size: tuple[float, float]) -> Field:
 
 def _measured(image: Image, lattice: Lattice, faint: bool) -> tuple[Field, Field]:
     """How far (mm) the lines stand from multiples of 5 mm at every 5 mm, (h, w, 2) in x and y, and how clear they are there."""
-    lines = grid_lines(rectify(image, lattice, rough=True), faint)
+    lines = grid_lines(rectify(image, lattice), faint)
     shape = lattice.bend.shape[:2]
     moves, clear = zip(*(_displacement(lines, axis, shape) for axis in (0, 1)), strict=True)
     return np.stack(moves, axis=2), np.stack(clear, axis=2)
@@ -521,15 +521,13 @@ def _smooth(value: Field, weight: Field, sigma: float = 2.0) -> Field:
     return out
 
 
-def rectify(image: Image, lattice: Lattice, rough: bool = False) -> Image:
-    """The sheet as seen from straight above, SCALE pixels to the millimetre, RGB; straight between the image's pixels where it
-    may be rough."""
+def rectify(image: Image, lattice: Lattice) -> Image:
+    """The sheet as seen from straight above, SCALE pixels to the millimetre, RGB."""
     import cv2
 
     w, h = (round(v * SCALE) for v in lattice.size)
     at_x, at_y = sheet_to_image(lattice, w, h)
-    way = cv2.INTER_LINEAR if rough else cv2.INTER_CUBIC
-    return cv2.remap(image, at_x, at_y, way, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[no-any-return]
+    return cv2.remap(image, at_x, at_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[no-any-return]
 
 
 def sheet_to_image(lattice: Lattice, w: int, h: int) -> tuple[Field, Field]:

@@ -32,7 +32,8 @@ def overlay(found: Digitised) -> NDArray[np.uint8]:
         words = f"{strip.label} {found.confidence.get(strip.lead, 0.0):.0%}"
         wide, high = found.page.size
         x, y = strip.x + 1, max(strip.box.top + 5, strip.baseline - 16, 5.0)
-        if strip.box.height < _ROOM:
+        beside = any(abs(other.strip.x - strip.box.right) < 3 for other in found.traces)
+        if strip.box.height < _ROOM and not beside:
             x, y = min(strip.box.right + 1, wide - _ROOM), strip.baseline
         at_px = (round(x * scale), round(min(y, high - 2) * scale))
         cv2.putText(image, words, at_px, cv2.FONT_HERSHEY_SIMPLEX, scale / 10, (255, 255, 255), 4 * thick, cv2.LINE_AA)

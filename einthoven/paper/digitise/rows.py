@@ -191,10 +191,10 @@ def _with_pulses(rows: list[Row], pulses: Sequence[Pulse]) -> list[Row]:
     have = [any(abs(foot - row.baseline) < 6 * SCALE for foot in feet) for row in rows]
     if len(feet) < 3 or sum(have) < 0.75 * len(rows):
         return rows
-    # A rhythm strip whose pulse was lost is as thick as the others, what is no trace rarely is.
-    pen = float(np.median([row.pen for row, there in zip(rows, have, strict=True) if there]))
+    # A rhythm strip whose pulse was lost begins and ends where the others do.
+    ends = np.median([row.ends for row, there in zip(rows, have, strict=True) if there], axis=0)
     first, last = have.index(True), len(have) - 1 - have[::-1].index(True)
-    return [r for k, r in enumerate(rows) if first <= k <= last or (0.6 * pen < r.pen < 1.6 * pen and len(rows) <= 12)]
+    return [r for k, r in enumerate(rows) if first <= k <= last or np.abs(r.ends - ends).max() < 8 * SCALE]
 
 
 def _apart(rows: list[Row]) -> list[Row]:

@@ -476,7 +476,7 @@ def _rhythm(slots: list[_Slot], rows: Sequence[Row], names: Sequence[Name], offs
             likeness = like[other.lead] = _likeness(y[a:b], rows[other.row].y[a:b]) * other.sign
             # A name that the curve contradicts was misread.
             named = 0.8 * read.get(other.lead, 0.0) if likeness > 0.4 else 0.0
-            score = max(likeness, 0.0) + named + 0.1 * (other.lead == slot.lead)
+            score = max(likeness, 0.0) + named + 0.25 * (other.lead == slot.lead)
             if score > best:
                 best, lead = score, other.lead
         # Some recorders print the strip of another time. Then nothing is like it, and the name stands.
@@ -484,7 +484,7 @@ def _rhythm(slots: list[_Slot], rows: Sequence[Row], names: Sequence[Name], offs
         if told in like and printed[told] > 0.9 and max(like.values()) < 0.9 and best < 1.5:
             out.append(replace(slot, lead=told))
             continue
-        out.append(replace(slot, lead=lead) if best > 0.75 else slot)
+        out.append(replace(slot, lead=lead) if best > 0.8 else slot)
     return out
 
 
