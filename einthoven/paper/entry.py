@@ -13,7 +13,7 @@ from einthoven.record import EcgError, Record
 if TYPE_CHECKING:
     from einthoven.paper.reading import Hints
 
-_SURE = 0.8  # a lead's confidence below this is told
+_SURE = 0.5  # a lead whose confidence is below this is told
 _PAPER = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"%PDF", b"BM", b"II*\0", b"MM\0*")
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pdf")  # extensions, where folders are searched
 _PAGES = 20  # of a PDF that are looked at

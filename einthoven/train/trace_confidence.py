@@ -1,12 +1,12 @@
 """Learns what the signs along a digitised trace say of its SNR: einthoven/paper/digitise/confidence.json.
 
-    python -m einthoven.train.trace_confidence --pages 40 --ptbxl FOLDER --out runs/confidence
+    python -m einthoven.train.trace_confidence --pages 12 --ptbxl FOLDER --out runs/confidence
 
 Draws pages of simulated ECGs (seeds from 6,000,000) and of PTB-XL's folds 1 to 8, distorts them by each preset in turns, digitises
 them, and keeps for each lead its signs (`paper.digitise.confidence.SIGNS`) and its SNR; a line a page in OUT/pages.jsonl, gone on
 with where it was left. Then a ridge regression of dB on signs and their squares, and a logistic curve from dB to the
-probability of 10 dB. Rank correlation and Brier score are printed of pages left out, by fifths of pages, with the middle 95 % of
-500 draws of pages. recipes/trace-confidence.yaml holds cost and figures.
+probability of 10 dB. Rank correlation and Brier score are printed of ECGs left out (fifths of them), with the middle 95 % of
+500 draws of ECGs. recipes/trace-confidence.yaml holds cost and figures.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.paper.digitise.confidence import DECIBELS, SIGNS, WEIGHTS, decibels, probability
+from einthoven.paper.digitise.confidence import _CLIP, CURVED, DECIBELS, SIGNS, WEIGHTS, decibels, probability
 from einthoven.record import EcgError, Record
 
 Floats = NDArray[np.float64]
@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 FIRST_SEED = 6_000_000
 PRESETS = ("clean", "scan", "photo", "screen", "fax", "old-paper")
 RANGE = (-5.0, 35.0)  # dB: what is worse or better is not told apart
-_RIDGE = 3.0
+_RIDGE = 1.0
 _FOLDS = 5
 _DRAWS = 500
 
@@ -87,11 +87,11 @@ def fit(leads: Sequence[tuple[Mapping[str, float], float]]) -> dict[str, Any]:
     from scipy.optimize import minimize
 
     table = np.array([[signs.get(name, np.nan) for name in SIGNS] for signs, _ in leads], np.float64)
-    mean = np.nan_to_num(np.nanmean(table, axis=0))
-    scale = np.nan_to_num(np.nanstd(table, axis=0))
-    scale = np.where(scale > 1e-6, scale, 1.0)
-    z = np.clip(np.where(np.isfinite(table), (table - mean) / scale, 0.0), -3, 3)
-    x = np.concatenate([z, z**2 - 1], axis=1)
+    known = [column[np.isfinite(column)] for column in table.T]
+    mean = np.array([column.mean() if len(column) else 0.0 for column in known])
+    scale = np.array([column.std() if len(column) and column.std() > 1e-6 else 1.0 for column in known])
+    z = np.clip(np.where(np.isfinite(table), (table - mean) / scale, 0.0), -_CLIP, _CLIP)
+    x = np.concatenate([z, (z**2 - 1) * np.array([name in CURVED for name in SIGNS])], axis=1)
     y = np.clip([db for _, db in leads], *RANGE)
     weights = np.linalg.solve(x.T @ x + _RIDGE * len(SIGNS) * np.eye(x.shape[1]), x.T @ (y - y.mean()))
     intercept = float(y.mean() - x.mean(axis=0) @ weights)
@@ -135,7 +135,7 @@ def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--pages", type=int, default=40, help="of each preset")
+    parser.add_argument("--pages", type=int, default=12, help="of each preset")
     parser.add_argument("--seed", type=int, default=FIRST_SEED)
     parser.add_argument("--ptbxl", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -166,7 +166,7 @@ def main() -> int:
     flat = [pair for page in asked for pair in page]
     good = np.array([db >= DECIBELS for _, db in flat])
     brier = float(np.mean((np.array([p for p, _ in flat]) - good) ** 2))
-    print(f"{len(flat)} leads of {len(asked)} pages, {100 * good.mean():.0f} % of them {DECIBELS:g} dB or better")
+    print(f"{len(flat)} leads on {sum(bool(p['leads']) for p in done)} pages of {len(asked)} ECGs, {100 * good.mean():.0f} % of them {DECIBELS:g} dB or better")
     print(f"left out: rank correlation {rank_correlation(flat):.2f} ({low:.2f} - {high:.2f}), Brier score {brier:.3f}")
     for name, (one, two) in zip(weights["signs"], weights["weights"], strict=True):
         print(f"  {name:8} {one:+.2f} dB a standard deviation, {two:+.2f} its square")

@@ -2,7 +2,7 @@
 pages whose truth is known (`einthoven.train.trace_confidence`, confidence.json).
 
 The answer is the probability that the lead's SNR against the signal that was printed is `DECIBELS` or better, as learned from
-our own renders; of real paper nobody knows the truth, and such probabilities are a guess from the same signs.
+our own renders, times the share of its strip that was found at all; of real paper nobody knows the truth, and such probabilities are a guess from the same signs.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from einthoven.paper.page import Floats
 WEIGHTS = "confidence.json"
 DECIBELS = 10.0  # a lead that is nearer to its print than this is a lead that can be measured
 
-# What is looked at. Along the trace: see `signs_of`. On the whole page: the share of lead names read, the share of ink that is no
-# strip's (clutter), and how many pixels the picture has to the millimetre. In the record: how far Einthoven's law is off, and
-# how far a lead's two strips are apart, as shares of the lead's own size.
+# What is looked at. Along the trace: see `signs_of`. On the whole page: the share of lead names read. In the record: how far
+# Einthoven's law is off, and how far a lead's two strips are apart, as logarithms of shares of the lead's own size.
 SIGNS = (
-    "missing", "misfit", "jumps", "crowd", "thick", "faint", "swing", "fine", "rough", "pen", "names", "clutter", "pixels", "law", "strips",
+    "missing", "misfit", "jumps", "crowd", "thick", "faint", "swing", "fine", "rough", "pen", "names", "law", "strips",
 )  # fmt: skip
+CURVED = frozenset({"swing", "fine", "rough", "law", "strips"})  # those whose square counts, too; of the others more is worse
+_CLIP = 4.0  # standard deviations
 
 
 def signs_of(runs: Runs, path: Ints, left: int, y: Floats, pen: float, misfit: float) -> dict[str, float]:
@@ -79,16 +80,16 @@ def decibels(signs: Mapping[str, float], weights: Mapping[str, Any] | None = Non
     w = _weights() if weights is None else weights
     total = float(w["intercept"])
     for name, mean, scale, (one, two) in zip(w["signs"], w["mean"], w["scale"], w["weights"], strict=True):
-        z = float(np.clip((signs.get(name, mean) - mean) / scale, -3.0, 3.0))
+        z = float(np.clip((signs.get(name, mean) - mean) / scale, -_CLIP, _CLIP))
         total += one * z + two * (z * z - 1.0)
     return total
 
 
 def probability(signs: Mapping[str, float], weights: Mapping[str, Any] | None = None) -> float:
-    """How likely a lead with these signs is DECIBELS or better, 0..1."""
+    """How likely a lead with these signs is DECIBELS or better, times the share of its strip that was found, 0..1."""
     w = _weights() if weights is None else weights
     z = w["sure"]["slope"] * (decibels(signs, w) - w["sure"]["middle"])
-    return float(1 / (1 + np.exp(-np.clip(z, -30, 30))))
+    return float((1 - signs.get("missing", 0.0)) / (1 + np.exp(-np.clip(z, -30, 30))))
 
 
 @lru_cache(1)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from einthoven.paper.digitise.bars import find_bars, take_bars
 from einthoven.paper.digitise.digitised import Trace
-from einthoven.paper.digitise.follow import INK, find_runs
+from einthoven.paper.digitise.follow import find_runs
 from einthoven.paper.digitise.ink import evened, ink_of
-from einthoven.paper.digitise.lattice import SCALE, Field, Image, Lattice, find_lattice, rectify
+from einthoven.paper.digitise.lattice import SCALE, Image, Lattice, find_lattice, rectify
 from einthoven.paper.digitise.names import read_names
 from einthoven.paper.digitise.rows import find_rows, take_parts
 from einthoven.paper.digitise.sheet import read_sheet
@@ -53,27 +53,8 @@ def read_scan(
     page, traces, warnings = read_sheet(
         runs, rows, parts.pulses, names, lattice.size, _grid_box(lattice), layout=layout, speed=speed, gain=gain, bars=bars
     )
-    traces = _with_page(traces, ink, lattice)
     to_sheet = np.array([[SCALE, 0, -0.5], [0, SCALE, -0.5], [0, 0, 1]]) @ np.linalg.inv(lattice.homography)
     return Scan(page, traces, warnings, sheet, to_sheet / to_sheet[2, 2], lattice)
-
-
-def _with_page(traces: list[Trace], ink: Field, lattice: Lattice) -> list[Trace]:
-    """With the signs that all traces of a page have in common: the share of its ink that lies by no trace, and the picture's
-    pixels to the millimetre (as a logarithm to the base of 10)."""
-    by = np.zeros(ink.shape, np.bool_)
-    for t in traces:
-        good = np.isfinite(t.y)
-        x, y = (np.round(v[good] * SCALE - 0.5).astype(int) for v in (t.x, t.y))
-        for down in range(-SCALE // 2, SCALE // 2 + 1):
-            by[np.clip(y + down, 0, ink.shape[0] - 1), np.clip(x, 0, ink.shape[1] - 1)] = True
-    dark = ink > INK
-    clutter = float((dark & ~by).sum() / max(int(dark.sum()), 1))
-    # The map's scale in the middle of the sheet.
-    at = lattice.homography @ np.array([[lattice.size[0] / 2 + d for d in (0, 1)], [lattice.size[1] / 2] * 2, [1.0, 1.0]])
-    pixels = float(np.linalg.norm(np.diff(at[:2] / at[2:], axis=1)))
-    shared = {"clutter": clutter, "pixels": float(np.log10(max(pixels, 0.1)))}
-    return [replace(t, signs={**t.signs, **shared}) for t in traces]
 
 
 def _grid_box(lattice: Lattice) -> Box:
