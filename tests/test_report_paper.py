@@ -171,8 +171,8 @@ def test_doubts_are_named_before_the_findings(scan: Report) -> None:
         assert "V5 (42%)" in page and "Not read from the paper: V6" in page
     page = to_html(doubtful)
     assert page.index("V5 (42%)") < page.index("Findings and their evidence") and "42% not sure" in page
-    every = replace(scan.paper, confidence=dict.fromkeys(STANDARD_LEADS, 0.5))
-    assert every.unsure_words == "any lead (50% sure)"
+    every = replace(scan.paper, confidence=dict.fromkeys(STANDARD_LEADS, 0.4))
+    assert every.unsure_words == "any lead (40% sure)"
 
 
 # ---- the forms of the report ---------------------------------------------------------------------------------------------

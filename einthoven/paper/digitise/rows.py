@@ -191,10 +191,11 @@ def _with_pulses(rows: list[Row], pulses: Sequence[Pulse]) -> list[Row]:
     have = [any(abs(foot - row.baseline) < 6 * SCALE for foot in feet) for row in rows]
     if len(feet) < 3 or sum(have) < 0.75 * len(rows):
         return rows
-    # A rhythm strip whose pulse was lost begins and ends where the others do.
-    ends = np.median([row.ends for row, there in zip(rows, have, strict=True) if there], axis=0)
+    # A row whose pulse touches its neighbour's has none that is known; it does not begin and end elsewhere, as an edge does.
+    left = min(p.start for p in pulses) - 8 * SCALE
+    right = float(np.median([row.ends[1] for row, there in zip(rows, have, strict=True) if there])) + 8 * SCALE
     first, last = have.index(True), len(have) - 1 - have[::-1].index(True)
-    return [r for k, r in enumerate(rows) if first <= k <= last or np.abs(r.ends - ends).max() < 8 * SCALE]
+    return [r for k, r in enumerate(rows) if first <= k <= last or r.ends[0] > left or r.ends[1] < right]
 
 
 def _apart(rows: list[Row]) -> list[Row]:
