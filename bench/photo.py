@@ -70,13 +70,13 @@ def main() -> int:
             cost([command, str(images[0]), "-o", str(Path(folder) / f"first.{suffix}")], args.cores)  # files into the cache
             each = [cost([command, str(p), "-o", str(Path(folder) / f"{p.stem}.{suffix}")], args.cores) for p in images]
             wall, cpu, memory, code = (np.array(v) for v in zip(*each, strict=True))
-            print(
-                f"| {command} | {len(each)} | {np.median(wall):.2f} | {wall.max():.2f} | {np.median(cpu):.2f} | {memory.max():.0f} | "
-                f"{int((code != 0).sum())} |"
-            )
+            told = f"{np.median(wall):.2f} | {wall.max():.2f} | {np.median(cpu):.2f} | {memory.max():.0f}"
+            print(f"| {command} | {len(each)} | {told} | {int((code != 0).sum())} |")
             over |= bool(np.median(wall) > SECONDS or memory.max() > MEGABYTES)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    print(f"{args.cores} cores, machine's load {load:.1f}. Bars ({SECONDS:g} s, {MEGABYTES:g} MB): {'missed' if over else 'met'}.")
+    print(
+        f"{args.cores} cores, machine's load {load:.1f}. Bars ({SECONDS:g} s, {MEGABYTES:g} MB): {'missed' if over else 'met'}."
+    )
     return int(over)
 
 

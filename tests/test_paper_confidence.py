@@ -6,7 +6,7 @@ import numpy as np
 
 from einthoven.paper.digitise.confidence import SIGNS, decibels, probability, signs_of
 from einthoven.paper.digitise.follow import find_runs
-from einthoven.paper.digitise.lattice import SCALE, Field
+from einthoven.paper.digitise.lattice import Field
 from einthoven.train.trace_confidence import fit, left_out, rank_correlation
 
 

@@ -32,7 +32,7 @@ def with_bars(page: Page, kind: str) -> Page:
 
 @pytest.mark.parametrize("kind", ["through", "each"])
 def test_bars_between_columns_enter_no_trace(kind: str) -> None:
-    """The same page with its own small ticks and with bars: the curves are the same to a tenth of a millivolt, but for the 20 ms
+    """The same page with its own small ticks and with bars: the curves are the same to a tenth of a millivolt, but for 20 ms
     beside a bar, where this record has a QRS complex half under it."""
     plain = prepare(RECORD, layout="3x4+1")
     truth = digitize(draw(RECORD, plain, palette="pink").rgb())

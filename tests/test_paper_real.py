@@ -68,7 +68,7 @@ def test_a_rhythm_strip_has_the_name_that_is_printed(shared_data: Path) -> None:
         assert [s.lead for s in page.strips if s.rhythm] == leads, name
 
 
-# Beats counted on the rhythm strip III (or II) of photographed printouts, from the first to the last; columns of four are 2.5 s.
+# Beats counted on the rhythm strip III of photographed printouts, from the first to the last; columns of four are 2.5 s.
 PRINTED = [
     ("normal/Normal(1).jpg", "III", 12, 9.31),
     ("abnormal-heartbeat/HB(2).jpg", "III", 15, 9.52),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.uint8]
 
-SURE = 0.5  # a lead that is more likely than not further from its print than `digitise.confidence` asks is told
+SURE = 0.5  # a lead whose confidence is below this is told: it is more likely misread than not
 PHOTO_PX, SHEET_PX = 1400, 2300  # longest sides of the pictures that a report carries
 
 

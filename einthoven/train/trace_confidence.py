@@ -2,8 +2,8 @@
 
     python -m einthoven.train.trace_confidence --pages 12 --ptbxl FOLDER --out runs/confidence
 
-Draws pages of simulated ECGs (seeds from 6,000,000) and of PTB-XL's folds 1 to 8, distorts them by each preset in turns, digitises
-them, and keeps for each lead its signs (`paper.digitise.confidence.SIGNS`) and its SNR; a line a page in OUT/pages.jsonl, gone on
+Draws pages of simulated ECGs (seeds from 6,000,000) and of PTB-XL's folds 1 to 8, distorts them by each preset, digitises them,
+and keeps for each lead its signs (`paper.digitise.confidence.SIGNS`) and its SNR; a line a page in OUT/pages.jsonl, gone on
 with where it was left. Then a ridge regression of dB on signs and their squares, and a logistic curve from dB to the
 probability of 10 dB. Rank correlation and Brier score are printed of ECGs left out (fifths of them), with the middle 95 % of
 500 draws of ECGs. recipes/trace-confidence.yaml holds cost and figures.
@@ -145,7 +145,7 @@ def main() -> int:
     done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     known = {(p["seed"], p["preset"]) for p in done}
     for seed, record in pages(args.pages, args.ptbxl, args.seed):
-        for k, preset in enumerate(PRESETS):
+        for preset in PRESETS:
             if (seed, preset) not in known:
                 page = read_page(record, preset, seed)
                 done.append(page)
@@ -166,7 +166,8 @@ def main() -> int:
     flat = [pair for page in asked for pair in page]
     good = np.array([db >= DECIBELS for _, db in flat])
     brier = float(np.mean((np.array([p for p, _ in flat]) - good) ** 2))
-    print(f"{len(flat)} leads on {sum(bool(p['leads']) for p in done)} pages of {len(asked)} ECGs, {100 * good.mean():.0f} % of them {DECIBELS:g} dB or better")
+    drawn = sum(bool(p["leads"]) for p in done)
+    print(f"{len(flat)} leads on {drawn} pages of {len(asked)} ECGs, {100 * good.mean():.0f} % {DECIBELS:g} dB or better")
     print(f"left out: rank correlation {rank_correlation(flat):.2f} ({low:.2f} - {high:.2f}), Brier score {brier:.3f}")
     for name, (one, two) in zip(weights["signs"], weights["weights"], strict=True):
         print(f"  {name:8} {one:+.2f} dB a standard deviation, {two:+.2f} its square")

@@ -77,7 +77,7 @@ def find_bars(ink: Field) -> list[Bar]:
 
 
 def _hidden(ink: Field, bars: Sequence[Bar]) -> list[Bar]:
-    """Bars on which beats fall, so that their edges and ends are not seen: where others stand from and to, ink is everywhere."""
+    """Bars on which beats fall, so that their edges are not seen: ink is all along where others stand."""
     out: list[Bar] = []
     h, w = ink.shape
     for bar in bars:
@@ -159,7 +159,7 @@ def _groups(on: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 def _straight(mask: Mask, x: int, top: int, bottom: int) -> Bar | None:
     """The stroke through column x between two rows, where it is straight, upright and of one thickness."""
-    h, w = mask.shape
+    w = mask.shape[1]
     reach = round(1.5 * SCALE)
     if x - reach < 0 or x + reach >= w:
         return None

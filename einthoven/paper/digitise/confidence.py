@@ -2,7 +2,8 @@
 pages whose truth is known (`einthoven.train.trace_confidence`, confidence.json).
 
 The answer is the probability that the lead's SNR against the signal that was printed is `DECIBELS` or better, as learned from
-our own renders, times the share of its strip that was found at all; of real paper nobody knows the truth, and such probabilities are a guess from the same signs.
+our own renders, times the share of its strip that was found at all; of real paper nobody knows the truth, and such
+probabilities are a guess from the same signs.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def signs_of(runs: Runs, path: Ints, left: int, y: Floats, pen: float, misfit: f
     """The signs along a curve y (W,) that follows the runs `path` (W,) from column `left` on.
 
     missing: share of columns without ink. misfit: pixels by which the pen's edges miss the ink's. jumps: steps between strokes
-    that do not touch, each 100 columns. crowd: share of columns with other ink within 4 mm. thick: share of columns whose ink is
+    that do not touch, each 100 columns. crowd: share of columns with other ink within 4 mm. thick: share of columns with ink
     taller than the pen's stroke would be there. faint: share of columns where the path has only what is too small for a trace.
     swing: the curve's standard deviation, mm, as a logarithm to the base of 10. fine: what of it is left after a running mean
     over 1 mm, likewise. rough: the curve's second difference, pixels, likewise. pen: half the pen's width, mm.

@@ -136,7 +136,7 @@ def lead_signs(record: Record, traces: Sequence[Trace]) -> dict[str, dict[str, f
 
 
 def _apart(short: Trace, long: Trace) -> float:
-    """How far two strips of one lead are apart where they show one stretch of time (that is: one stretch of the page's width), as
+    """How far two strips of one lead are apart where they show one stretch of time (one stretch of the page's width), as
     log10 of a share of the lead's size; 0 where they have too little in common."""
     at = np.interp(short.x, long.x, np.where(np.isfinite(long.y), long.y, np.nan), left=np.nan, right=np.nan)
     one, two = (short.y - short.strip.baseline) * short.strip.sign, (at - long.strip.baseline) * long.strip.sign

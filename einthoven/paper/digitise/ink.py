@@ -166,7 +166,7 @@ def _of_grid(ink: Field, lattice: Lattice) -> tuple[Field, Field]:
     corners = lattice.on_grid()
     h, w = (-(-v // _SQUARE) for v in ink.shape)
     corners = np.pad(corners, ((0, max(h + 1 - corners.shape[0], 0)), (0, max(w + 1 - corners.shape[1], 0))), "edge")
-    on_grid = (corners[:h, :w] & corners[1 : h + 1, :w] & corners[:h, 1 : w + 1] & corners[1 : h + 1, 1 : w + 1])
+    on_grid = corners[:h, :w] & corners[1 : h + 1, :w] & corners[:h, 1 : w + 1] & corners[1 : h + 1, 1 : w + 1]
     out = []
     for axis in (0, 1):
         part = ink if axis == 0 else np.ascontiguousarray(ink.T)

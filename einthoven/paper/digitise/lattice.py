@@ -108,7 +108,7 @@ def _seen(image: Image) -> tuple[bool, Field, Floats, Floats]:
     dark, black = paleness(image)
     fault: EcgError | None = None
     best: tuple[float, bool, Field, Floats, Floats] | None = None
-    # Where most of what is printed is as dark as ink, it may be the grid's lines (a copy), or there is little grid (a faint one).
+    # Where most of what is printed is as dark as ink, it is the grid's lines (a copy), or there is little grid (a faint one).
     for faint in (False, True) if _typical(dark) > _DARK else (False,):
         spectra, centres = _spectra(_lines(dark.copy(), black, faint))
         try:

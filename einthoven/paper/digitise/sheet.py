@@ -340,8 +340,8 @@ def _plan(
 def _columns(
     plan: Layout, spans: Sequence[tuple[float, float]], width: float, speed: float, bars: Sequence[float] = ()
 ) -> list[tuple[float, float]]:
-    """Where the first column may begin, and how wide columns may be, pixels: all alike; where bars stand between them; or 10 s a
-    row, of which the image shows a part."""
+    """Where the first column may begin, and how wide columns may be, pixels: all alike; where bars stand between them; or 10 s
+    a row, of which the image shows a part."""
     a, b = spans[0]
     out = [(a, _column(b - a, plan.columns))]
     if 2 < plan.columns == len(bars) + 1:
