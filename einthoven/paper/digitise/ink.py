@@ -31,11 +31,11 @@ def ink_of(sheet: Image, lattice: Lattice, source: Image) -> Field:
     weights = _unmix(dark, outside)
     ink = _weighted(dark, weights)
     # Ink hides the grid under it: of a pixel on a line, what lies between the line's darkness and the ink's own counts.
-    upright, level = _of_grid(ink, lattice)
+    upright, flat = _of_grid(ink, lattice)
     darkest = max(float(np.percentile(ink[::3, ::3], 99.3)), 1e-3)
-    black = upright > _BLACK * darkest, level > _BLACK * darkest
-    grid = np.minimum(np.maximum(upright, level), 0.7 * darkest)
-    ink = (ink - grid) * (darkest / (darkest - grid))
+    black = upright > _BLACK * darkest, flat > _BLACK * darkest
+    grid = np.minimum(np.maximum(upright, flat), 0.7 * darkest)
+    ink = np.asarray((ink - grid) * (darkest / (darkest - grid)), np.float32)
     np.clip(ink, 0.0, 1.5, out=ink)
     for lines, part in ((black[0], ink), (black[1].T, ink.T)):
         _under_lines(part, lines)
