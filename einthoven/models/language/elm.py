@@ -64,7 +64,7 @@ class Elm(Speaker):
         self.limit = min(limit or most, most)
         # Rows begin as large as words are: a language model that is frozen knows vectors of no other size.
         size = lm.get_input_embeddings().weight
-        scale = float(size.float().std()) if size.device.type != "meta" else 0.02
+        scale = float(size.detach().float().std()) if size.device.type != "meta" else 0.02
         self.gain = nn.Parameter(torch.full((len(self.views),), scale))
         self.missing = nn.Parameter(torch.zeros(len(self.views), self.width))  # what stands for a view that is not there
 
@@ -157,7 +157,8 @@ class Elm(Speaker):
                     pieces[k].append(blank + 0.0 * said[k])
                 else:
                     pieces[k].append(said[k])
-        return torch.cat([row for ecg in pieces for row in ecg]) if ecgs else self.missing[:0]
+        every = [row for ecg in pieces for row in ecg]
+        return torch.cat(every) if every else self.missing[:0]
 
     def _dropped(self, ecgs: int) -> list[int]:
         """Of each ECG, the view that is left out, -1 for none."""
