@@ -88,17 +88,17 @@ class Elm(Speaker):
         return batch
 
     def pack(self, groups: Sequence[Sequence[Example]]) -> Batch:
-        """Conversations about one ECG each group: what they share up to the ECG's last row stands once, each goes on from
-        there and sees nothing of the others. Raises EcgError where a group does not share its beginning."""
+        """Conversations about one ECG each group: what they share (its rows at least) stands once, each goes on from there and
+        sees nothing of the others. Raises EcgError where a group does not share its ECG."""
         joined, positions, branches = [], [], []
         for group in groups:
             first = group[0]
-            shared = max((k for k, i in enumerate(first.ids) if i == self.chat.place), default=-1) + 1
+            shared = common(group)
+            if shared <= max((k for k, i in enumerate(first.ids) if i == self.chat.place), default=-1):
+                raise EcgError("conversations that are packed begin with the same ECG")
             ids, labels = list(first.ids[:shared]), [SKIP] * shared
             place, branch = list(range(shared)), [0] * shared
             for n, one in enumerate(group, 1):
-                if one.ids[:shared] != first.ids[:shared] or len(one.seen) != len(first.seen):
-                    raise EcgError("conversations that are packed begin with the same ECG")
                 ids += one.ids[shared:]
                 labels += one.labels[shared:]
                 place += range(shared, len(one.ids))
@@ -247,6 +247,16 @@ class Elm(Speaker):
             logits = torch.cat([logits, self.logits(found)], 1)
         each = logits.log_softmax(-1).gather(2, ids[..., None])[..., 0] * real
         return [float(v) for v in each.sum(1) / real.sum(1)]
+
+
+def common(group: Sequence[Example]) -> int:
+    """Tokens that all of these begin with, of which none, nor the one behind them, is to be learned."""
+    most = min(next((k for k, label in enumerate(one.labels) if label != SKIP), len(one.ids)) for one in group) - 1
+    first = group[0].ids
+    for k in range(most):
+        if any(one.ids[k] != first[k] for one in group):
+            return k
+    return max(most, 0)
 
 
 def choose(logits: Tensor, temperature: float, draw: torch.Generator) -> Tensor:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,14 @@ def tiny(design: Design) -> Design:
     )
 
 
+@dataclass(frozen=True)
+class Measured:
+    """`ids` as many as there are tokens, `learned` of them labelled."""
+
+    ids: range
+    learned: int
+
+
 class Vision(Speaker):
     """A vision-language model with its processor; see the head of this file."""
 
@@ -188,6 +197,37 @@ class Vision(Speaker):
                     labels[k + more] = bare[k]
         seen = {name: torch.as_tensor(value) for name, value in given.items() if name not in ("input_ids", "attention_mask")}
         return Example(ids, labels, seen)
+
+    def measure(self, turns: Sequence[Turn], pictures: int) -> Measured:
+        """How long a conversation is, and how much of it is learned, without looking at its pictures."""
+        turns = [self.chat._clean(turn) for turn in folded(turns, False)]
+        more = pictures * self.rows
+        while True:
+            whole = self.chat.render(turns)
+            plain = self.chat.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+            length = len(plain["input_ids"]) + more
+            pairs = sum(turn.role == "assistant" for turn in turns)
+            if length <= self.limit or pairs < 2:
+                break
+            turns = turns[:-2]
+        if length > self.limit:
+            raise EcgError(f"picture and question are {length} tokens, the model takes {self.limit}; none is cut away")
+        places = spans(turns, whole, self.chat.render)
+        ids, offsets = plain["input_ids"], plain["offset_mapping"]
+        learned = sum(len(answer_tokens(ids, offsets, a, b, self.chat.specials)) for a, b in places)
+        return Measured(range(length), learned)
+
+    @cached_property
+    def rows(self) -> int:
+        """Tokens that a picture of the look's size takes beside the one in the template."""
+        look = self.looks[0]
+        size = look.form.size if isinstance(look, ImageLook) else look.size  # type: ignore[attr-defined]
+        shape = (3, *size) if isinstance(look, StackedLook) else (*size, 3)
+        blank = _picture(look, np.zeros(shape, np.float32 if isinstance(look, StackedLook) else np.uint8))
+        turns = (Turn("user", ECG), Turn("assistant", "a"))
+        whole = self.chat.render(turns)
+        made = self.processor(text=[whole], images=[[blank]], add_special_tokens=False, return_tensors="pt")
+        return int(made["input_ids"].shape[1]) - len(self.chat.tokenizer(whole, add_special_tokens=False)["input_ids"])
 
     def collate(self, examples: Sequence[Example], *, left: bool = False) -> Batch:
         batch = padded(examples, self.chat.pad, left=left)
@@ -260,17 +300,15 @@ class _VisionChat(Chat):
         made = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask)
         return str(made)
 
-    @property
-    def ends(self) -> frozenset[int]:  # type: ignore[override]
+    @cached_property
+    def ends(self) -> frozenset[int]:
         """Ids that end an answer."""
-        if not hasattr(self, "_ends"):
-            turns = (Turn("user", "a"), Turn("assistant", "b"))
-            whole = self.render(turns)
-            plain = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
-            begin, end = spans(turns, whole, self.render)[0]
-            last = answer_tokens(plain["input_ids"], plain["offset_mapping"], begin, end, self.specials)[-1]
-            self._ends = frozenset({int(self.tokenizer.eos_token_id), int(plain["input_ids"][last])})
-        return self._ends
+        turns = (Turn("user", "a"), Turn("assistant", "b"))
+        whole = self.render(turns)
+        plain = self.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+        begin, end = spans(turns, whole, self.render)[0]
+        last = answer_tokens(plain["input_ids"], plain["offset_mapping"], begin, end, self.specials)[-1]
+        return frozenset({int(self.tokenizer.eos_token_id), int(plain["input_ids"][last])})
 
 
 def parts_of(content: str) -> list[dict[str, str]]:

@@ -87,7 +87,7 @@ def cross_layers(model: Speaker) -> list[int]:
 def _own(model: Elm, recipe: InstructRecipe) -> None:
     """Connectors always train; encoders unless they are frozen; rows of symbols as the recipe says."""
     model.gain.requires_grad_(True)
-    model.missing.requires_grad_(any(view.tokens for view in model.views))
+    model.missing.requires_grad_(sum(view.tokens != 0 for view in model.views) > 1)
     for view in model.views:
         view.requires_grad_(True)
         if isinstance(view.look, SymbolLook):
