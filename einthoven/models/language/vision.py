@@ -383,8 +383,11 @@ def build(
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def open_gates(lm: Any, value: float = GATE) -> None:
-    """Mllama's gates begin at 0, so that a picture has no effect and nothing before them a gradient: random ones are opened."""
+    """Mllama's gates and Gemma's projector begin at 0, so that a picture has no effect and nothing before them a gradient: in a
+    random model they are opened."""
     for name, parameter in lm.named_parameters():
+        if name.endswith("mm_input_projection_weight"):
+            parameter.normal_(std=parameter.shape[0] ** -0.5)
         if name.endswith(("cross_attn_attn_gate", "cross_attn_mlp_gate", "gate_attn", "gate_ffn", "_embedding.gate")):
             parameter.fill_(value)
 
@@ -429,6 +432,15 @@ def configuration(design: Design, tokenizer: Any, *, real: bool = False) -> Any:
 _QWEN_IDS = ("vision_start_token_id", "vision_end_token_id")
 
 
+def _no_videos(made: Any) -> Any:
+    """The processor's class, which asks for a video processor even where there is none (that needs torchvision)."""
+
+    def check(self: Any, name: str, argument: Any) -> Any:
+        return None if name == "video_processor" and argument is None else made.check_argument_for_proper_class(self, name, argument)
+
+    return type(made.__name__, (made,), {"check_argument_for_proper_class": check})
+
+
 def processor_of(design: Design, tokenizer: Any, config: Any) -> Any:
     """A processor of the family for this configuration, made here. The image processors that need no torchvision."""
     template = tokenizer.chat_template
@@ -452,7 +464,7 @@ def processor_of(design: Design, tokenizer: Any, config: Any) -> Any:
             from transformers.models.qwen2_vl.processing_qwen2_vl import Qwen2VLProcessor as Made
         else:
             from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor as Made
-        return Made(images, tokenizer, video_processor=None, chat_template=template)
+        return _no_videos(Made)(images, tokenizer, video_processor=None, chat_template=template)
     side = int(vision.image_size)
     size = {"height": side, "width": side}
     if design.family == "gemma3":
