@@ -131,7 +131,7 @@ def tiny(design: Design) -> Design:
     options = {"text": dict(kind.text), "vision": dict(kind.vision), **kind.more}
     side = int(kind.vision.get("image_size", 56))
     view = {**(design.views[0] if design.views else {"represent": "image", "form": "page"})}
-    if isinstance(view.get("form", "page"), str):
+    if view.get("represent") == "image" and isinstance(view.get("form", "page"), str):
         view["form"] = f"{str(view.get('form', 'page')).partition('-')[0]}-{4 * side}"
     return replace(
         design, model=None, options=options, views=(view,), vocabulary=min(design.vocabulary, 512), processor=dict(kind.processor)
