@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from einthoven.beats.measurements import Measurements
-from einthoven.record import STANDARD_LEADS, Record, derive_limb_leads
+from einthoven.record import STANDARD_LEADS, Record
+from einthoven.represent.features import examined
 
 # name -> (words, unit, decimals)
 FIGURES = {
@@ -23,28 +24,18 @@ FIGURES = {
     "pr_ms": ("PR", "ms", 0),
     "qrs_ms": ("QRS", "ms", 0),
     "qt_ms": ("QT", "ms", 0),
-    "qtc_bazett_ms": ("QTc", "ms", 0),
+    "qtc_fridericia_ms": ("QTc", "ms", 0),
     "qrs_axis_deg": ("axis", "deg", 0),
 }
 
 
 def words(record: Record, *, leads: bool = False, findings: bool = False) -> str:
     """One line of measurements. `leads`: then R, S, ST and T of each lead in mV; `findings`: then what the rules say."""
-    from einthoven.beats.classify import classify
-    from einthoven.beats.delineate import delineate
-    from einthoven.beats.measure import measure
-    from einthoven.beats.median import median_beats
-    from einthoven.signal.quality import assess
-
-    record = derive_limb_leads(record.ecg())
-    beats = classify(record, delineate(record))
-    measured = measure(record, beats, median_beats(record, beats))
-    parts = [*_global(measured), *(_lead(measured, name) for name in STANDARD_LEADS if leads and name in record)]
+    found = examined(record)
+    measured = found.measurements
+    parts = [*_global(measured), *(_lead(measured, name) for name in STANDARD_LEADS if leads and name in found.record)]
     if findings:
-        from einthoven.findings import find
-
-        found = find(record, beats, measured, assess(record))
-        parts.append("rules: " + (", ".join(f"{one.name} ({one.confidence})" for one in found) or "nothing"))
+        parts.append("rules: " + (", ".join(f"{one.name} ({one.confidence})" for one in found.findings) or "nothing"))
     return "; ".join(parts)
 
 

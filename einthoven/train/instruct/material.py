@@ -92,6 +92,8 @@ def gather(recipe: InstructRecipe, work: Path, log: Log) -> Material:
         raise EcgError("a recipe needs data: a folder of ECGs, an Index, or a public set's folder (--data)")
     log(f"reading {recipe.data}")
     index = load(recipe.data, recipe.labels, folder=work / "index", choice=Choice(rate=recipe.rate), jobs=jobs)
+    if recipe.ecgs is not None and recipe.ecgs < len(index):
+        index = _fewer(index, recipe.ecgs, recipe.seed)
     samples: list[Sample] = []
     for path in (MADE,) if recipe.samples is None else recipe.samples:
         samples += _made(index, recipe, work / "samples.jsonl", log) if path == MADE else _read(path, index, log)
@@ -118,6 +120,17 @@ def gather(recipe: InstructRecipe, work: Path, log: Log) -> Material:
     check_leaks(parts)
     log("; ".join(f"{name}: {len(part):,} samples of {len({r for s in part for r in s.records}):,} ECGs" for name, part in parts.items()))
     return Material(tuple(indices), parts)
+
+
+def _fewer(index: Index, ecgs: int, seed: int) -> Index:
+    """`ecgs` rows of an index, every fold in turn."""
+    folds = np.asarray(index.column("fold"))
+    order = np.random.default_rng([seed, 15]).permutation(len(index))
+    rank = np.zeros(len(index), np.int64)
+    for fold in np.unique(folds):
+        mine = order[folds[order] == fold]
+        rank[mine] = np.arange(len(mine))
+    return index.select(np.sort(np.lexsort((folds, rank))[:ecgs]))
 
 
 def fold_of(sample: Sample) -> int:

@@ -23,7 +23,7 @@ from einthoven.tune.trainable import Part, Trainable, added_to
 from einthoven.tune.tuning import Tuning
 
 _PROJECTOR = r"lm\.model\.multi_modal_projector\."
-_ATTENTION = r"lm\.model\.language_model\.layers\.\d+\.cross_attn\."
+_ATTENTION = r"lm\.model\.language_model\.layers\.\d+\.cross_attn[._]"  # with the layers' gates
 
 
 def tuning_of(recipe: InstructRecipe) -> Tuning:

@@ -24,6 +24,7 @@ class InstructRecipe:
     data: str = ""  # ECGs: an Index, a public set's folder, a folder of files
     labels: str | None = None  # CSV of a folder of one's own
     rate: int | None = None  # Hz, for a set that comes at several
+    ecgs: int | None = None  # of `data` at most so many, drawn by the seed from every fold alike
     samples: tuple[str, ...] | None = None  # files of samples, folders of public sets, "made": by templates from `data`, as None
     per_record: float = 10.0  # samples an ECG, where they are made here
     simulated: int = 0  # simulated ECGs beside, with samples made of what is known of them; training only
