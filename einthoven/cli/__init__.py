@@ -15,6 +15,7 @@ from einthoven.cli import images as images
 from einthoven.cli import instruct as instruct
 from einthoven.cli import judge as judge
 from einthoven.cli import models as models
+from einthoven.cli import plan as plan
 from einthoven.cli import predict as predict
 from einthoven.cli import pretrain as pretrain
 from einthoven.cli import reproduce as reproduce
