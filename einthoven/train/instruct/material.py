@@ -106,6 +106,8 @@ def gather(recipe: InstructRecipe, work: Path, log: Log) -> Material:
         known = [s for s in known if s.source in recipe.sources]
     if recipe.kinds is not None:
         known = [s for s in known if s.kind in recipe.kinds]
+    if recipe.languages is not None:
+        known = [s for s in known if s.language in recipe.languages]
     folds = {"train": recipe.train_folds, "validation": recipe.validation_folds, "test": recipe.test_folds}
     parts = {name: [s for s in known if fold_of(s) in folds[name]] for name in PARTS}
     indices = [index]

@@ -31,6 +31,7 @@ class InstructRecipe:
     sources: tuple[str, ...] | None = None  # only samples of these sources (data ablation); None: all
     mix: Mapping[str, float] = field(default_factory=dict)  # source -> weight in training; none: as many as there are
     kinds: tuple[str, ...] | None = None  # only these kinds of samples
+    languages: tuple[str, ...] | None = None  # only samples in these languages ("en"); None: all
     most: int | None = None  # training samples at most, drawn by the seed
     train_folds: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)  # samples without a fold get one by their patient
     validation_folds: tuple[int, ...] = (8,)
