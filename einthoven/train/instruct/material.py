@@ -109,7 +109,9 @@ def gather(recipe: InstructRecipe, work: Path, log: Log) -> Material:
     if recipe.languages is not None:
         known = [s for s in known if s.language in recipe.languages]
     folds = {"train": recipe.train_folds, "validation": recipe.validation_folds, "test": recipe.test_folds}
-    parts = {name: [s for s in known if fold_of(s) in folds[name]] for name in PARTS}
+    parts, between = _parted(known, index, folds)
+    if between:
+        log(f"left out: {between:,} samples about ECGs of patients on different sides")
     indices = [index]
     if recipe.simulated:
         made, more = _simulated(recipe, work, log)
@@ -135,11 +137,35 @@ def _fewer(index: Index, ecgs: int, seed: int) -> Index:
     return index.select(np.sort(np.lexsort((folds, rank))[:ecgs]))
 
 
+def _parted(
+    samples: Sequence[Sample], index: Index, folds: Mapping[str, Sequence[int]]
+) -> tuple[dict[str, list[Sample]], int]:
+    """Samples by part, whose ECGs' folds decide: a public set of questions has a split of its own, which is not the ECGs'.
+    -> and how many compare ECGs of different parts."""
+    columns = (index.column(n) for n in ("record", "fold", "patient"))
+    fold = {record: int(f) if f >= 0 else drawn_fold(patient) for record, f, patient in zip(*columns, strict=True)}
+    of = {f: name for name in PARTS for f in folds[name]}
+    parts: dict[str, list[Sample]] = {name: [] for name in PARTS}
+    between = 0
+    for s in samples:
+        where = {of.get(fold[r]) for r in s.records}
+        if len(where) > 1:
+            between += 1
+        elif (name := where.pop()) is not None:
+            parts[name].append(s)
+    return parts, between
+
+
+def drawn_fold(patient: str) -> int:
+    """One of ten by a patient's name."""
+    return 1 + zlib.crc32(patient.encode()) % 10
+
+
 def fold_of(sample: Sample) -> int:
     """The sample's fold, or one of ten by its patient (its first ECG where nobody says whose it is)."""
     if sample.fold is not None:
         return sample.fold
-    return 1 + zlib.crc32((sample.group or (sample.records[0] if sample.records else sample.id)).encode()) % 10
+    return drawn_fold(sample.group or (sample.records[0] if sample.records else sample.id))
 
 
 def _read(path: str, index: Index, log: Log) -> list[Sample]:
