@@ -85,6 +85,7 @@ class InstructRecipe:
     # Evaluation
     judge: bool = True  # after training: answers of test samples with controls
     judged: int = 200  # test samples at most
+    ranked: int = 300  # test ECGs at most whose superclasses are ranked by likelihood; 0: none
     new_tokens: int = 128
 
     # What comes out
@@ -108,7 +109,7 @@ class InstructRecipe:
         for name in ("epochs", "batch", "accumulate", "pack", "checkpoint_every", "rank", "chunk", "judged", "new_tokens"):
             if getattr(self, name) < 1:
                 raise EcgError(f"{name} is at least 1, not {getattr(self, name)}", where="recipe")
-        for name in ("weight_decay", "patience", "workers", "jobs", "seed", "simulated", "encoder_epochs"):
+        for name in ("weight_decay", "patience", "workers", "jobs", "seed", "simulated", "encoder_epochs", "ranked"):
             if getattr(self, name) < 0:
                 raise EcgError(f"{name} is not negative", where="recipe")
         for name, low, high in (("dropout", 0, 0.9), ("view_dropout", 0, 0.9), ("warmup", 0, 0.9)):
@@ -179,7 +180,7 @@ class InstructRecipe:
 
     def differences(self, other: InstructRecipe) -> list[str]:
         """Fields that decide the outcome and are not the same in both: what a run cannot be continued across."""
-        idle = {"jobs", "workers", "checkpoint_every", "judge", "judged", "new_tokens", "name", "licence", "merge"}
+        idle = {"jobs", "workers", "checkpoint_every", "judge", "judged", "ranked", "new_tokens", "name", "licence", "merge"}
         mine, theirs = self.to_dict(), other.to_dict()
         return [f"{k}: {theirs[k]!r} -> {mine[k]!r}" for k in mine if k not in idle and mine[k] != theirs[k]]
 

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -210,19 +211,82 @@ def finish(
         log(f"merged (float32): {out / MERGED}")
 
 
+RANKING = (
+    "Which diagnostic classes apply to this ECG? Choose all that apply from NORM (normal ECG), MI (myocardial infarction), "
+    "STTC (ST/T change), CD (conduction disturbance), HYP (hypertrophy)."
+)
+
+
+class Before:
+    """The same model without its LoRA: what it said before it was fine-tuned."""
+
+    def __init__(self, answers: Answers) -> None:
+        self.answers, self.name = answers, f"{answers.name} before fine-tuning"
+
+    def _asked(self, work: Callable[[], Any]) -> Any:
+        from einthoven.tune.lora import adapted
+
+        layers = [layer for _, layer in adapted(self.answers.model.lm)]
+        scales = [layer.scale for layer in layers]
+        try:
+            for layer in layers:
+                layer.scale = 0.0
+            return work()
+        finally:
+            for layer, scale in zip(layers, scales, strict=True):
+                layer.scale = scale
+
+    def answer(self, prompts: Any, ecgs: Any) -> list[str]:
+        said: list[str] = self._asked(lambda: self.answers.answer(prompts, ecgs))
+        return said
+
+    def log_likelihood(self, prompts: Any, ecgs: Any, candidates: Any) -> list[list[float]]:
+        found: list[list[float]] = self._asked(lambda: self.answers.log_likelihood(prompts, ecgs, candidates))
+        return found
+
+
 def judge(recipe: InstructRecipe, answers: Answers, material: Material, out: Path, log: Callable[[str], None]) -> Any:
-    """Test samples (at most `judged`, drawn by the seed), once, with every control; written to the folder `scores`."""
+    """Test samples (at most `judged`, drawn by the seed), once, with every control; and ECGs ranked by the likelihood of each
+    superclass (at most `ranked`). Written to the folder `scores`."""
     from einthoven.evaluate.language import examine
 
     every = material.parts["test"]
     rng = np.random.default_rng([recipe.seed, 14])
     chosen = [every[k] for k in np.sort(rng.permutation(len(every))[: recipe.judged])]
     log(f"answering {len(chosen):,} test samples, with controls")
-    found = examine(answers, chosen, material.record, train=material.parts["train"], seed=recipe.seed)
+    adapter = recipe.method == "lora" and not isinstance(answers.model, Elm)
+    before = Before(answers) if adapter else None  # a model assembled here could say nothing before
+    found = examine(answers, chosen, material.record, train=material.parts["train"], before=before, seed=recipe.seed)
+    more = _ranked(recipe, answers, material, log) if recipe.ranked else ()
+    found = replace(found, rows=(*found.rows, *more))
     found.save(str(out / SCORES))
     for row in found.rows:
         log(f"{row.group}, {row.figure}: {row.value:.3f} ({row.low:.3f}-{row.high:.3f}), n {row.n}")
     return found
+
+
+def _ranked(recipe: InstructRecipe, answers: Answers, material: Material, log: Callable[[str], None]) -> tuple[Any, ...]:
+    """AUROC of the superclasses from likelihoods, on test ECGs whose set says them."""
+    from einthoven.data import labels_of
+    from einthoven.evaluate.language import ranking
+
+    index = material.indices[0]
+    place = {name: k for k, name in enumerate(index.column("record"))}
+    rows = sorted(place[r] for r in material.records("test") if r in place)
+    rng = np.random.default_rng([recipe.seed, 16])
+    rows = sorted(rows[k] for k in rng.permutation(len(rows))[: recipe.ranked])
+    part = index.select(rows)
+    try:
+        labels = labels_of(part, "superclass")
+    except EcgError as fault:
+        log(f"not ranked: {fault}")
+        return ()
+    log(f"ranking {len(rows):,} test ECGs by the likelihood of {', '.join(labels.names)}, with controls")
+    wordings = {name: name for name in labels.names}
+    found, _ = ranking(
+        answers, part.column("record"), part.column("patient"), labels, material.record, RANKING, wordings, seed=recipe.seed
+    )
+    return tuple(found)
 
 
 def manifest_of(
