@@ -84,6 +84,11 @@ VIEWS: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "symbols": ({"represent": "symbols", "tokenizer": "symbols.json", "seconds": 0.5},),
     "features": ({"represent": "features", "encoder": "figures", "options": {"width": 16}},),
+    **{
+        f"features {n}": ({"represent": "features", "encoder": n, "options": dict(m.tiny)},)
+        for n, m in MODELS.items()
+        if m.kind == "features"
+    },
     "text": ({"represent": "text", "leads": True},),
     "signal and image": (
         {"represent": "signal", "encoder": "linear"},

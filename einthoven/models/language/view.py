@@ -2,7 +2,7 @@
 
     array of a look --encoder--> (B, N, C) --connector--> (B, R, D) rows, which take the places of PLACE in the ids
 
-Encoders: every signal and image model of models/table.py by its name (its last map, without its head), `tower` a vision model of
+Encoders: every model of models/table.py by its name (its last map or embedding, without its head), `tower` a vision model of
 transformers by path (CLIP, SigLIP, ViT), `patch` a small transformer on patches of each lead, `figures` the network of measured
 features. Encoder-free (after ELF: arXiv 2601.18798): `linear` a stretch of all leads flattened, `patches` a stretch of one
 lead, `convolution`; and `symbols`, a row of its own for each id.
@@ -67,13 +67,18 @@ class FromTable(Encoder):
         given = {**options, "outputs": 1}
         if MODELS[name].kind == "image":
             given |= {"channels": shape[0], "size": [int(n) for n in shape[1:]]}
-        else:
+        elif MODELS[name].kind == "signal":
             given |= {"leads": shape[0], **({"samples": shape[1]} if _takes_samples(name) else {})}
         self.net = build(name, **given)
         self.net.head = nn.Identity()
         with torch.no_grad():
             probe = self._places(torch.zeros(1, *shape), evaluation=True)
         self.places, self.width = probe.shape[1], probe.shape[2]
+
+    def fit(self, arrays: NDArray[np.float32]) -> None:
+        """What a network that looks at measured figures needs to see of training ECGs first (its ranks)."""
+        if hasattr(self.net, "look"):
+            self.net.look(arrays)
 
     def _places(self, x: Tensor, *, evaluation: bool = False) -> Tensor:
         if evaluation:
@@ -412,9 +417,7 @@ def encoder_of(name: str | None, look: Look, options: Mapping[str, Any]) -> Enco
     """The encoder of this name for what the look gives. Raises EcgError where the two do not go together."""
     shape = shape_of(look)
     try:
-        if isinstance(look, FeatureLook):
-            if name not in (None, "figures"):
-                raise WrongUse(f"features go into the encoder figures, not {name}")
+        if isinstance(look, FeatureLook) and name in (None, "figures"):
             return Figures(**options)
         if isinstance(look, SignalLook):
             leads, samples = shape
@@ -426,13 +429,13 @@ def encoder_of(name: str | None, look: Look, options: Mapping[str, Any]) -> Enco
                 return Convolution(leads, samples, **options)
             if name == "patch":
                 return PatchEncoder(leads, samples, **options)
-        if name == "tower" and not isinstance(look, SignalLook):
+        if name == "tower" and isinstance(look, ImageLook | StackedLook):
             return Tower(options.get("path"), options.get("config"))
-        kind = "signal" if isinstance(look, SignalLook) else "image"
+        kind = "signal" if isinstance(look, SignalLook) else "features" if isinstance(look, FeatureLook) else "image"
         row = MODELS.get((name or "").replace("_", "-"))
         if row is None or row.kind != kind:
             fits = [n for n, m in MODELS.items() if m.kind == kind]
-            fits += [*FREE, "patch"] if kind == "signal" else ["tower"]
+            fits += {"signal": [*FREE, "patch"], "image": ["tower"], "features": ["figures"]}[kind]
             raise WrongUse(f"no encoder {name} of a {kind} (there are: {', '.join(fits)})")
         return FromTable(row.name, shape, options)
     except TypeError as fault:

@@ -75,7 +75,7 @@ def load_encoder(view: View, path: str) -> None:
     head is left out. Raises EcgError where they do not fit."""
     from safetensors.torch import load, load_file
 
-    from einthoven.exchange.bundle import Bundle
+    from einthoven.exchange import shelf
     from einthoven.models import convert
 
     if not isinstance(getattr(view, "encoder", None), FromTable):
@@ -84,7 +84,7 @@ def load_encoder(view: View, path: str) -> None:
     if place.suffix == ".safetensors":
         state = convert.contents(place)[0] if convert.is_converted(place) else load_file(place)
     else:
-        state = load(Bundle.open(place).read("weights.safetensors"))
+        state = load(shelf.load(path).read("weights.safetensors"))
     net = view.encoder.net
     state = {k: v for k, v in net.fitted(state).items() if not k.startswith("head.")}
     own = net.state_dict()
@@ -103,7 +103,8 @@ def teach_encoders(model: Elm, material: Material, stores: Mapping[str, Any], re
     alone; the validation's area under the curve is told."""
     names = [r for r in material.records("train") if r in stores]
     for v, view in enumerate(model.views):
-        if isinstance(getattr(view, "encoder", None), Figures):
+        own = isinstance(getattr(view, "encoder", None), FromTable) and not recipe.views[v].get("weights")
+        if own and hasattr(view.encoder.net, "look") or isinstance(getattr(view, "encoder", None), Figures):
             view.encoder.fit(np.stack([stores[r][r][v] for r in names]))
     if not recipe.encoder_epochs:
         return
