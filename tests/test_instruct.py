@@ -3,11 +3,8 @@ counts of Llama 3.2 Vision are the published ones."""
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+import torch
 
 from einthoven.data import Index
 from einthoven.exchange.bundle import Bundle
@@ -53,10 +48,24 @@ def samples(index: Index, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def recipe(index: Index, samples: str, **more: Any) -> InstructRecipe:
     words: dict[str, Any] = {
-        "data": str(index.folder), "samples": [samples], "family": "llama", "init": "tiny-random", "views": [PATCH], "epochs": 2,
-        "train_folds": [1, 2, 3], "validation_folds": [4], "test_folds": [5], "precision": "fp32", "jobs": 1, "judge": False,
-        "rank": 4, "learning_rate": 1e-2, "checkpointing": False, "device": "cpu", "batch": 16,
-    }  # fmt: skip
+        "data": str(index.folder),
+        "samples": [samples],
+        "family": "llama",
+        "init": "tiny-random",
+        "views": [PATCH],
+        "epochs": 2,
+        "train_folds": [1, 2, 3],
+        "validation_folds": [4],
+        "test_folds": [5],
+        "precision": "fp32",
+        "jobs": 1,
+        "judge": False,
+        "rank": 4,
+        "learning_rate": 1e-2,
+        "checkpointing": False,
+        "device": "cpu",
+        "batch": 16,
+    }
     return InstructRecipe.from_dict({**words, **more})
 
 
@@ -103,16 +112,26 @@ def test_it_learns_what_the_ecg_alone_tells(index: Index, tmp_path: Path) -> Non
     codes = index.column("codes")
     made = [
         Sample(
-            f"s{k}", (name,), "synth", "verify", "morphology",
+            f"s{k}",
+            (name,),
+            "synth",
+            "verify",
+            "morphology",
             (Turn("user", "<ecg>\nIs a left bundle branch block there?"), Turn("assistant", "yes" if lbbb else "no")),
-            options=("yes", "no"), answers=("yes" if lbbb else "no",), made={"by": "t", "from": "statements"}, group=name, fold=fold,
+            options=("yes", "no"),
+            answers=("yes" if lbbb else "no",),
+            made={"by": "t", "from": "statements"},
+            group=name,
+            fold=fold,
         )
         for k, (name, fold) in enumerate(zip(index.column("record"), index.column("fold").tolist()))
         for lbbb in ["scp:CLBBB" in codes[k] or "scp:CRBBB" in codes[k]]
-    ]  # fmt: skip
+    ]
     write(tmp_path / "one.jsonl", made)
     view = {"represent": "text"}
-    wanted = recipe(index, str(tmp_path / "one.jsonl"), views=[view], epochs=30, method="full", batch=8, learning_rate=3e-3, warmup=0.1)
+    wanted = recipe(
+        index, str(tmp_path / "one.jsonl"), views=[view], epochs=30, method="full", batch=8, learning_rate=3e-3, warmup=0.1
+    )
     bundle = instruct(wanted, tmp_path / "run", quiet=True)
     history = json.loads((tmp_path / "run" / "history.json").read_text())
     assert history[-1]["train_loss"] < 0.35 * history[0]["train_loss"]
@@ -126,9 +145,18 @@ def test_it_learns_what_the_ecg_alone_tells(index: Index, tmp_path: Path) -> Non
 def test_llama_vision_tiny_on_pictures(method: str, index: Index, samples: str, tmp_path: Path) -> None:
     view = {"represent": "image", "form": "page"}
     wanted = recipe(
-        index, samples, family="mllama", views=[view], method=method, epochs=1, most=12, batch=4, merge=method == "lora",
-        checkpointing=True, precision="bf16",
-    )  # fmt: skip
+        index,
+        samples,
+        family="mllama",
+        views=[view],
+        method=method,
+        epochs=1,
+        most=12,
+        batch=4,
+        merge=method == "lora",
+        checkpointing=True,
+        precision="bf16",
+    )
     bundle = Bundle.open(instruct(wanted, tmp_path / "run", quiet=True))
     assert bundle.manifest.task == "language" and bundle.manifest.language and bundle.manifest.language.family == "mllama"
     assert ("adapter_model.safetensors" in bundle) == (method == "lora")
@@ -185,7 +213,9 @@ def test_every_part_that_is_to_train_gets_a_gradient_and_no_other(index: Index, 
     material = gather(wanted, tmp_path, lambda words: None)
     model = build(wanted.design, init="tiny-random", texts=material.texts())
     moves.apply(model, wanted)
-    stores = dict.fromkeys(material.records("train")[:4], seen(index, material.records("train")[:4], model.looks, tmp_path, jobs=1))
+    stores = dict.fromkeys(
+        material.records("train")[:4], seen(index, material.records("train")[:4], model.looks, tmp_path, jobs=1)
+    )
     some = [s for s in material.parts["train"] if all(r in stores for r in s.records)][:3]
     task = Conversations(model, some, stores)
     total, _ = task.loss(model, task.batch(np.arange(len(some))))
@@ -262,7 +292,9 @@ def test_dpo_prefers_what_is_preferred(index: Index, samples: str, tmp_path: Pat
     again = wanted.with_(goal="preferences", preferences=[str(tmp_path / "pairs.jsonl")], epochs=3, batch=8)
     bundle = instruct(again, tmp_path / "dpo", quiet=True)
     history = json.loads((tmp_path / "dpo" / "history.json").read_text())
-    assert history[0]["train_loss"] == pytest.approx(np.log(2), abs=0.15) and history[-1]["train_loss"] < history[0]["train_loss"]
+    assert (
+        history[0]["train_loss"] == pytest.approx(np.log(2), abs=0.15) and history[-1]["train_loss"] < history[0]["train_loss"]
+    )
     assert bundle.is_dir()
 
 

@@ -3,10 +3,6 @@ learned and where rows stand is checked token by token."""
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,9 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+import torch
 
 from einthoven.data.instruct.sample import Sample, Turn
 from einthoven.exchange.language import open_language, write_language
@@ -36,7 +30,13 @@ from einthoven.synth import simulate
 from einthoven.tune.lora import merge_lora
 from einthoven.tune.tuning import Tuning
 
-TEXTS = ["Is this ECG normal?", "yes", "no", "Sinus rhythm, rate 72 /min.", "What does this ECG show? Left bundle branch block."]
+TEXTS = [
+    "Is this ECG normal?",
+    "yes",
+    "no",
+    "Sinus rhythm, rate 72 /min.",
+    "What does this ECG show? Left bundle branch block.",
+]
 
 
 @lru_cache
@@ -74,14 +74,15 @@ PATCH = {"patches": 10, "width": 16, "depth": 1, "heads": 2}
 VIEWS: dict[str, tuple[dict[str, Any], ...]] = {
     **{f"signal {n}": ({"represent": "signal", "encoder": n, "options": o},) for n, o in signal_encoders().items()},
     **{f"signal {n}": ({"represent": "signal", "encoder": n},) for n in FREE},
-    **{f"signal patch {c}": ({"represent": "signal", "encoder": "patch", "options": PATCH, "connector": c},) for c in CONNECTORS},
+    **{
+        f"signal patch {c}": ({"represent": "signal", "encoder": "patch", "options": PATCH, "connector": c},)
+        for c in CONNECTORS
+    },
     **{
         f"image {n}": ({"represent": "image", "form": "heartbeit-32", "encoder": n, "options": o},)
         for n, o in image_encoders().items()
     },
-    "stacked vit-tiny": (
-        {"represent": "stacked", "size": 32, "encoder": "vit-tiny", "options": image_encoders()["vit-tiny"]},
-    ),
+    "stacked vit-tiny": ({"represent": "stacked", "size": 32, "encoder": "vit-tiny", "options": image_encoders()["vit-tiny"]},),
     "symbols": ({"represent": "symbols", "tokenizer": "symbols.json", "seconds": 0.5},),
     "features": ({"represent": "features", "encoder": "figures", "options": {"width": 16}},),
     **{
@@ -269,7 +270,8 @@ def test_rows_stand_at_their_places(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in CASES if name.endswith((", signal linear", ", text", ", image", "symbols"))])
 def test_cached_decoding_is_the_full_forward(name: str, tmp_path: Path) -> None:
-    """Greedy ids with keys and values kept, in a batch that is padded on the left, are those of full forwards, one at a time."""
+    """Greedy ids with keys and values kept, in a batch that is padded on the left, are those of full forwards, one at a
+    time."""
     model = made(CASES[name], tmp_path)
     prompts = [example(model, one, ask=True) for one in (ONE, TWO)]
     with torch.no_grad():

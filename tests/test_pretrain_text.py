@@ -1,4 +1,5 @@
-"""MERL's and ST-MEM's pre-training: losses with known values, runs that go on, scores of one ECG alone, weights that others open."""
+"""MERL's and ST-MEM's pre-training: losses with known values, runs that go on, scores of one ECG alone, weights that others
+open."""
 
 from __future__ import annotations
 
@@ -8,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from einthoven.models.signal.st_mem import StMem
 from einthoven.models.table import MODELS
@@ -108,9 +108,17 @@ def _preset() -> dict[str, Any]:
 
 def merl_recipe(**more: Any) -> merl.PretrainRecipe:
     words = {
-        "model": "inception-time", "options": {"width": 4}, "tower": [16, 1, 2], "width": 16, "batch": 8, "steps": 30, "device": "cpu",
-        "held": 0.3, "learning_rate": 3e-3, "words": 8,
-    }  # fmt: skip
+        "model": "inception-time",
+        "options": {"width": 4},
+        "tower": [16, 1, 2],
+        "width": 16,
+        "batch": 8,
+        "steps": 30,
+        "device": "cpu",
+        "held": 0.3,
+        "learning_rate": 3e-3,
+        "words": 8,
+    }
     return merl.PretrainRecipe.from_dict({**words, **more})
 
 
@@ -127,7 +135,9 @@ def reports(count: int = 48) -> merl.Reports:
 
 def test_contrast_of_known_vectors() -> None:
     a = torch.eye(4)
-    assert float(merl.contrast(a, a, 0.07)) == pytest.approx(float(-torch.log_softmax(torch.tensor([1, 0, 0, 0]) / 0.07, 0)[0]), abs=1e-6)
+    assert float(merl.contrast(a, a, 0.07)) == pytest.approx(
+        float(-torch.log_softmax(torch.tensor([1, 0, 0, 0]) / 0.07, 0)[0]), abs=1e-6
+    )
     same = torch.ones(4, 4) / 2
     assert float(merl.contrast(same, same, 0.07)) == pytest.approx(np.log(4), rel=1e-5)
 

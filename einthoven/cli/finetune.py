@@ -50,7 +50,8 @@ def finetune(
     init: Annotated[
         str | None,
         typer.Option(
-            help="Of a language model: weights, or tiny-random (the same classes, small and random, offline).", show_default=False
+            help="Of a language model: weights, or tiny-random (the same classes, small and random, offline).",
+            show_default=False,
         ),
     ] = None,
     set_: Annotated[

@@ -20,8 +20,8 @@ def plan(
     mfu: Annotated[float, typer.Option(help="Share of the GPU's peak that is reached: an assumption.")] = 0.4,
     json: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
 ) -> None:
-    """What training a language model by this recipe needs: parameters, memory by part, arithmetic, hours. All but the parameters
-    is computed, not measured. No weights are loaded."""
+    """What training a language model by this recipe needs: parameters, memory by part, arithmetic, hours. All but the
+    parameters is computed, not measured. No weights are loaded."""
     from einthoven.record import EcgError
 
     try:

@@ -243,7 +243,8 @@ def ecg_bench(
     fresh: Fresh = False,
     json: AsJson = False,
 ) -> None:
-    """ECG-Bench: signal, stacked signal, image, symbols, features and text, with and without encoders, each beside its controls.
+    """ECG-Bench: signal, stacked signal, image, symbols, features and text, with and without encoders, each beside its
+    controls.
 
     The same command goes on where it was cut off.
     """

@@ -2,8 +2,8 @@
 
     language.json              the design, how answers are made, the tokenizer's tokens and template
     tokenizer.json             as `tokenizers` writes it
-    weights.safetensors        all that is not in the base: encoders, connectors, rows; the language model too where it has no base
-    adapter_config.json, adapter_model.safetensors     LoRA, in peft's layout, of the language model alone
+    weights.safetensors        all that is not in the base: encoders, connectors, rows; the language model too where it has no
+    base adapter_config.json, adapter_model.safetensors     LoRA, in peft's layout, of the language model alone
     symbols-0.json             the tokenizer of a view of symbols
 
 Adapters stay beside the weights they were learned for: folded into bfloat16 they would lose what they learned (a merge is in
@@ -38,7 +38,9 @@ _TOKENS = ("bos_token", "eos_token", "pad_token")
 def words_of(model: Speaker, design: Design, tuning: Tuning | None, generation: Mapping[str, Any]) -> dict[str, Any]:
     """What language.json says."""
     tokenizer = model.chat.tokenizer
-    named = {k: getattr(tokenizer, k) for k in ("image_token", "video_token", "boi_token", "eoi_token") if hasattr(tokenizer, k)}
+    named = {
+        k: getattr(tokenizer, k) for k in ("image_token", "video_token", "boi_token", "eoi_token") if hasattr(tokenizer, k)
+    }
     return {
         "format": FORMAT,
         "design": design.to_dict(),
@@ -163,8 +165,9 @@ def open_language(path: str | Path, *, base: str | None = None, merge: bool = Fa
     Raises:
         EcgError: no Bundle of a language model, a base that cannot be loaded, weights that do not fit.
     """
-    from safetensors.torch import load
     from tempfile import TemporaryDirectory
+
+    from safetensors.torch import load
 
     from einthoven.models.language.build import build
     from einthoven.models.language.chat import wrapped

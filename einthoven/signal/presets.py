@@ -523,7 +523,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 fs=250.0,
                 length=2250,
                 unit="z",
-                citation="Na et al., Guiding masked representation learning to capture spatio-temporal relationship of ECG, ICLR 2024",
+                citation="Na et al., Guiding masked representation learning (ST-MEM), ICLR 2024, arXiv 2402.09450",
                 notes="The first 9 s (in its own pre-training any 9 s); one mean and standard deviation over all leads.",
             ),
             Preset(

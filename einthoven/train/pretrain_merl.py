@@ -1,14 +1,15 @@
-"""MERL's pre-training: an ECG and its report are brought together, all others kept apart; and labels without a label, afterwards.
+"""MERL's pre-training: an ECG and its report are brought together, all others kept apart; and labels without a label,
+afterwards.
 
     einthoven pretrain recipes/pretrain-merl.yaml --data FOLDER --output runs/merl
 
 Liu et al., Zero-shot ECG classification with multimodal learning and test-time clinical knowledge enhancement, ICML 2024. Two
-contrasts (InfoNCE, temperature 0.07): ECG and report (CMA), and two views of an ECG's embedding under two draws of dropout (UMA).
-`zero_shot` gives each ECG a score for each statement: the cosine of its embedding with that of the statement's words. A score of
-one ECG is a function of that ECG alone, other than in the published code, which standardises over each batch.
+contrasts (InfoNCE, temperature 0.07): ECG and report (CMA), and two views of an ECG's embedding under two draws of dropout
+(UMA). `zero_shot` gives each ECG a score for each statement: the cosine of its embedding with that of the statement's words. A
+score of one ECG is a function of that ECG alone, other than in the published code, which standardises over each batch.
 
-The text tower is a small transformer over a tokenizer learned from the reports, or an encoder of transformers by path. Reports of
-fewer than four words are left out, as in the paper; so are records without one.
+The text tower is a small transformer over a tokenizer learned from the reports, or an encoder of transformers by path. Reports
+of fewer than four words are left out, as in the paper; so are records without one.
 
 B ECGs, L leads, T samples, W words, D width of the common space, K statements.
 """
@@ -259,7 +260,13 @@ def pretrain(recipe: PretrainRecipe, out: str | Path, *, reports: Reports | None
     state = {n.removeprefix("model."): t for n, t in net.state_dict().items() if n.startswith("model.") and ".head." not in n}
     extra = {f"{OBJECTIVE}{n}": t for n, t in net.state_dict().items() if not n.startswith("model.")}
     options = {k: v for k, v in model.config.items() if k != "outputs"}
-    store(folder / WEIGHTS, recipe.model, options, {**state, **extra}, source=f"pre-trained by MERL's objective, {recipe.steps} steps")
+    store(
+        folder / WEIGHTS,
+        recipe.model,
+        options,
+        {**state, **extra},
+        source=f"pre-trained by MERL's objective, {recipe.steps} steps",
+    )
     return folder / WEIGHTS
 
 
@@ -269,7 +276,12 @@ def make(recipe: PretrainRecipe, shape: Sequence[int], vocabulary: int) -> Toget
     from einthoven.models.table import build
 
     torch.manual_seed(recipe.seed)
-    given = {"leads": shape[0], "outputs": 1, **({"samples": shape[1]} if _takes_samples(recipe.model) else {}), **recipe.options}
+    given = {
+        "leads": shape[0],
+        "outputs": 1,
+        **({"samples": shape[1]} if _takes_samples(recipe.model) else {}),
+        **recipe.options,
+    }
     model = build(recipe.model, **given)
     with torch.no_grad():
         features = model.eval().embedding(model.backbone(torch.zeros(2, *shape)).head_input).shape[1]
@@ -309,7 +321,9 @@ def _coder(texts: Sequence[str], recipe: PretrainRecipe, path: Path) -> Callable
         tokenizer = wrapped(path.read_text(encoding="utf-8"), template=OWN, bos="<s>", eos="</s>", pad="<pad>")
 
     def coded(some: Sequence[str]) -> Tensor:
-        made = tokenizer([t.lower() for t in some], add_special_tokens=False, truncation=True, max_length=recipe.words)["input_ids"]
+        made = tokenizer([t.lower() for t in some], add_special_tokens=False, truncation=True, max_length=recipe.words)[
+            "input_ids"
+        ]
         out = torch.zeros(len(made), recipe.words, dtype=torch.long)
         for row, ids in zip(out, made, strict=True):
             row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
@@ -324,7 +338,9 @@ def _size(path: Path) -> int:
     return int(Tokenizer.from_file(str(path)).get_vocab_size())
 
 
-def judged(net: Together, reports: Reports, rows: NDArray[np.int64], coded: Callable[[Sequence[str]], Tensor]) -> dict[str, Any]:
+def judged(
+    net: Together, reports: Reports, rows: NDArray[np.int64], coded: Callable[[Sequence[str]], Tensor]
+) -> dict[str, Any]:
     """AUROC of each statement that some of these ECGs have and some have not, without labels, and their mean."""
     from einthoven.evaluate.metrics import auroc
 

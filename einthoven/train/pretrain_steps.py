@@ -1,5 +1,5 @@
-"""A pre-training run as numbered steps: what step n sees follows from the seed and n alone, so that a run that was killed ends with
-the weights of one that was not. Shared by MERL's and ST-MEM's; larger objectives have loops of their own."""
+"""A pre-training run as numbered steps: what step n sees follows from the seed and n alone, so that a run that was killed ends
+with the weights of one that was not. Shared by MERL's and ST-MEM's; larger objectives have loops of their own."""
 
 from __future__ import annotations
 
@@ -43,7 +43,11 @@ def device_of(recipe: Steps) -> torch.device:
 
 
 def run(
-    net: nn.Module, recipe: Steps, folder: Path, batch_of: Callable[[int], Any], loss_of: Callable[[Any, torch.Generator], Mapping[str, Tensor]]
+    net: nn.Module,
+    recipe: Steps,
+    folder: Path,
+    batch_of: Callable[[int], Any],
+    loss_of: Callable[[Any, torch.Generator], Mapping[str, Tensor]],
 ) -> None:
     """Trains `net` in place, from where `folder` says or from the start.
 
@@ -63,7 +67,10 @@ def run(
     device = device_of(recipe)
     net.to(device)
     optimizer = torch.optim.AdamW(
-        [p for p in net.parameters() if p.requires_grad], recipe.learning_rate, betas=(0.9, 0.95), weight_decay=recipe.weight_decay
+        [p for p in net.parameters() if p.requires_grad],
+        recipe.learning_rate,
+        betas=(0.9, 0.95),
+        weight_decay=recipe.weight_decay,
     )
     first = 0
     if (folder / STATE).exists():
@@ -90,7 +97,11 @@ def run(
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         with (folder / FIGURES).open("a", encoding="utf-8") as file:
-            row = {"step": step + 1, **{k: round(float(v.detach()), 6) for k, v in found.items()}, "seconds": round(time.monotonic() - began, 3)}
+            row = {
+                "step": step + 1,
+                **{k: round(float(v.detach()), 6) for k, v in found.items()},
+                "seconds": round(time.monotonic() - began, 3),
+            }
             file.write(json.dumps(row) + "\n")
         if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
             checkpoint.write(folder / STATE, {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1})

@@ -3,8 +3,8 @@
     einthoven pretrain recipes/pretrain-st-mem.yaml --data FOLDER --output runs/st-mem
 
 Na et al., Guiding masked representation learning to capture spatio-temporal relationship of electrocardiogram, ICLR 2024. The
-encoder sees what is left of all leads; the decoder is one for all leads and sees one at a time. The loss is the mean squared error of hidden
-patches, each scaled to mean 0 and deviation 1. Re-implemented from the paper: its code may not be distributed.
+encoder sees what is left of all leads; the decoder is one for all leads and sees one at a time. The loss is the mean squared
+error of hidden patches, each scaled to mean 0 and deviation 1. Re-implemented from the paper: its code may not be distributed.
 
 B windows, L leads, T samples, N patches of a lead, P samples of a patch, M of them seen, D width.
 """
@@ -138,19 +138,34 @@ def _prepared(record: Record, samples: int) -> Any:
 
 
 def pretrain(recipe: PretrainRecipe, out: str | Path, *, source: Source | None = None) -> Path:
-    """Trains, and returns the file of weights in `out`. The same call goes on where an earlier one was stopped. Raises EcgError."""
+    """Trains, and returns the file of weights in `out`. The same call goes on where an earlier one was stopped. Raises
+    EcgError."""
     from einthoven.data.load import load
 
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     if source is None:
-        source = Synth(recipe.records, 10.0, recipe.seed) if recipe.data == "synth" else Indexed(load(recipe.data, folder=folder / "index"), SECONDS)
+        source = (
+            Synth(recipe.records, 10.0, recipe.seed)
+            if recipe.data == "synth"
+            else Indexed(load(recipe.data, folder=folder / "index"), SECONDS)
+        )
     torch.manual_seed(recipe.seed)
     model = StMem(**{"outputs": 1, **recipe.model})
     net = Masked(model, recipe)
     run(net, recipe, folder, windows(recipe, source, model.samples), lambda batch, draw: net(batch[0], draw))
-    state = {name.removeprefix("model."): t for name, t in net.state_dict().items() if name.startswith("model.") and ".head." not in name}
+    state = {
+        name.removeprefix("model."): t
+        for name, t in net.state_dict().items()
+        if name.startswith("model.") and ".head." not in name
+    }
     extra = {f"{OBJECTIVE}{name}": t for name, t in net.state_dict().items() if not name.startswith("model.")}
     options = {k: v for k, v in model.config.items() if k != "outputs"}
-    store(folder / WEIGHTS, "st-mem", options, {**state, **extra}, source=f"pre-trained by ST-MEM's objective, {recipe.steps} steps")
+    store(
+        folder / WEIGHTS,
+        "st-mem",
+        options,
+        {**state, **extra},
+        source=f"pre-trained by ST-MEM's objective, {recipe.steps} steps",
+    )
     return folder / WEIGHTS

@@ -14,8 +14,8 @@ R = TypeVar("R")
 
 
 def read_recipe(kind: type[R], words: Mapping[str, Any]) -> R:
-    """`kind` (a dataclass) from plain values. Raises EcgError, which names the field, for an unknown name or a value of the wrong
-    kind."""
+    """`kind` (a dataclass) from plain values. Raises EcgError, which names the field, for an unknown name or a value of the
+    wrong kind."""
     try:
         return TypeAdapter(kind).validate_python(dict(words))
     except ValidationError as fault:

@@ -32,9 +32,16 @@ class Answers:
     """
 
     def __init__(
-        self, model: Speaker, name: str = "einthoven", *, most: int = 128, batch: int = 16, temperature: float = 0.0, seed: int = 0,
+        self,
+        model: Speaker,
+        name: str = "einthoven",
+        *,
+        most: int = 128,
+        batch: int = 16,
+        temperature: float = 0.0,
+        seed: int = 0,
         cached: int = 512,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.model, self.name = model.eval(), name
         self.most, self.batch, self.temperature, self.seed = most, batch, temperature, seed
         self.cached = cached

@@ -54,8 +54,9 @@ class Design:
     """What a model is, in plain values.
 
     family: a model type of transformers ("llama", "gpt2", "mllama", ...). model: a name on the Hub or a path; None: fresh
-    weights by `options`, the arguments of the family's configuration. views: what a causal model sees (view.py); a vision-language
-    model has one of images. dropout: of views. limit: tokens at most. vocabulary: ids of a tokenizer that is learned here.
+    weights by `options`, the arguments of the family's configuration. views: what a causal model sees (view.py); a
+    vision-language model has one of images. dropout: of views. limit: tokens at most. vocabulary: ids of a tokenizer that is
+    learned here.
     processor: of a vision-language model, what its image processor is to do otherwise (`size`, `max_image_tiles`). precision:
     of weights that do not train.
     """
@@ -207,5 +208,3 @@ def fresh(auto: Any, config: Any, init: Init) -> Any:
 
 def one_line(fault: Exception, most: int = 200) -> str:
     return " ".join(str(fault).split())[:most]
-
-

@@ -106,7 +106,13 @@ class Chat:
         return _rendered(self.tokenizer, messages, ask)
 
     def encode(
-        self, turns: Sequence[Turn], rows: Sequence[int], *, words: Sequence[str] = (), ask: bool = False, limit: int | None = None
+        self,
+        turns: Sequence[Turn],
+        rows: Sequence[int],
+        *,
+        words: Sequence[str] = (),
+        ask: bool = False,
+        limit: int | None = None,
     ) -> Encoded:
         """The tokens of a conversation.
 
@@ -126,7 +132,9 @@ class Chat:
             if limit is None or len(made.ids) <= limit:
                 return made
             if ask or sum(turn.role == "assistant" for turn in turns) < 2:
-                what = f"{sum(rows)} rows of ECG and a question" if ask else f"{sum(rows)} rows of ECG, a question and its answer"
+                what = (
+                    f"{sum(rows)} rows of ECG and a question" if ask else f"{sum(rows)} rows of ECG, a question and its answer"
+                )
                 raise EcgError(f"{what} are {len(made.ids)} tokens, the model takes {limit}; an ECG is never cut away")
             turns = turns[:-2]
 

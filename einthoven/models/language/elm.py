@@ -119,8 +119,8 @@ class Elm(Speaker):
         return batch
 
     def _seen(self, ecgs: Sequence[Sequence[Any]]) -> dict[str, Any]:
-        """How many ECGs there are; of each view its input for those that have it, which these are, how many rows each takes, and
-        whether its encoder was asked already."""
+        """How many ECGs there are; of each view its input for those that have it, which these are, how many rows each takes,
+        and whether its encoder was asked already."""
         views: list[tuple[Tensor | None, list[int], list[int], bool]] = []
         for v, view in enumerate(self.views):
             there = [k for k, ecg in enumerate(ecgs) if ecg[v] is not None]
@@ -179,7 +179,9 @@ class Elm(Speaker):
             return words
         rows = self.rows(batch)
         if int(places.sum()) != len(rows):
-            raise EcgError(f"{int(places.sum())} places in the text for {len(rows)} rows of ECG: an ECG was cut, or one is missing")
+            raise EcgError(
+                f"{int(places.sum())} places in the text for {len(rows)} rows of ECG: an ECG was cut, or one is missing"
+            )
         return words.masked_scatter(places[..., None], rows.to(words.dtype))
 
     def hidden(self, batch: Batch) -> Tensor:

@@ -81,9 +81,7 @@ def _with_empty(record: Record, missing: list[str]) -> Record:
     if len(missing) == 12 or not record.leads:
         raise EcgError("none of the leads that the model looks at is in this ECG", path=record.source.path)
     empty = np.full((len(missing), record.signal.shape[1]), np.nan, np.float32)
-    return replace(
-        record, signal=np.concatenate([record.signal, empty]), leads=(*record.leads, *missing), resolution_uv=None
-    )
+    return replace(record, signal=np.concatenate([record.signal, empty]), leads=(*record.leads, *missing), resolution_uv=None)
 
 
 @dataclass(frozen=True)
@@ -180,7 +178,9 @@ def look_of(words: Mapping[str, Any], folder: Path | None = None) -> Look:
     kind = given.pop("represent", None)
     makers = {
         "signal": lambda preset="language": SignalLook(_preset(preset)),
-        "stacked": lambda preset="language", size=(224, 224), reach=2.0: StackedLook(_preset(preset), _size(size), float(reach)),
+        "stacked": lambda preset="language", size=(224, 224), reach=2.0: StackedLook(
+            _preset(preset), _size(size), float(reach)
+        ),
         "image": lambda form="page": ImageLook(_form(form)),
         "symbols": lambda tokenizer, seconds=10.0: SymbolLook(_tokenizer(tokenizer, folder), float(seconds)),
         "features": lambda patient=False: FeatureLook(bool(patient)),

@@ -71,7 +71,8 @@ class Batch:
 
 
 class Loss(NamedTuple):
-    """`total`: cross-entropy summed over `tokens` labelled positions; `each` (B,) the same of each conversation, `counts` (B,)."""
+    """`total`: cross-entropy summed over `tokens` labelled positions; `each` (B,) the same of each conversation, `counts`
+    (B,)."""
 
     total: Tensor
     tokens: int
@@ -176,5 +177,3 @@ def padded(examples: Sequence[Example], pad: int, *, left: bool) -> Batch:
         torch.tensor([row([1] * len(one.ids), 0) for one in examples]),
         torch.tensor([row(one.labels, SKIP) for one in examples]),
     )
-
-

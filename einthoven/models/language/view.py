@@ -7,8 +7,8 @@ transformers by path (CLIP, SigLIP, ViT), `patch` a small transformer on patches
 features. Encoder-free (after ELF: arXiv 2601.18798): `linear` a stretch of all leads flattened, `patches` a stretch of one
 lead, `convolution`; and `symbols`, a row of its own for each id.
 
-R is `tokens`, or where none are asked for 50 or more: one row for a whole ECG, as in ECG-Bench, cannot say what is in which lead
-and when. An encoder of 50 to 128 places has a row for each; where it has fewer, each place says several rows; where it has
+R is `tokens`, or where none are asked for 50 or more: one row for a whole ECG, as in ECG-Bench, cannot say what is in which
+lead and when. An encoder of 50 to 128 places has a row for each; where it has fewer, each place says several rows; where it has
 more, neighbours are averaged to 64.
 
 B ECGs, L leads, T samples, N places, C channels, R rows, D width of the language model, F figures.
@@ -129,7 +129,15 @@ class PatchEncoder(Encoder):
     """A small transformer: each lead in `patches` stretches, which look at one another (pre-normalised; Xiong et al. 2020)."""
 
     def __init__(
-        self, leads: int, samples: int, *, patches: int = 10, width: int = 128, depth: int = 3, heads: int = 4, dropout: float = 0.1
+        self,
+        leads: int,
+        samples: int,
+        *,
+        patches: int = 10,
+        width: int = 128,
+        depth: int = 3,
+        heads: int = 4,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
         from einthoven.models.signal.patch_transformer import Layer
@@ -304,7 +312,8 @@ class Resampler(Connector):
 
 
 class Look2(nn.Module):  # type: ignore[misc]
-    """Questions look at places and at one another, then an MLP; all pre-normalised. Its own Linears, so that LoRA reaches them."""
+    """Questions look at places and at one another, then an MLP; all pre-normalised. Its own Linears, so that LoRA reaches
+    them."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

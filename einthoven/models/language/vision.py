@@ -1,8 +1,8 @@
 """Vision-language models of transformers, by one path for all: their own processor and chat template say what they see.
 
 Llama 3.2 Vision (mllama), Qwen-VL (qwen2_vl, qwen2_5_vl), Gemma 3 and MedGemma (gemma3), LLaVA (llava). The ECG is drawn by an
-image form, the model's processor makes tiles, patches or crops of it, and its template says where they stand. Any of them can be
-built tiny, with random weights, a processor and a tokenizer that are made here: the same classes, no network.
+image form, the model's processor makes tiles, patches or crops of it, and its template says where they stand. Any of them can
+be built tiny, with random weights, a processor and a tokenizer that are made here: the same classes, no network.
 
 What the processor gives is of two kinds, and is put together accordingly: what has a place for each token (padded as the ids
 are), and what is of the pictures (put end to end; mllama's stacked by conversation, its missing pictures empty).
@@ -32,8 +32,8 @@ GATE = 0.7  # of mllama's cross-attention in random weights: at 0, as it begins,
 
 _LLAMA = (
     "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m['role'] }}<|end_header_id|>\n\n"
-    "{% for c in m['content'] %}{% if c['type'] == 'image' %}<|image|>{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|eot_id|>"
-    "{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+    "{% for c in m['content'] %}{% if c['type'] == 'image' %}<|image|>{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
+    "<|eot_id|>{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
 )
 _QWEN = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}{% if c['type'] == 'image' %}"
@@ -70,28 +70,57 @@ class _Kind:
 
 
 _TEXT = {
-    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
     "max_position_embeddings": 4096,
-}  # fmt: skip
+}
 _QWEN_KIND = _Kind(
     _QWEN,
     ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
-    "<|im_start|>", "<|im_end|>", "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|endoftext|>",
     {"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"},
     {**_TEXT, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}},
-    {}, {}, {"min_pixels": 56 * 56, "max_pixels": 84 * 84},
-)  # fmt: skip
+    {},
+    {},
+    {"min_pixels": 56 * 56, "max_pixels": 84 * 84},
+)
 KINDS: Mapping[str, _Kind] = {
     "mllama": _Kind(
         _LLAMA,
-        ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|image|>", "<|pad|>",
-         "<|python_tag|>"),
-        "<|begin_of_text|>", "<|eot_id|>", "<|pad|>", {"image_token": "<|image|>"},
+        (
+            "<|begin_of_text|>",
+            "<|end_of_text|>",
+            "<|start_header_id|>",
+            "<|end_header_id|>",
+            "<|eot_id|>",
+            "<|image|>",
+            "<|pad|>",
+            "<|python_tag|>",
+        ),
+        "<|begin_of_text|>",
+        "<|eot_id|>",
+        "<|pad|>",
+        {"image_token": "<|image|>"},
         {**_TEXT, "num_hidden_layers": 3, "cross_attention_layers": [1]},
-        {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_global_layers": 1, "attention_heads": 2,
-         "intermediate_layers_indices": [0], "vision_output_dim": 64, "image_size": 56, "max_num_tiles": 1,
-         "supported_aspect_ratios": [[1, 1]]},
-        {}, {},
+        {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_global_layers": 1,
+            "attention_heads": 2,
+            "intermediate_layers_indices": [0],
+            "vision_output_dim": 64,
+            "image_size": 56,
+            "max_num_tiles": 1,
+            "supported_aspect_ratios": [[1, 1]],
+        },
+        {},
+        {},
     ),
     "qwen2_vl": replace(
         _QWEN_KIND,
@@ -99,27 +128,66 @@ KINDS: Mapping[str, _Kind] = {
     ),
     "qwen2_5_vl": replace(
         _QWEN_KIND,
-        vision={"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32,
-                "window_size": 56, "fullatt_block_indexes": [1]},
+        vision={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+            "window_size": 56,
+            "fullatt_block_indexes": [1],
+        },
     ),
     "gemma3": _Kind(
         _GEMMA,
-        ("<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", "<image_soft_token>"),
-        "<bos>", "<eos>", "<pad>",
+        (
+            "<pad>",
+            "<eos>",
+            "<bos>",
+            "<start_of_turn>",
+            "<end_of_turn>",
+            "<start_of_image>",
+            "<end_of_image>",
+            "<image_soft_token>",
+        ),
+        "<bos>",
+        "<eos>",
+        "<pad>",
         {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"},
         {**_TEXT, "head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 4096},
-        {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56,
-         "patch_size": 14, "vision_use_head": False},
-        {"mm_tokens_per_image": 4}, {},
+        {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 56,
+            "patch_size": 14,
+            "vision_use_head": False,
+        },
+        {"mm_tokens_per_image": 4},
+        {},
     ),
     "llava": _Kind(
-        _LLAVA, ("<unk>", "<s>", "</s>", "<pad>", "<image>"), "<s>", "</s>", "<pad>", {"image_token": "<image>"},
+        _LLAVA,
+        ("<unk>", "<s>", "</s>", "<pad>", "<image>"),
+        "<s>",
+        "</s>",
+        "<pad>",
+        {"image_token": "<image>"},
         _TEXT,
-        {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56,
-         "patch_size": 14, "projection_dim": 32},
-        {"vision_feature_layer": -2, "vision_feature_select_strategy": "default"}, {},
+        {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 56,
+            "patch_size": 14,
+            "projection_dim": 32,
+        },
+        {"vision_feature_layer": -2, "vision_feature_select_strategy": "default"},
+        {},
     ),
-}  # fmt: skip
+}
 
 _TEXT_TYPES = {"gemma3": "gemma3_text", "llava": "llama"}
 _VISION_TYPES = {"gemma3": "siglip_vision_model", "llava": "clip_vision_model"}
@@ -134,7 +202,12 @@ def tiny(design: Design) -> Design:
     if view.get("represent") == "image" and isinstance(view.get("form", "page"), str):
         view["form"] = f"{str(view.get('form', 'page')).partition('-')[0]}-{4 * side}"
     return replace(
-        design, model=None, options=options, views=(view,), vocabulary=min(design.vocabulary, 512), processor=dict(kind.processor)
+        design,
+        model=None,
+        options=options,
+        views=(view,),
+        vocabulary=min(design.vocabulary, 512),
+        processor=dict(kind.processor),
     )
 
 
@@ -176,7 +249,9 @@ class Vision(Speaker):
             if len(made.ids) <= self.limit:
                 return made
             if ask or sum(turn.role == "assistant" for turn in turns) < 2:
-                raise EcgError(f"picture and question are {len(made.ids)} tokens, the model takes {self.limit}; none is cut away")
+                raise EcgError(
+                    f"picture and question are {len(made.ids)} tokens, the model takes {self.limit}; none is cut away"
+                )
             turns = turns[:-2]
 
     def _encoded(self, turns: Sequence[Turn], pictures: Sequence[Any], ask: bool) -> Example:
@@ -193,7 +268,9 @@ class Vision(Speaker):
             for begin, end in spans(turns, whole, self.chat.render):
                 for k in answer_tokens(bare, plain["offset_mapping"], begin, end, self.chat.specials):
                     if ids[k + more] != bare[k]:
-                        raise EcgError(f"{self.family}: its processor moves answers about, they cannot be learned token by token")
+                        raise EcgError(
+                            f"{self.family}: its processor moves answers about, they cannot be learned token by token"
+                        )
                     labels[k + more] = bare[k]
         seen = {name: torch.as_tensor(value) for name, value in given.items() if name not in ("input_ids", "attention_mask")}
         return Example(ids, labels, seen)
@@ -270,11 +347,20 @@ class Vision(Speaker):
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def generate(self, batch: Batch, most: int, *, temperature: float = 0.0, seed: int = 0) -> list[list[int]]:
         torch.manual_seed(seed)
-        how = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {"do_sample": False}
+        how = (
+            {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+            if temperature > 0
+            else {"do_sample": False}
+        )
         found = self.lm.generate(
-            input_ids=batch.ids, attention_mask=batch.mask, max_new_tokens=most, eos_token_id=sorted(self.chat.ends),
-            pad_token_id=self.chat.pad, **how, **self._floats(batch.more),
-        )  # fmt: skip
+            input_ids=batch.ids,
+            attention_mask=batch.mask,
+            max_new_tokens=most,
+            eos_token_id=sorted(self.chat.ends),
+            pad_token_id=self.chat.pad,
+            **how,
+            **self._floats(batch.more),
+        )
         said = []
         for row in found[:, batch.ids.shape[1] :].tolist():
             end = next((k + 1 for k, i in enumerate(row) if i in self.chat.ends), len(row))
@@ -352,7 +438,13 @@ def _stacked(values: Sequence[Tensor | None]) -> Tensor:
 
 
 def build(
-    design: Design, *, init: Init, texts: Iterable[str] = (), tokenizer: Any = None, seed: int = 0, dtype: torch.dtype | None = None
+    design: Design,
+    *,
+    init: Init,
+    texts: Iterable[str] = (),
+    tokenizer: Any = None,
+    seed: int = 0,
+    dtype: torch.dtype | None = None,
 ) -> Speaker:
     """As build.build. `init` "meta" gives the family's real size, where `options` name no other."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -370,9 +462,15 @@ def build(
         if not known:
             raise EcgError("a model without a tokenizer of its own needs texts to learn one from")
         tokenizer = new_tokenizer(
-            known, design.vocabulary, specials=kind.specials, template=kind.template, bos=kind.bos, eos=kind.eos, pad=kind.pad,
+            known,
+            design.vocabulary,
+            specials=kind.specials,
+            template=kind.template,
+            bos=kind.bos,
+            eos=kind.eos,
+            pad=kind.pad,
             named=kind.named,
-        )  # fmt: skip
+        )
     config = configuration(design, tokenizer, real=init == "meta" and not design.options)
     torch.manual_seed(seed)
     lm = fresh(AutoModelForImageTextToText, config, init)
@@ -436,7 +534,11 @@ def _no_videos(made: Any) -> Any:
     """The processor's class, which asks for a video processor even where there is none (that needs torchvision)."""
 
     def check(self: Any, name: str, argument: Any) -> Any:
-        return None if name == "video_processor" and argument is None else made.check_argument_for_proper_class(self, name, argument)
+        return (
+            None
+            if name == "video_processor" and argument is None
+            else made.check_argument_for_proper_class(self, name, argument)
+        )
 
     return type(made.__name__, (made,), {"check_argument_for_proper_class": check})
 
@@ -478,8 +580,10 @@ def processor_of(design: Design, tokenizer: Any, config: Any) -> Any:
 
     images = LlavaImageProcessorPil(**{"size": size, "crop_size": size, **more})
     return LlavaProcessor(
-        images, tokenizer, patch_size=int(vision.patch_size), chat_template=template,
-        vision_feature_select_strategy=config.vision_feature_select_strategy, num_additional_image_tokens=1,
-    )  # fmt: skip
-
-
+        images,
+        tokenizer,
+        patch_size=int(vision.patch_size),
+        chat_template=template,
+        vision_feature_select_strategy=config.vision_feature_select_strategy,
+        num_additional_image_tokens=1,
+    )

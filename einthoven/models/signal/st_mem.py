@@ -1,6 +1,7 @@
 """ST-MEM's encoder (Na et al., ICLR 2024): a vision transformer on patches of each lead, which all look at one another.
 
-    signal (B, L, T) --patches of a lead--> (B, L, N, D) + time + lead, SEP at both ends of each lead --transformer--> mean --> head
+    signal (B, L, T) --patches of a lead--> (B, L, N, D) + time + lead, SEP at both ends of each lead --transformer--> mean -->
+    head
 
 Re-implemented from the paper alone; pre-trained by hiding patches, einthoven pretrain with `objective: st-mem`
 (train/pretrain_stmem.py). B batch, L leads, T samples, N patches of a lead, D width, K outputs.
@@ -59,7 +60,7 @@ class StMem(SignalModel):
 
     def encode(self, tokens: Tensor) -> tuple[Tensor, ...]:
         """(B, L, M, D), some or all patches of each lead -> what leaves each layer, (B, L, M, D), the last one normalised."""
-        b, leads, m, d = tokens.shape
+        b, leads, m, _ = tokens.shape
         ends = (self.ends + self.lead).expand(b, -1, -1, -1)
         x = torch.cat([ends[:, :, :1], tokens, ends[:, :, 1:]], 2).flatten(1, 2)
         out = []

@@ -1,9 +1,9 @@
 """The loop over conversations: as train/loop.py in all that matters, with tokens in place of labels.
 
 A step is over `batch` conversations in all, whatever the number of processes and parts; its loss is the sum over all labelled
-tokens divided by their number in the whole step, so that 2 processes take the step that 1 would take. What is drawn follows from
-the seed, the epoch and the step, and checkpoints hold what trains, nothing of what is frozen: a run that was killed ends with
-the weights of one that was not.
+tokens divided by their number in the whole step, so that 2 processes take the step that 1 would take. What is drawn follows
+from the seed, the epoch and the step, and checkpoints hold what trains, nothing of what is frozen: a run that was killed ends
+with the weights of one that was not.
 
 B conversations, T tokens.
 """
@@ -210,9 +210,7 @@ def groups(net: nn.Module, recipe: InstructRecipe) -> list[dict[str, Any]]:
     ]
 
 
-def validate(
-    wrapped: nn.Module, task: Task, rows: Rows, recipe: InstructRecipe, accelerator: Accelerator
-) -> float:
+def validate(wrapped: nn.Module, task: Task, rows: Rows, recipe: InstructRecipe, accelerator: Accelerator) -> float:
     """Mean loss over all that is to be foretold in `rows`, on every process. The network is left in evaluation mode."""
     world, rank = accelerator.num_processes, accelerator.process_index
     wrapped.eval()
@@ -238,9 +236,7 @@ def _loader(feed: Feed, first: int, recipe: InstructRecipe, accelerator: Acceler
 # ---- checkpoints: what trains, the optimiser, the place -----------------------------------------------------------------
 
 
-def save(
-    folder: Path, accelerator: Accelerator, bare: nn.Module, wrapped: nn.Module, optimizer: Any, done: Progress
-) -> None:
+def save(folder: Path, accelerator: Accelerator, bare: nn.Module, wrapped: nn.Module, optimizer: Any, done: Progress) -> None:
     """Every process calls it."""
     if checkpoint._sharded(accelerator):
         draft = folder / ".state.part"
@@ -294,5 +290,3 @@ def _finite(loss: float, done: Progress, rate: float) -> float:
     if not math.isfinite(loss):
         raise EcgError(f"the loss is {loss} in epoch {done.epoch + 1}, step {done.step} (rate {rate:.2g}): lower learning_rate")
     return loss
-
-

@@ -122,7 +122,12 @@ def gather(recipe: InstructRecipe, work: Path, log: Log) -> Material:
         if not parts[name]:
             raise EcgError(f"no sample is left for {name}: folds {folds[name]}, sources {recipe.sources or 'all'}")
     check_leaks(parts)
-    log("; ".join(f"{name}: {len(part):,} samples of {len({r for s in part for r in s.records}):,} ECGs" for name, part in parts.items()))
+    log(
+        "; ".join(
+            f"{name}: {len(part):,} samples of {len({r for s in part for r in s.records}):,} ECGs"
+            for name, part in parts.items()
+        )
+    )
     return Material(tuple(indices), parts)
 
 
@@ -137,9 +142,7 @@ def _fewer(index: Index, ecgs: int, seed: int) -> Index:
     return index.select(np.sort(np.lexsort((folds, rank))[:ecgs]))
 
 
-def _parted(
-    samples: Sequence[Sample], index: Index, folds: Mapping[str, Sequence[int]]
-) -> tuple[dict[str, list[Sample]], int]:
+def _parted(samples: Sequence[Sample], index: Index, folds: Mapping[str, Sequence[int]]) -> tuple[dict[str, list[Sample]], int]:
     """Samples by part, whose ECGs' folds decide: a public set of questions has a split of its own, which is not the ECGs'.
     -> and how many compare ECGs of different parts."""
     columns = (index.column(n) for n in ("record", "fold", "patient"))
@@ -211,7 +214,9 @@ def _simulated(recipe: InstructRecipe, work: Path, log: Log) -> tuple[Index, lis
         index = Index.open(place)
     else:
         log(f"simulating {recipe.simulated:,} ECGs")
-        index = build([Origin(Path("."), simulations(recipe.simulated, recipe.seed), Choice(fs=100.0))], place, jobs=recipe.jobs)
+        index = build(
+            [Origin(Path("."), simulations(recipe.simulated, recipe.seed), Choice(fs=100.0))], place, jobs=recipe.jobs
+        )
     samples = _made(index, recipe, work / "simulated.jsonl", log)
     return index, [replace(s, fold=recipe.train_folds[0]) for s in samples]
 
@@ -263,7 +268,16 @@ class Conversations:
     What is said is put into tokens once; what is seen lies in stores. Frozen encoders are asked once an ECG (`ask_encoders`).
     """
 
-    def __init__(self, model: Speaker, samples: Sequence[Sample], stores: Mapping[str, Store], *, pack: int = 1, seed: int = 0, chunk: int = 256) -> None:
+    def __init__(
+        self,
+        model: Speaker,
+        samples: Sequence[Sample],
+        stores: Mapping[str, Store],
+        *,
+        pack: int = 1,
+        seed: int = 0,
+        chunk: int = 256,
+    ) -> None:
         self.model, self.samples, self.stores, self.chunk = model, samples, stores, chunk
         self._said: dict[str, list[Said | None]] = {}
         self.encoded = [self._encode(s) for s in samples]

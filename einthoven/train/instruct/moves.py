@@ -151,8 +151,8 @@ def put_state(model: nn.Module, state: dict[str, Tensor]) -> None:
 def check_gradients(model: nn.Module) -> tuple[str, ...]:
     """After the first backward pass: is there a gradient wherever there should be one? -> modules whose gradients are all zero.
 
-    B of LoRA is zero at the start, so that A's gradient is; all of them at once may not be. Raises EcgError where something that
-    was to be trained got no gradient at all, or one that is not finite.
+    B of LoRA is zero at the start, so that A's gradient is; all of them at once may not be. Raises EcgError where something
+    that was to be trained got no gradient at all, or one that is not finite.
     """
     from einthoven.tune.trainable import _some
 

@@ -75,31 +75,49 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "computed": True, "family": self.recipe.family, "method": self.recipe.method, "gpu": self.gpu.name, "gpus": self.gpus,
-            "parameters": self.trainable.parameters, "trainable": self.trainable.trainable,
-            "memory_gb": {k: round(v, 3) for k, v in self.memory.items()}, "memory_total_gb": round(self.total_memory, 3),
-            "tflop_forward": {k: round(v, 4) for k, v in self.flops.items()}, "tflop_training": round(self.training, 4),
-            "samples": self.samples, "epochs": self.recipe.epochs, "text_tokens": self.text, "picture_tokens": self.picture,
-            "mfu_assumed": self.mfu, "gpu_hours": round(self.gpu_hours, 3), "notes": list(self.notes),
-        }  # fmt: skip
+            "computed": True,
+            "family": self.recipe.family,
+            "method": self.recipe.method,
+            "gpu": self.gpu.name,
+            "gpus": self.gpus,
+            "parameters": self.trainable.parameters,
+            "trainable": self.trainable.trainable,
+            "memory_gb": {k: round(v, 3) for k, v in self.memory.items()},
+            "memory_total_gb": round(self.total_memory, 3),
+            "tflop_forward": {k: round(v, 4) for k, v in self.flops.items()},
+            "tflop_training": round(self.training, 4),
+            "samples": self.samples,
+            "epochs": self.recipe.epochs,
+            "text_tokens": self.text,
+            "picture_tokens": self.picture,
+            "mfu_assumed": self.mfu,
+            "gpu_hours": round(self.gpu_hours, 3),
+            "notes": list(self.notes),
+        }
 
     def words(self) -> str:
         """For eyes."""
         share = "fits" if self.total_memory < 0.92 * self.gpu.memory else "does NOT fit"
         each = self.recipe.batch / (self.gpus * self.recipe.accumulate)
         lines = [
-            f"{self.recipe.family}, {self.recipe.method}: computed, not measured", "", self.trainable.text(), "",
+            f"{self.recipe.family}, {self.recipe.method}: computed, not measured",
+            "",
+            self.trainable.text(),
+            "",
             f"memory of one {self.gpu.name} ({self.gpu.memory:g} GB), {each:g} conversations a GPU, {self.gpus} GPUs:",
             *(f"  {name:<44}{value:9.2f} GB" for name, value in self.memory.items()),
-            f"  {'together':<44}{self.total_memory:9.2f} GB: {share}", "",
+            f"  {'together':<44}{self.total_memory:9.2f} GB: {share}",
+            "",
             f"arithmetic of one conversation, {self.text} tokens of text and {self.picture} of the picture:",
             *(f"  {name:<44}{value:9.2f} TFLOP" for name, value in self.flops.items()),
             f"  {'forward':<44}{sum(self.flops.values()):9.2f} TFLOP",
-            f"  {'a training step of it':<44}{self.training:9.2f} TFLOP", "",
+            f"  {'a training step of it':<44}{self.training:9.2f} TFLOP",
+            "",
             f"{self.samples:,} conversations, {self.recipe.epochs} epochs: {self.total:.3g} TFLOP; at {self.mfu:.0%} of "
-            f"{self.gpu.peak:g} TFLOP/s {self.gpu_hours:,.1f} GPU hours, {self.gpu_hours / self.gpus:,.1f} hours on {self.gpus}",
+            f"{self.gpu.peak:g} TFLOP/s {self.gpu_hours:,.1f} GPU hours, "
+            f"{self.gpu_hours / self.gpus:,.1f} hours on {self.gpus}",
             *(f"note: {note}" for note in self.notes),
-        ]  # fmt: skip
+        ]
         return "\n".join(lines)
 
 

@@ -1,4 +1,5 @@
-"""Direct preference optimisation: of two answers to one question the better is made likelier than it was, the worse less likely.
+"""Direct preference optimisation: of two answers to one question the better is made likelier than it was, the worse less
+likely.
 
     loss = -log sigmoid(beta * ((better - better_before) - (worse - worse_before)))
 
@@ -97,7 +98,8 @@ class Preferences:
         self.validation = np.flatnonzero(np.isin(folds, recipe.validation_folds))
         if not len(self.train) or not len(self.validation):
             raise EcgError(
-                f"{len(self.train)} pairs to learn from and {len(self.validation)} to choose by: both are needed; pairs are about "
+                f"{len(self.train)} pairs to learn from and {len(self.validation)} to choose by: both are needed; "
+                "pairs are about "
                 "ECGs that the samples are about, too"
             )
         self.lengths = np.array([len(self._example(p, p.sample.answer).ids) for p in self.pairs], np.int64)

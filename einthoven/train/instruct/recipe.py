@@ -25,7 +25,9 @@ class InstructRecipe:
     labels: str | None = None  # CSV of a folder of one's own
     rate: int | None = None  # Hz, for a set that comes at several
     ecgs: int | None = None  # of `data` at most so many, drawn by the seed from every fold alike
-    samples: tuple[str, ...] | None = None  # files of samples, folders of public sets, "made": by templates from `data`, as None
+    samples: tuple[str, ...] | None = (
+        None  # files of samples, folders of public sets, "made": by templates from `data`, as None
+    )
     per_record: float = 10.0  # samples an ECG, where they are made here
     simulated: int = 0  # simulated ECGs beside, with samples made of what is known of them; training only
     sources: tuple[str, ...] | None = None  # only samples of these sources (data ablation); None: all
@@ -119,7 +121,9 @@ class InstructRecipe:
             raise EcgError("learning_rate, per_record, beta and alpha are positive", where="recipe")
         folds = [set(self.train_folds), set(self.validation_folds), set(self.test_folds)]
         if not all(folds[:2]) or folds[0] & folds[1] or folds[0] & folds[2] or folds[1] & folds[2]:
-            raise EcgError("train_folds, validation_folds and test_folds share no fold, the first two are not empty", where="recipe")
+            raise EcgError(
+                "train_folds, validation_folds and test_folds share no fold, the first two are not empty", where="recipe"
+            )
         if self.goal == "preferences" and not self.preferences:
             raise EcgError("goal preferences needs files of pairs (preferences)", where="recipe")
         if self.goal == "preferences" and self.pack > 1:

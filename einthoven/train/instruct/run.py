@@ -1,4 +1,5 @@
-"""From a recipe to a Bundle: ECGs and conversations -> model -> what of it moves -> the loop -> answers with controls -> Bundle.
+"""From a recipe to a Bundle: ECGs and conversations -> model -> what of it moves -> the loop -> answers with controls ->
+Bundle.
 
 `instruct` reads downwards in that order. Test samples are looked at once, at the end. The same call after a kill goes on where
 it was cut off.
@@ -150,7 +151,14 @@ def _task(
 
 
 def _loop(
-    recipe: InstructRecipe, model: Speaker, task: Task, train: Any, validation: Any, accelerator: Accelerator, out: Path, log: Log
+    recipe: InstructRecipe,
+    model: Speaker,
+    task: Task,
+    train: Any,
+    validation: Any,
+    accelerator: Accelerator,
+    out: Path,
+    log: Log,
 ) -> Progress:
     def checked(net: Any) -> None:
         silent = moves.check_gradients(net)
@@ -160,7 +168,8 @@ def _loop(
 
     def told(row: dict[str, Any], best: int) -> None:
         log(
-            f"epoch {row['epoch']}: loss {row['train_loss']:.4f}, validation {row['validation_loss']:.4f} (best: epoch {best + 1}), "
+            f"epoch {row['epoch']}: loss {row['train_loss']:.4f}, validation {row['validation_loss']:.4f} "
+            f"(best: epoch {best + 1}), "
             f"{row['learned_per_s']:.0f} learned tokens/s, {row['seconds']:.0f} s"
         )
         if accelerator.is_main_process:
@@ -311,7 +320,8 @@ def manifest_of(
         )  # fmt: skip
     data = [
         {
-            "name": _name(recipe.data) + (f" and {recipe.simulated:,} simulated ECGs" if recipe.simulated and part == "train" else ""),
+            "name": _name(recipe.data)
+            + (f" and {recipe.simulated:,} simulated ECGs" if recipe.simulated and part == "train" else ""),
             "role": "training" if part == "train" else "validation",
             "records": len(material.records(part)),
             "patients": len({s.group for s in parts[part] if s.group}) or None,

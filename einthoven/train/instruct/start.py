@@ -1,4 +1,5 @@
-"""The model a run begins with: built by the recipe's design, tokenizers learned, encoders given weights and taught by labels."""
+"""The model a run begins with: built by the recipe's design, tokenizers learned, encoders given weights and taught by
+labels."""
 
 from __future__ import annotations
 
@@ -39,9 +40,7 @@ def start(recipe: InstructRecipe, material: Material, work: Path, log: Log) -> t
     design = replace(design, views=tuple(_symbols(view, k, material, work, log) for k, view in enumerate(design.views)))
     own = design.model is None or recipe.init == "tiny-random"
     dtype = torch.bfloat16 if recipe.precision == "bf16" and recipe.method != "full" and _gpu(recipe) else None
-    model = build(
-        design, init=recipe.init, texts=material.texts() if own else (), seed=recipe.seed, dtype=dtype, folder=work
-    )
+    model = build(design, init=recipe.init, texts=material.texts() if own else (), seed=recipe.seed, dtype=dtype, folder=work)
     design = resolved(design, recipe.init)
     if isinstance(model, Elm):
         for view, words in zip(model.views, design.views):
@@ -104,7 +103,7 @@ def teach_encoders(model: Elm, material: Material, stores: Mapping[str, Any], re
     names = [r for r in material.records("train") if r in stores]
     for v, view in enumerate(model.views):
         own = isinstance(getattr(view, "encoder", None), FromTable) and not recipe.views[v].get("weights")
-        if own and hasattr(view.encoder.net, "look") or isinstance(getattr(view, "encoder", None), Figures):
+        if (own and hasattr(view.encoder.net, "look")) or isinstance(getattr(view, "encoder", None), Figures):
             view.encoder.fit(np.stack([stores[r][r][v] for r in names]))
     if not recipe.encoder_epochs:
         return
@@ -129,7 +128,12 @@ def _truth(material: Material, level: str) -> tuple[dict[str, NDArray[np.float32
 
 
 def _teach(
-    view: View, v: int, material: Material, stores: Mapping[str, Any], truth: Mapping[str, NDArray[np.float32]], recipe: InstructRecipe
+    view: View,
+    v: int,
+    material: Material,
+    stores: Mapping[str, Any],
+    truth: Mapping[str, NDArray[np.float32]],
+    recipe: InstructRecipe,
 ) -> float:
     torch.manual_seed(recipe.seed + 3)
     train = [r for r in material.records("train") if r in stores and r in truth]
@@ -175,5 +179,3 @@ def _teach(
 def _said(view: View, head: nn.Linear, records: list[str], v: int, stores: Mapping[str, Any]) -> torch.Tensor:
     logits: torch.Tensor = head(view.encoder(view.tensor([stores[r][r][v] for r in records])).mean(1))
     return logits
-
-

@@ -76,7 +76,9 @@ def seen(
     names = list(dict.fromkeys(records))
     rows = {name: row for row, name in enumerate(index.column("record"))}
     if lacking := [name for name in names if name not in rows]:
-        raise EcgError(f"{len(lacking)} records of the samples are not in the index: {', '.join(lacking[:3])}", path=index.folder)
+        raise EcgError(
+            f"{len(lacking)} records of the samples are not in the index: {', '.join(lacking[:3])}", path=index.folder
+        )
     place = Path(folder) / _fingerprint(index, [rows[name] for name in names], looks)
     if not (place / "seen.json").is_file():
         place.mkdir(parents=True, exist_ok=True)

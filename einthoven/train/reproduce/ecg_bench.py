@@ -1,7 +1,7 @@
 """ECG-Bench (Han et al., and its encoder-free successors): representations x models x datasets, each beside its controls.
 
-The published tables of accuracy stand in pictures or behind abstracts; what is printed in text is beside ours. The question that
-the authors leave open, whether such models use the ECG at all, is answered in every row: signal gain.
+The published tables of accuracy stand in pictures or behind abstracts; what is printed in text is beside ours. The question
+that the authors leave open, whether such models use the ECG at all, is answered in every row: signal gain.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _VIT = {"patch": 16, "width": 32, "depth": 2, "heads": 2}
 
 @dataclass(frozen=True)
 class Arm:
-    """`representation` as ECG-Bench has it, `elm` how it reaches the language model, `views` of the recipe; `small` what changes in
-    them at sizes smoke and tiny. `printed`: accuracy by dataset that a paper prints."""
+    """`representation` as ECG-Bench has it, `elm` how it reaches the language model, `views` of the recipe; `small` what
+    changes in them at sizes smoke and tiny. `printed`: accuracy by dataset that a paper prints."""
 
     representation: str
     elm: str
@@ -43,56 +43,79 @@ class Arm:
 
 ARMS = (
     Arm("signal", "encoder-free, linear", ({"represent": "signal", "encoder": "linear"},)),
-    Arm("signal", "encoder-free, one row", ({"represent": "signal", "encoder": "linear", "options": {"places": 1}, "tokens": 1},)),
+    Arm(
+        "signal",
+        "encoder-free, one row",
+        ({"represent": "signal", "encoder": "linear", "options": {"places": 1}, "tokens": 1},),
+    ),
     Arm("signal", "encoder-free, patches", ({"represent": "signal", "encoder": "patches"},)),
     Arm("signal", "encoder-free, convolution", ({"represent": "signal", "encoder": "convolution"},)),
     Arm(
-        "signal", "encoder, linear", ({"represent": "signal", "encoder": "patch", "connector": "linear"},),
+        "signal",
+        "encoder, linear",
+        ({"represent": "signal", "encoder": "patch", "connector": "linear"},),
         ({"represent": "signal", "encoder": "patch", "options": _PATCH, "connector": "linear"},),
     ),
     Arm(
-        "signal", "encoder, resampler", ({"represent": "signal", "encoder": "patch", "connector": "resampler"},),
+        "signal",
+        "encoder, resampler",
+        ({"represent": "signal", "encoder": "patch", "connector": "resampler"},),
         ({"represent": "signal", "encoder": "patch", "options": _PATCH, "connector": "resampler"},),
     ),
     Arm(
-        "stacked signal", "encoder, MLP", ({"represent": "stacked", "encoder": "vit-tiny"},),
+        "stacked signal",
+        "encoder, MLP",
+        ({"represent": "stacked", "encoder": "vit-tiny"},),
         ({"represent": "stacked", "size": 64, "encoder": "vit-tiny", "options": _VIT},),
     ),
     Arm(
-        "image", "encoder, MLP", ({"represent": "image", "form": "page-448", "encoder": "vit-tiny"},),
+        "image",
+        "encoder, MLP",
+        ({"represent": "image", "form": "page-448", "encoder": "vit-tiny"},),
         ({"represent": "image", "form": "page-64", "encoder": "vit-tiny", "options": _VIT},),
     ),
     Arm(
-        "symbols, as published", "rows as drawn", ({"represent": "symbols", "tokenizer": "ecg-byte-record", "merges": 3500, "seconds": 2},),
-        ({"represent": "symbols", "tokenizer": "ecg-byte-record", "merges": 200, "seconds": 1},), {"rows": False},
+        "symbols, as published",
+        "rows as drawn",
+        ({"represent": "symbols", "tokenizer": "ecg-byte-record", "merges": 3500, "seconds": 2},),
+        ({"represent": "symbols", "tokenizer": "ecg-byte-record", "merges": 200, "seconds": 1},),
+        {"rows": False},
         {"ecg-qa": 0.3703},
     ),
     Arm(
-        "symbols, ours", "rows learned", ({"represent": "symbols", "tokenizer": "einthoven", "merges": 3500, "seconds": 2},),
+        "symbols, ours",
+        "rows learned",
+        ({"represent": "symbols", "tokenizer": "einthoven", "merges": 3500, "seconds": 2},),
         ({"represent": "symbols", "tokenizer": "einthoven", "merges": 200, "seconds": 1},),
     ),
-    Arm("measured features", "network", ({"represent": "features", "encoder": "figures"},),
-        ({"represent": "features", "encoder": "figures", "options": {"width": 64}},)),
+    Arm(
+        "measured features",
+        "network",
+        ({"represent": "features", "encoder": "figures"},),
+        ({"represent": "features", "encoder": "figures", "options": {"width": 64}},),
+    ),
     Arm("measurements as text", "none", ({"represent": "text", "leads": True},)),
-)  # fmt: skip
+)
 
 NOTES = paragraphs("""
-    Accuracy is equality of sets, over closed questions; an answer that cannot be read is wrong. ECG-Bench compares strings, drops pairs
-    whose gold or output is empty, and chooses the epoch by the training loss. Its five "folds" are random re-splits, and its PTB-XL
-    "patients" are records: a patient can be on both sides. Here folds are PTB-XL's, by patient, and the epoch is chosen on a fold of its own.
+    Accuracy is equality of sets, over closed questions; an answer that cannot be read is wrong. ECG-Bench compares strings,
+    drops pairs whose gold or output is empty, and chooses the epoch by the training loss. Its five "folds" are random
+    re-splits, and its PTB-XL "patients" are records: a patient can be on both sides. Here folds are PTB-XL's, by patient, and
+    the epoch is chosen on a fold of its own.
 
-    Signal gain is the score less the best of the controls (zeros, noise, another patient's ECG, text only, the most frequent answer to
-    the same question). ECG-Bench's own question, whether a model uses the signal, has this answer in each row. Where the interval holds 0, the
-    ECG has earned nothing, whatever the score.
+    Signal gain is the score less the best of the controls (zeros, noise, another patient's ECG, text only, the most frequent
+    answer to the same question). ECG-Bench's own question, whether a model uses the signal, has this answer in each row. Where
+    the interval holds 0, the ECG has earned nothing, whatever the score.
 
-    37.03 % is ECG-Byte with Llama-3.2-1B on ECG-QA (PTB-XL), without retrieval (arXiv 2510.00261); its split is not ours. The tables
-    of arXiv 2505.18847 and 2601.18798 were not available in text: their cells are empty here, not guessed.
+    37.03 % is ECG-Byte with Llama-3.2-1B on ECG-QA (PTB-XL), without retrieval (arXiv 2510.00261); its split is not ours. The
+    tables of arXiv 2505.18847 and 2601.18798 were not available in text: their cells are empty here, not guessed.
 
-    ECG-Byte's 10 s are some 4,000 tokens; as published its ECG is cut to what is left of 1,024, which loses most leads. Here nothing is
+    ECG-Byte's 10 s are some 4,000 tokens; as published its ECG is cut to what is left of 1,024, which loses most leads. Here
+    nothing is
     cut: the symbols are of the first seconds of all leads, and what does not fit is an error.
 
-    At sizes smoke and tiny the language model is small and random: figures compare representations with one another and their controls,
-    not with the papers.
+    At sizes smoke and tiny the language model is small and random: figures compare representations with one another and their
+    controls, not with the papers.
 """)
 
 
@@ -113,21 +136,50 @@ class Size:
 
 
 _SMALL = {
-    "hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "max_position_embeddings": 4096, "tie_word_embeddings": True,
-}  # fmt: skip
+    "hidden_size": 128,
+    "intermediate_size": 352,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
+    "tie_word_embeddings": True,
+}
 SIZES: Mapping[str, Size] = MappingProxyType(
     {
         s.name: s
         for s in (
-            Size("smoke", "a tiny random model, 60 ECGs: shows that all of it runs", "llama", None, {**_SMALL, "hidden_size": 32,
-                 "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}, 60, 3, 1, 8, 12, 8, True),
+            Size(
+                "smoke",
+                "a tiny random model, 60 ECGs: shows that all of it runs",
+                "llama",
+                None,
+                {**_SMALL, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
+                60,
+                3,
+                1,
+                8,
+                12,
+                8,
+                True,
+            ),
             Size("tiny", "three layers of width 128 from fresh weights", "llama", None, _SMALL, None, 8, 6, 16, 400, 24, True),
-            Size("full", "Llama-3.2-1B-Instruct by LoRA 16: wants a GPU and the weights", "llama",
-                 "meta-llama/Llama-3.2-1B-Instruct", {}, None, 10, 1, 16, 2000, 128, False),
+            Size(
+                "full",
+                "Llama-3.2-1B-Instruct by LoRA 16: wants a GPU and the weights",
+                "llama",
+                "meta-llama/Llama-3.2-1B-Instruct",
+                {},
+                None,
+                10,
+                1,
+                16,
+                2000,
+                128,
+                False,
+            ),
         )
     }
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -159,12 +211,26 @@ def recipe_of(settings: Settings, arm: Arm) -> InstructRecipe:
     size = SIZES[settings.size]
     own = settings.model or size.model
     words: dict[str, Any] = {
-        "family": size.family, "model": own, "options": dict(size.options), "views": [dict(v) for v in (size.small and arm.small) or arm.views],
-        "init": "weights", "method": "lora" if own else "full", "rank": 16, "alpha": 32.0, "dropout": 0.05,
-        "learning_rate": 1e-4 if own else 1e-3, "epochs": settings.epochs or size.epochs, "batch": size.batch, "limit": 4096,
-        "kinds": ["closed", "choice", "verify", "query"], "device": settings.device, "seed": settings.seed, "jobs": settings.jobs,
-        "precision": "bf16", "checkpointing": bool(own),
-    }  # fmt: skip
+        "family": size.family,
+        "model": own,
+        "options": dict(size.options),
+        "views": [dict(v) for v in (size.small and arm.small) or arm.views],
+        "init": "weights",
+        "method": "lora" if own else "full",
+        "rank": 16,
+        "alpha": 32.0,
+        "dropout": 0.05,
+        "learning_rate": 1e-4 if own else 1e-3,
+        "epochs": settings.epochs or size.epochs,
+        "batch": size.batch,
+        "limit": 4096,
+        "kinds": ["closed", "choice", "verify", "query"],
+        "device": settings.device,
+        "seed": settings.seed,
+        "jobs": settings.jobs,
+        "precision": "bf16",
+        "checkpointing": bool(own),
+    }
     return InstructRecipe.from_dict({**words, **arm.changes})
 
 
@@ -173,16 +239,23 @@ def reproduce(settings: Settings, out: Path, *, fresh: bool = False, log: Log = 
     size = SIZES[settings.size]
     kept = Kept(out, asdict(settings) | {"arms": None}, fresh=fresh)
     place = ground(
-        settings.data, out / "work", ecgs=size.ecgs, per_record=size.per_record, seed=settings.seed, jobs=settings.jobs,
-        questions=settings.questions, log=log,
-    )  # fmt: skip
+        settings.data,
+        out / "work",
+        ecgs=size.ecgs,
+        per_record=size.per_record,
+        seed=settings.seed,
+        jobs=settings.jobs,
+        questions=settings.questions,
+        log=log,
+    )
     results: dict[tuple[str, str], Mapping[str, Any]] = {}
     for dataset in settings.datasets:
         for arm in ARMS:
             if arm.name in settings.arms:
                 log(f"{dataset}: {arm.name}")
                 results[dataset, arm.name] = kept.get(
-                    f"{dataset}: {arm.name}", lambda arm=arm, dataset=dataset: _trial(settings, arm, dataset, place, out, log)  # type: ignore[misc]
+                    f"{dataset}: {arm.name}",
+                    lambda arm=arm, dataset=dataset: _trial(settings, arm, dataset, place, out, log),  # type: ignore[misc]
                 )
     sheet = _sheet(settings, place, results)
     sheet.write(out, "ecg-bench")
@@ -211,18 +284,24 @@ def _sheet(settings: Settings, place: Ground, results: Mapping[tuple[str, str], 
         unread = found.get("all closed questions: unread") or {}
         rows.append(
             {
-                "dataset": dataset, "representation": arm.representation, "model": arm.elm, "published": arm.printed.get(dataset),
+                "dataset": dataset,
+                "representation": arm.representation,
+                "model": arm.elm,
+                "published": arm.printed.get(dataset),
                 "accuracy": interval(found, "all closed questions: accuracy"),
                 **{c: own.get("controls", {}).get(c) for c in controls},
-                "signal gain": gain(found, "all closed questions: accuracy"), "unread": unread.get("value"), "n": own.get("n"),
+                "signal gain": gain(found, "all closed questions: accuracy"),
+                "unread": unread.get("value"),
+                "n": own.get("n"),
             }
-        )  # fmt: skip
+        )
     columns = ("dataset", "representation", "model", "published", "accuracy", *controls, "signal gain", "unread", "n")
     size = SIZES[settings.size]
     about = {
-        "data": settings.data or "simulated ECGs (no data set was given)", "questions": settings.questions or "made by templates",
+        "data": settings.data or "simulated ECGs (no data set was given)",
+        "questions": settings.questions or "made by templates",
         "size": f"{size.name}: {size.words}",
         "folds": f"{place.train[0]}-{place.train[-1]} train, {place.validation[0]} chooses the epoch, {place.test[0]} tests",
         "seed": settings.seed,
-    }  # fmt: skip
+    }
     return Sheet(TITLE, columns, tuple(rows), about, NOTES, settings=asdict(settings))

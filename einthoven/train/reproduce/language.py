@@ -121,7 +121,8 @@ def figures(
     bundle: Path, ground: Ground, samples: Sequence[Sample], train: Sequence[Sample], *, most: int, ranked: int, seed: int,
     base: str | None = None, before: bool = False, controls: Sequence[str] = CONTROLS,
 ) -> dict[str, Any]:  # fmt: skip
-    """{"group: figure": {"value", "low", "high", "n", "controls", "before", "gain"}} of test samples, and "ranking: macro AUROC"."""
+    """{"group: figure": {"value", "low", "high", "n", "controls", "before", "gain"}} of test samples, and "ranking: macro
+    AUROC"."""
     from einthoven.data import labels_of
 
     model, _ = open_language(bundle, base=base)

@@ -1,5 +1,6 @@
-"""Nandakishor and Anjali, "High-accuracy ECG image interpretation using parameter-efficient LoRA fine-tuning with multimodal LLaMA
-3.2": its table I, and the three ablations that it describes without printing a result: data by source, LoRA's rank, partial tuning.
+"""Nandakishor and Anjali, "High-accuracy ECG image interpretation using parameter-efficient LoRA fine-tuning with multimodal
+LLaMA 3.2": its table I, and the three ablations that it describes without printing a result: data by source, LoRA's rank,
+partial tuning.
 
 Every figure stands beside the paper's, the same model's before fine-tuning, and the best control; the notes say which of the
 paper's figures cannot be right.
@@ -55,26 +56,28 @@ ARMS = (
 )
 
 NOTES = paragraphs("""
-    Table I cannot be right as it stands. With a Hamming loss of .11 over labels and 0/1 predictions, as PULSE's script makes them,
-    an AUC of .98 is impossible: AUC is then balanced accuracy, and the mean error is at most 2 (1 - .98) = .04 for any prevalence. A
-    ranking AUC would need scores, which the paper does not describe. F1 .74 and Hamming .11 equal PULSE's published 74.8 and 11.0
-    to rounding; the baseline's .51, .33, .49 are PULSE's row "Random" (50.3, 33.2, 50.1), and the baseline's report score 47.8 is
-    that of ECG-GPT there. Label set and test set are not named. So the table is a claim to test, not a target.
+    Table I cannot be right as it stands. With a Hamming loss of .11 over labels and 0/1 predictions, as PULSE's script makes
+    them, an AUC of .98 is impossible: AUC is then balanced accuracy, and the mean error is at most 2 (1 - .98) = .04 for any
+    prevalence. A ranking AUC would need scores, which the paper does not describe. F1 .74 and Hamming .11 equal PULSE's
+    published 74.8 and 11.0 to rounding; the baseline's .51, .33, .49 are PULSE's row "Random" (50.3, 33.2, 50.1), and the
+    baseline's report score 47.8 is that of ECG-GPT there. Label set and test set are not named. So the table is a claim to
+    test, not a target.
 
     Here AUC is a ranking: the log-likelihood of each superclass's name as the answer, over test ECGs, with their patients
-    resampled. Macro F1 and Hamming loss are of the superclasses that the answer names, read without guessing. The paper's report
-    score is GPT-4o's opinion in [0, 100]; ours in its place is the F1 of statements by the offline scorer, which is another figure:
-    the two columns cannot be compared, only each with its own baseline.
+    resampled. Macro F1 and Hamming loss are of the superclasses that the answer names, read without guessing. The paper's
+    report score is GPT-4o's opinion in [0, 100]; ours in its place is the F1 of statements by the offline scorer, which is
+    another
+    figure: the two columns cannot be compared, only each with its own baseline.
 
-    The paper prints no result for any of its three ablations, so those rows have no figure of the paper. Its data ablation leaves out
-    ECGInstruct's sources (MIMIC-IV-ECG, PTB-XL, CODE-15, ECG-QA), which are not here: kinds of samples and the number of ECGs are
-    varied in their place. Its partial tuning, "projection layer and cross-attention layers", allows two readings; both are run.
-    LoRA's alpha is kept at twice the rank, as in the paper's one setting.
+    The paper prints no result for any of its three ablations, so those rows have no figure of the paper. Its data ablation
+    leaves out ECGInstruct's sources (MIMIC-IV-ECG, PTB-XL, CODE-15, ECG-QA), which are not here: kinds of samples and the
+    number of ECGs are varied in their place. Its partial tuning, "projection layer and cross-attention layers", allows two
+    readings; both are run. LoRA's alpha is kept at twice the rank, as in the paper's one setting.
 
     Where weights are random (sizes smoke and tiny), figures say that all of it runs, and nothing about Llama 3.2.
 
-    The shipped 11B-Vision-Instruct sees tiles of 560 pixels, up to four; the paper writes 448, one. One tile is used here. A page of
-    11 x 8.5 in on 448 x 448 pixels has 1.6 x 2.1 pixels a millimetre: 0.1 mV is two pixels.
+    The shipped 11B-Vision-Instruct sees tiles of 560 pixels, up to four; the paper writes 448, one. One tile is used here. A
+    page of 11 x 8.5 in on 448 x 448 pixels has 1.6 x 2.1 pixels a millimetre: 0.1 mV is two pixels.
 """)
 
 
@@ -98,15 +101,27 @@ SIZES: Mapping[str, Size] = MappingProxyType(
         for s in (
             Size("smoke", "random tiny model, 60 ECGs: shows that all of it runs", "tiny-random", 60, 6, 1, 8, 12, 8, 8),
             Size("tiny", "random tiny model, 400 ECGs", "tiny-random", 400, 4, 3, 8, 120, 60, 32),
-            Size("full", "the 11B model, all ECGs, as in the paper: wants GPUs and the weights", "weights", None, 10, 3, 16, 1000, 500, 256),
+            Size(
+                "full",
+                "the 11B model, all ECGs, as in the paper: wants GPUs and the weights",
+                "weights",
+                None,
+                10,
+                3,
+                16,
+                1000,
+                500,
+                256,
+            ),
         )
     }
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`data`: PTB-XL, or an Index with folds and superclasses; None: simulated. `model`: name or path of the weights of size full."""
+    """`data`: PTB-XL, or an Index with folds and superclasses; None: simulated. `model`: name or path of the weights of size
+    full."""
 
     data: str | None = None
     size: str = "tiny"
@@ -127,13 +142,24 @@ class Settings:
 def recipe_of(settings: Settings, arm: Arm) -> InstructRecipe:
     size = SIZES[settings.size]
     words: dict[str, Any] = {
-        "family": "mllama", "model": settings.model, "init": size.init, "views": [{"represent": "image", "form": "page-448"}],
+        "family": "mllama",
+        "model": settings.model,
+        "init": size.init,
+        "views": [{"represent": "image", "form": "page-448"}],
         "processor": {"max_image_tiles": 1, "size": {"height": 560, "width": 560}} if size.init == "weights" else {},
-        "rank": 64, "alpha": 128.0, "dropout": 0.05, "learning_rate": 2e-4 if size.init == "weights" else 2e-3,
-        "epochs": settings.epochs or size.epochs, "batch": size.batch, "limit": 2048, "device": settings.device,
-        "seed": settings.seed, "jobs": settings.jobs, "precision": "bf16" if size.init == "weights" else "fp32",
+        "rank": 64,
+        "alpha": 128.0,
+        "dropout": 0.05,
+        "learning_rate": 2e-4 if size.init == "weights" else 2e-3,
+        "epochs": settings.epochs or size.epochs,
+        "batch": size.batch,
+        "limit": 2048,
+        "device": settings.device,
+        "seed": settings.seed,
+        "jobs": settings.jobs,
+        "precision": "bf16" if size.init == "weights" else "fp32",
         "checkpointing": size.init == "weights",
-    }  # fmt: skip
+    }
     return InstructRecipe.from_dict({**words, **arm.changes})
 
 
@@ -183,8 +209,15 @@ def _trial(settings: Settings, arm: Arm, place: Ground, test: list[Sample], out:
 
     tuned = Bundle.open(bundle, verify=False).manifest
     found = figures(
-        bundle, place, test, train, most=size.new_tokens, ranked=size.ranked, seed=settings.seed, before=arm.name == ARMS[0].name,
-    )  # fmt: skip
+        bundle,
+        place,
+        test,
+        train,
+        most=size.new_tokens,
+        ranked=size.ranked,
+        seed=settings.seed,
+        before=arm.name == ARMS[0].name,
+    )
     return {"figures": found, "parameters": tuned.architecture.parameters}
 
 
@@ -205,19 +238,36 @@ def _sheet(settings: Settings, place: Ground, results: Mapping[str, Mapping[str,
             best = own.get("best")
             rows.append(
                 {
-                    "ablation": arm.ablation, "arm": arm.name, "figure": metric,
-                    "paper, baseline": base if first else None, "paper": printed if first else None,
-                    "ours, before": before, "ours": interval(found, name), "signal gain": gain(found, name),
+                    "ablation": arm.ablation,
+                    "arm": arm.name,
+                    "figure": metric,
+                    "paper, baseline": base if first else None,
+                    "paper": printed if first else None,
+                    "ours, before": before,
+                    "ours": interval(found, name),
+                    "signal gain": gain(found, name),
                     "best control": f"{best} {own['controls'][best]:.3f}" if best and best in own.get("controls", {}) else None,
                     "n": own.get("n"),
                 }
-            )  # fmt: skip
-    columns = ("ablation", "arm", "figure", "paper, baseline", "paper", "ours, before", "ours", "signal gain", "best control", "n")
+            )
+    columns = (
+        "ablation",
+        "arm",
+        "figure",
+        "paper, baseline",
+        "paper",
+        "ours, before",
+        "ours",
+        "signal gain",
+        "best control",
+        "n",
+    )
     size = SIZES[settings.size]
     about = {
-        "data": settings.data or "simulated ECGs (no data set was given)", "size": f"{size.name}: {size.words}",
+        "data": settings.data or "simulated ECGs (no data set was given)",
+        "size": f"{size.name}: {size.words}",
         "model": settings.model if size.init == "weights" else "mllama, tiny, random weights",
         "folds": f"{place.train[0]}-{place.train[-1]} train, {place.validation[0]} chooses the epoch, {place.test[0]} tests",
         "seed": settings.seed,
-    }  # fmt: skip
+    }
     return Sheet(TITLE, columns, tuple(rows), about, NOTES, settings=asdict(settings))
