@@ -69,12 +69,12 @@ def finetune(
     from einthoven.record import EcgError
 
     if recipe is not None and _objective(recipe) == "language":
-        given = {"data": data, "labels": labels, "model": model, "method": method, "weights": weights, "epochs": epochs}
-        given |= {"batch": batch, "learning_rate": lr, "device": device, "seed": seed, "init": init}
+        own: dict[str, Any] = {"data": data, "labels": labels, "model": model, "method": method, "weights": weights}
+        own |= {"epochs": epochs, "batch": batch, "learning_rate": lr, "device": device, "seed": seed, "init": init}
         others = {"--level": level, "--names": names, "--task": task}
         if strange := [name for name, value in others.items() if value is not None]:
             _stop(f"{strange[0]} is not of language models ({recipe})", 2)
-        return _language(recipe, given, set_ or [], out, fresh=fresh, as_json=json)
+        return _language(recipe, own, set_ or [], out, fresh=fresh, as_json=json)
     if init is not None:
         _stop("--init is of language models: a recipe with the line `objective: language`", 2)
     try:

@@ -241,7 +241,7 @@ def pretrain(recipe: PretrainRecipe, out: str | Path, *, reports: Reports | None
     train = np.flatnonzero(~held)
     if len(train) < recipe.batch:
         raise EcgError(f"{len(train)} ECGs to train on are fewer than a batch of {recipe.batch}")
-    coded = _coder([reports.texts[k] for k in train], recipe, folder / TOKENIZER)
+    coded = _coder([reports.texts[int(k)] for k in train], recipe, folder / TOKENIZER)
     ids = coded(reports.texts)
     net = make(recipe, reports.signal.shape[1:], int(ids.max()) + 1 if recipe.text else _size(folder / TOKENIZER))
 
@@ -286,7 +286,8 @@ def make(recipe: PretrainRecipe, shape: Sequence[int], vocabulary: int) -> Toget
     with torch.no_grad():
         features = model.eval().embedding(model.backbone(torch.zeros(2, *shape)).head_input).shape[1]
     tower: Any = _Published(recipe.text) if recipe.text else TextTower(vocabulary, recipe.words, *recipe.tower)
-    return Together(model, tower, features, recipe).to(device_of(recipe))
+    made: Together = Together(model, tower, features, recipe).to(device_of(recipe))
+    return made
 
 
 class _Published(nn.Module):  # type: ignore[misc]

@@ -24,14 +24,22 @@ STATE, FIGURES, RECIPE = "pretrain.pt", "metrics.jsonl", "pretrain.json"
 class Steps(Protocol):
     """What this loop asks of a recipe."""
 
-    learning_rate: float
-    weight_decay: float
-    warmup: float
-    steps: int
-    checkpoint_every: int
-    device: str
-    precision: str
-    seed: int
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def warmup(self) -> float: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def checkpoint_every(self) -> int: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
 
     def to_dict(self) -> dict[str, Any]: ...
 

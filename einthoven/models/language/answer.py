@@ -91,7 +91,8 @@ class Answers:
 
     def _prompt(self, sample: Sample, records: Sequence[Record]) -> Example:
         _check(sample, records)
-        return self.model.example(sample.turns, [self.see(record) for record in records], ask=True)
+        made: Example = self.model.example(sample.turns, [self.see(record) for record in records], ask=True)
+        return made
 
     def _likelihoods(self, sample: Sample, arrays: Sequence[Any], options: Sequence[str]) -> list[float]:
         if not options:
@@ -103,7 +104,8 @@ class Answers:
         endings = [[i for i in one.labels[begin:] if i != SKIP] for one in last]
         same = all(one.ids[:begin] == prompt.ids and one.ids[begin : begin + len(e)] == e for one, e in zip(last, endings))
         if same and isinstance(self.model, Elm):
-            return self.model.continuations(prompt, endings)
+            found: list[float] = self.model.continuations(prompt, endings)
+            return found
         scores: list[float] = []
         for start in range(0, len(last), self.batch):
             batch = self.model.collate(last[start : start + self.batch]).to(self.model.device)

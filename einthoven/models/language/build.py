@@ -156,7 +156,8 @@ def build(
         with torch.device("meta"):
             lm.tie_weights()
     model = Elm(lm, chat, views, dropout=design.dropout, limit=design.limit, folder=folder)
-    return model.eval()
+    made: Speaker = model.eval()
+    return made
 
 
 def _tokenizer(design: Design, texts: Iterable[str], init: Init) -> Any:

@@ -455,7 +455,8 @@ def build(
             lm = AutoModelForImageTextToText.from_pretrained(design.model, dtype=dtype or torch.float32)
         except (OSError, ValueError) as fault:
             raise EcgError(f"no model can be loaded: {one_line(fault)}", path=design.model) from None
-        return Vision(lm, processor, design).eval()
+        made: Speaker = Vision(lm, processor, design).eval()
+        return made
     kind = KINDS[design.family]
     if tokenizer is None:
         known = list(texts) or (["meta"] if init == "meta" else [])
@@ -476,7 +477,8 @@ def build(
     lm = fresh(AutoModelForImageTextToText, config, init)
     if init != "meta":
         open_gates(lm)
-    return Vision(lm, processor_of(design, tokenizer, config), design).eval()
+    model: Speaker = Vision(lm, processor_of(design, tokenizer, config), design).eval()
+    return model
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]

@@ -17,7 +17,7 @@ from einthoven.data import Choice, Index, Origin, build, is_index, load
 from einthoven.data.entry import Dataset, Entry, Listing
 from einthoven.data.instruct.make import make
 from einthoven.data.instruct.readers import read_set
-from einthoven.data.instruct.sample import Sample
+from einthoven.data.instruct.sample import KINDS, Sample
 from einthoven.data.instruct.sample import read as read_samples
 from einthoven.data.instruct.sets import check_leaks, mix
 from einthoven.models.language.elm import Elm, Said
@@ -187,8 +187,8 @@ def _made(index: Index, recipe: InstructRecipe, kept: Path, log: Log) -> list[Sa
 
     if not kept.is_file():
         log(f"making samples of {len(index):,} ECGs")
-        kinds = {} if recipe.kinds is None else {"kinds": recipe.kinds}
-        write_samples(kept, make(index, per_record=recipe.per_record, seed=recipe.seed, jobs=recipe.jobs, **kinds))
+        kinds = recipe.kinds or KINDS
+        write_samples(kept, make(index, per_record=recipe.per_record, seed=recipe.seed, jobs=recipe.jobs, kinds=kinds))
     return read_samples(kept)
 
 
@@ -292,7 +292,7 @@ class Conversations:
         if isinstance(self.model, Elm):
             made = self.model.example(sample.turns, [self.stores[r][r] for r in sample.records])
             return _Kept(np.array(made.ids, np.int32), np.array(made.labels, np.int32))
-        return self.model.measure(sample.turns, len(sample.records))  # type: ignore[attr-defined]
+        return self.model.measure(sample.turns, len(sample.records))
 
     def _length(self, unit: Unit, sizes: NDArray[np.int64]) -> int:
         every = sizes[list(unit.samples)]

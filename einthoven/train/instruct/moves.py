@@ -130,7 +130,7 @@ def _part(name: str) -> str:
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:
     """All that training changes: parameters that train, and statistics of norms that move. On the CPU."""
     state = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    still = getattr(model, "still", frozenset())
+    still: frozenset[str] = getattr(model, "still", frozenset())
     for name, module in model.named_modules():
         if isinstance(module, _NormBase) and name not in still and any(p.requires_grad for p in module.parameters()):
             state |= {f"{name}.{key}": buffer for key, buffer in module.named_buffers(recurse=False)}

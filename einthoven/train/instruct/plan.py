@@ -169,7 +169,7 @@ def pictured(model: Speaker) -> int:
     tokens = side * side + (model.lm.config.model_type == "mllama")
     if model.lm.config.model_type == "mllama":
         tokens = 8 * math.ceil(tokens / 8) * int(vision.max_num_tiles)  # padded to a multiple of 8 a tile
-    return tokens
+    return int(tokens)
 
 
 def arithmetic(model: Speaker, recipe: InstructRecipe, text: int, picture: int) -> tuple[dict[str, float], float]:
