@@ -194,7 +194,7 @@ def arithmetic(model: Speaker, recipe: InstructRecipe, text: int, picture: int) 
     flops["head, answers alone"] = 2e-12 * head * text / 2
     lora = sum(p.numel() for n, p in model.named_parameters() if ".lora_" in n)
     extra += 2 * 2e-12 * lora * (text + inside)
-    vision_moves = any(p.requires_grad for n, p in model.named_parameters() if _where(n, 0, 1)[1])
+    vision_moves = any(p.requires_grad for n, p in model.named_parameters() if _where(n, 0, 1)[0] in ("vision", "views"))
     forward = sum(flops.values())
     back = forward if vision_moves else forward - flops.get("vision", 0.0)
     again = back if recipe.checkpointing else 0.0

@@ -220,12 +220,6 @@ def finish(
         log(f"merged (float32): {out / MERGED}")
 
 
-RANKING = (
-    "Which diagnostic classes apply to this ECG? Choose all that apply from NORM (normal ECG), MI (myocardial infarction), "
-    "STTC (ST/T change), CD (conduction disturbance), HYP (hypertrophy)."
-)
-
-
 class Before:
     """The same model without its LoRA: what it said before it was fine-tuned."""
 
@@ -276,25 +270,19 @@ def judge(recipe: InstructRecipe, answers: Answers, material: Material, out: Pat
 
 def _ranked(recipe: InstructRecipe, answers: Answers, material: Material, log: Callable[[str], None]) -> tuple[Any, ...]:
     """AUROC of the superclasses from likelihoods, on test ECGs whose set says them."""
-    from einthoven.data import labels_of
-    from einthoven.evaluate.language import ranking
+    from einthoven.evaluate.language import ranking_of
 
     index = material.indices[0]
     place = {name: k for k, name in enumerate(index.column("record"))}
     rows = sorted(place[r] for r in material.records("test") if r in place)
     rng = np.random.default_rng([recipe.seed, 16])
     rows = sorted(rows[k] for k in rng.permutation(len(rows))[: recipe.ranked])
-    part = index.select(rows)
+    log(f"ranking {len(rows):,} test ECGs by the likelihood of each superclass, with controls")
     try:
-        labels = labels_of(part, "superclass")
+        found, _ = ranking_of(answers, index, rows, seed=recipe.seed)
     except EcgError as fault:
         log(f"not ranked: {fault}")
         return ()
-    log(f"ranking {len(rows):,} test ECGs by the likelihood of {', '.join(labels.names)}, with controls")
-    wordings = {name: name for name in labels.names}
-    found, _ = ranking(
-        answers, part.column("record"), part.column("patient"), labels, material.record, RANKING, wordings, seed=recipe.seed
-    )
     return tuple(found)
 
 

@@ -15,13 +15,13 @@ from einthoven.data import Index
 from einthoven.data.instruct.make import make
 from einthoven.data.instruct.readers import read_set
 from einthoven.data.instruct.sample import Sample, read, write
-from einthoven.evaluate.language import CONTROLS, ecgs_of, examine, ranking
+from einthoven.evaluate.language import CONTROLS, ecgs_of, examine, ranking_of
 from einthoven.exchange.language import open_language
 from einthoven.models.language.answer import Answers
 from einthoven.record import EcgError
 from einthoven.train.instruct.material import _fewer, fold_of
 from einthoven.train.instruct.recipe import InstructRecipe
-from einthoven.train.instruct.run import RANKING, Before, instruct
+from einthoven.train.instruct.run import Before, instruct
 from einthoven.train.reproduce.material import data_of
 
 Log = Callable[[str], None]
@@ -123,8 +123,6 @@ def figures(
 ) -> dict[str, Any]:  # fmt: skip
     """{"group: figure": {"value", "low", "high", "n", "controls", "before", "gain"}} of test samples, and "ranking: macro
     AUROC"."""
-    from einthoven.data import labels_of
-
     model, _ = open_language(bundle, base=base)
     answers = Answers(model, "model", most=most)
     ecgs = ecgs_of(ground.index)
@@ -134,19 +132,10 @@ def figures(
     rows = list(found.rows)
     if ranked:
         at = np.flatnonzero(np.isin(ground.index.column("fold"), ground.test))
-        at = np.sort(np.random.default_rng([seed, 21]).permutation(at)[:ranked])
-        part = ground.index.select(at)
-        labels = labels_of(part, "superclass")
-        wordings = {name: name for name in labels.names}
-        more, _ = ranking(
-            answers, part.column("record"), part.column("patient"), labels, ecgs, RANKING, wordings, draws=500, seed=seed
-        )
-        rows += more[:1]
+        rows_of = np.sort(np.random.default_rng([seed, 21]).permutation(at)[:ranked]).tolist()
+        rows += ranking_of(answers, ground.index, rows_of, draws=500, seed=seed)[0][:1]
         if before:
-            earlier, _ = ranking(
-                Before(answers), part.column("record"), part.column("patient"), labels, ecgs, RANKING, wordings, controls=(),
-                draws=500, seed=seed,
-            )  # fmt: skip
+            earlier, _ = ranking_of(Before(answers), ground.index, rows_of, draws=500, seed=seed, controls=())
             rows += [replace(earlier[0], group="ranking before")]
     return {f"{row.group}: {row.figure}": _row(row) for row in rows}
 
