@@ -47,6 +47,7 @@ def ground(
     log: Log = lambda words: None,
 ) -> Ground:  # fmt: skip
     """Prepared once for all trials, and kept in `out`. The last fold that is there tests, the one before it chooses."""
+    out.mkdir(parents=True, exist_ok=True)
     index = data_of(data, out / "all", jobs)
     if ecgs is not None and ecgs < len(index):
         index = _fewer(index, ecgs, seed)
