@@ -351,3 +351,47 @@ def test_zero_2(index: Index, samples: str, tmp_path: Path) -> None:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
     subprocess.run(command, check=True, env=env, timeout=900)
     assert (tmp_path / "run" / "bundle" / "manifest.json").is_file()
+
+
+def test_llama_visions_tower_is_asked_once_where_it_stands_still(index: Index, samples: str, tmp_path: Path) -> None:
+    view = {"represent": "image", "form": "page"}
+    wanted = recipe(index, samples, family="mllama", views=[view], method="projector+attention")
+    material = gather(wanted, tmp_path, lambda words: None)
+    model = build(wanted.design, init="tiny-random", texts=material.texts())
+    some = material.parts["train"][:4]
+    names = list(dict.fromkeys(r for s in some for r in s.records))
+    stores = dict.fromkeys(names, seen(index, names, model.looks, tmp_path, jobs=1))
+    task = Conversations(model, some, stores)
+    assert task.ask_encoders("cpu") == 0  # its tower may move still
+    moves.apply(model, wanted)
+    before, _ = task.loss(model, task.batch(np.arange(4)))
+    gradient = torch.autograd.grad(before, [p for p in model.parameters() if p.requires_grad])
+    assert task.ask_encoders("cpu") == len(names)
+    after, _ = task.loss(model, task.batch(np.arange(4)))
+    torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-5)
+    again = torch.autograd.grad(after, [p for p in model.parameters() if p.requires_grad])
+    for a, b in zip(gradient, again):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_a_bundle_of_words_says_so_and_nothing_else() -> None:
+    from einthoven.exchange.manifest import manifest
+
+    words: dict[str, Any] = {
+        "name": "tiny",
+        "task": "language",
+        "activation": "identity",
+        "licence": "none",
+        "architecture": {"model": "llama"},
+        "language": {"family": "llama", "design": {}, "limit": 128},
+    }
+    assert manifest(**words).language is not None
+    for wrong, told in (
+        ({"language": None}, "says of which language model"),
+        ({"labels": [{"name": "NORM"}]}, "no labels"),
+        ({"activation": "sigmoid"}, "goes with activation"),
+        ({"task": "multilabel", "activation": "sigmoid"}, "says of which language model"),
+        ({"language": {"family": "llama", "design": {}, "limit": 128, "foo": 1}}, "Extra inputs"),
+    ):
+        with pytest.raises(EcgError, match=told):
+            manifest(**{**words, **wrong})

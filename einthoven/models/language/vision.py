@@ -314,7 +314,7 @@ class Vision(Speaker):
             by_token = all(v.ndim >= 2 and v.shape[0] == 1 and v.shape[1] == t for v, t in values) and name not in _OF_PICTURES
             if by_token:
                 batch.more[name] = self._by_token(name, examples, batch.ids.shape[1], left)
-            elif self.family == "mllama":
+            elif self.family == "mllama":  # pictures, and what the tower said of them
                 batch.more[name] = _stacked([one.seen.get(name) for one in examples])
             else:
                 batch.more[name] = torch.cat([v for v, _ in values])
@@ -334,10 +334,33 @@ class Vision(Speaker):
         return out
 
     def hidden(self, batch: Batch) -> Tensor:
+        more = dict(batch.more)
+        states = more.pop("states", None)
+        if states is not None:  # what the tower said, kept: it is not asked again
+            for name in ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask"):
+                more.pop(name, None)
+            base = base_of(self.lm)
+            dtype = base.multi_modal_projector.weight.dtype
+            rows = base.multi_modal_projector(states.to(dtype))  # (B, n, tiles, V, D)
+            more["cross_attention_states"] = rows.reshape(-1, rows.shape[-2], rows.shape[-1])
         found: Tensor = base_of(self.lm)(
-            input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **self._floats(batch.more)
+            input_ids=batch.ids, attention_mask=batch.mask, use_cache=False, **self._floats(more)
         ).last_hidden_state
         return found
+
+    @property
+    def tower_is_still(self) -> bool:
+        """Whether what the vision tower says of a picture is the same in every epoch, and can be kept (mllama alone)."""
+        return self.family == "mllama" and not any(p.requires_grad for p in base_of(self.lm).vision_model.parameters())
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def tower_says(self, arrays: Arrays) -> list[Tensor]:
+        """(tiles, V, C) of the picture of each ECG: the tower's last states, before the projector."""
+        turns = (Turn("user", ECG), Turn("assistant", "a"))
+        batch = self.collate([self.example(turns, [ecg]) for ecg in arrays]).to(self.device)
+        seen = self._floats({k: batch.more[k] for k in ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")})
+        found = base_of(self.lm).vision_model(**seen).last_hidden_state  # (B, 1, tiles, V, C)
+        return [one[0].float().cpu() for one in found]
 
     def _floats(self, more: Mapping[str, Any]) -> dict[str, Any]:
         """Pictures in the precision of what looks at them."""
@@ -368,7 +391,7 @@ class Vision(Speaker):
         return said
 
 
-_OF_PICTURES = frozenset({"pixel_values", "aspect_ratio_ids", "aspect_ratio_mask", "image_grid_thw", "image_sizes"})
+_OF_PICTURES = frozenset({"states", "pixel_values", "aspect_ratio_ids", "aspect_ratio_mask", "image_grid_thw", "image_sizes"})
 
 
 class _VisionChat(Chat):

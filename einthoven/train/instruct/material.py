@@ -29,6 +29,7 @@ from einthoven.train.instruct.store import Store, seen
 Rows = NDArray[np.int64]
 Log = Callable[[str], None]
 PARTS = ("train", "validation", "test")
+MOST = 8 << 30  # bytes of what a vision tower says that are kept
 MADE = "made"  # in place of a file of samples: those that templates make of the data
 
 
@@ -280,6 +281,7 @@ class Conversations:
     ) -> None:
         self.model, self.samples, self.stores, self.chunk = model, samples, stores, chunk
         self._said: dict[str, list[Said | None]] = {}
+        self._states: dict[str, Tensor] = {}
         self.encoded = [self._encode(s) for s in samples]
         self.units = packed(samples, pack, seed)
         self.packs = pack > 1
@@ -312,7 +314,11 @@ class Conversations:
         arrays = [self.arrays(r) for r in sample.records]
         if isinstance(kept, _Kept):
             return Example(kept.ids.tolist(), kept.labels.tolist(), tuple(tuple(a) for a in arrays))
-        return self.model.example(sample.turns, arrays)
+        made: Example = self.model.example(sample.turns, arrays)
+        if self._states and all(r in self._states for r in sample.records) and sample.records:
+            states = torch.stack([self._states[r] for r in sample.records])[None]  # (1, n, tiles, V, C)
+            return replace(made, seen={**made.seen, "states": states})
+        return made
 
     def batch(self, units: Rows) -> Batch:
         groups = [[self.example(k) for k in self.units[u].samples] for u in units.tolist()]
@@ -329,7 +335,7 @@ class Conversations:
     def ask_encoders(self, device: Any, batch: int = 64) -> int:
         """What frozen encoders say of every ECG, kept: they would say the same in every epoch. -> of how many ECGs."""
         if not isinstance(self.model, Elm):
-            return 0
+            return self._ask_tower(device, min(batch, 8))
         frozen = [v for v, view in enumerate(self.model.views) if view.frozen and hasattr(view, "encoder")]
         if not frozen:
             return 0
@@ -345,6 +351,21 @@ class Conversations:
                 for k, value in enumerate(values):
                     said[k][v] = Said(value)
             self._said.update(zip(some, said, strict=True))
+        return len(names)
+
+    def _ask_tower(self, device: Any, batch: int) -> int:
+        """As `ask_encoders`, of Llama 3.2 Vision's tower, where all that it says fits into MOST bytes."""
+        if not getattr(self.model, "tower_is_still", False):
+            return 0
+        self.model.to(device).eval()
+        names = list(dict.fromkeys(r for s in self.samples for r in s.records))
+        for begin in range(0, len(names), batch):
+            some = names[begin : begin + batch]
+            said = self.model.tower_says([self.stores[r][r] for r in some])
+            if said[0].numel() * said[0].element_size() * len(names) > MOST:
+                self._states.clear()
+                return 0
+            self._states.update(zip(some, said, strict=True))
         return len(names)
 
 

@@ -31,9 +31,10 @@ def start(recipe: InstructRecipe, material: Material, work: Path, log: Log) -> t
     """The model, and its design as it can be built again. Tokenizers are kept in `work`, so that a run that was cut off goes
     on with the same."""
     if recipe.weights:
+        from einthoven.exchange import shelf
         from einthoven.exchange.language import open_language
 
-        model, design = open_language(recipe.weights, base=recipe.model, merge=True)
+        model, design = open_language(shelf.find(recipe.weights), base=recipe.model, merge=True)
         log(f"going on from {recipe.weights}")
         return model.requires_grad_(True), design
     design = recipe.design
