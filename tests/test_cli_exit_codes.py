@@ -25,14 +25,14 @@ INPUTS = (  # @ is where the input stands
     "data show @", "data instruct @ -o out.jsonl",
     "judge @ -o out --url http://localhost:1/v1", "images @ -o out",
     "evaluate --data @", "finetune --data @ -o out", "models import @",
-    "models convert @ -o out.safetensors",
+    "models convert @ -o out.safetensors", "chat @ -m einthoven-12 -q why",
 )  # fmt: skip
 ON_PAPER = ("measure @", "interpret @", "demo @ --out out", "digitize @ -o out.csv")  # these take a photo
 LISTS = ("scale info @ -o out", "models list --store @")  # any file may be a listing, any folder a store
 RECIPES = ("pretrain @", "finetune @", "plan @")  # a recipe is a command line in a file: wrong use
 MODELS = (  # a name of which there is no file is a misspelt one: wrong use
     "predict ecg.npz -m @", "explain ecg.npz -m @", "interpret ecg.npz -m @", "models show @", "models verify @",
-    "models export @ -o out.onnx", "models push @ store", "scale predict listing.txt -o out -m @",
+    "models export @ -o out.onnx", "models push @ store", "chat ecg.npz -m @ -q why", "scale predict listing.txt -o out -m @",
     "evaluate --data set --labels labels.csv --model @",
 )  # fmt: skip
 OPTIONS = (

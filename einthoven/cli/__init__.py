@@ -3,7 +3,8 @@
 `door.py` says what the exit codes mean.
 """
 
-from einthoven.cli import data as data  # imported so that its commands are on the app
+from einthoven.cli import chat as chat  # imported so that its commands are on the app
+from einthoven.cli import data as data
 from einthoven.cli import digitise as digitise
 from einthoven.cli import distance as distance
 from einthoven.cli import ecg as ecg

@@ -117,3 +117,22 @@ class Answers:
 def _check(sample: Sample, records: Sequence[Record]) -> None:
     if len(records) != len(sample.records):
         raise EcgError(f"{len(records)} ECGs for a sample about {len(sample.records)}", where=sample.id)
+
+
+class Talk:
+    """A conversation about ECGs: each question is asked with all that was said before."""
+
+    def __init__(self, answers: Answers, records: Sequence[Record]) -> None:
+        self.answers, self.records = answers, list(records)
+        self.turns: list[Turn] = []
+
+    def ask(self, question: str) -> str:
+        """The model's answer, which is kept as said. Raises EcgError for a question that does not fit, or speaks for the
+        model."""
+        first = "".join("<ecg>\n" for _ in self.records) if not self.turns else ""
+        turns = [*self.turns, Turn("user", first + question.replace("<ecg>", "")), Turn("assistant", "?")]
+        names = tuple(record.source.path or f"ecg {k}" for k, record in enumerate(self.records, 1))
+        asked = Sample("talk", names, "talk", "open", "report", tuple(turns), made={"by": "a reader", "from": "talk"})
+        said = self.answers.answer([asked], [self.records])[0]
+        self.turns = [*turns[:-1], Turn("assistant", said or "?")]
+        return said
