@@ -25,14 +25,14 @@ INPUTS = (  # @ is where the input stands
     "data show @", "data instruct @ -o out.jsonl",
     "judge @ -o out --url http://localhost:1/v1", "images @ -o out",
     "evaluate --data @", "finetune --data @ -o out", "models import @",
-    "models convert @ -o out.safetensors",
+    "models convert @ -o out.safetensors", "chat @ -m einthoven-12 -q why",
 )  # fmt: skip
 ON_PAPER = ("measure @", "interpret @", "demo @ --out out", "digitize @ -o out.csv")  # these take a photo
 LISTS = ("scale info @ -o out", "models list --store @")  # any file may be a listing, any folder a store
-RECIPES = ("pretrain @", "finetune @")  # a recipe is a command line in a file: wrong use
+RECIPES = ("pretrain @", "finetune @", "plan @")  # a recipe is a command line in a file: wrong use
 MODELS = (  # a name of which there is no file is a misspelt one: wrong use
     "predict ecg.npz -m @", "explain ecg.npz -m @", "interpret ecg.npz -m @", "models show @", "models verify @",
-    "models export @ -o out.onnx", "models push @ store", "scale predict listing.txt -o out -m @",
+    "models export @ -o out.onnx", "models push @ store", "chat ecg.npz -m @ -q why", "scale predict listing.txt -o out -m @",
     "evaluate --data set --labels labels.csv --model @",
 )  # fmt: skip
 OPTIONS = (
@@ -57,6 +57,10 @@ OPTIONS = (
     "reproduce ecgfm-peft --size foo", "reproduce heartbeit --size foo", "data distance synth --form foo",
     "reproduce exchangeai --smoke --weights foo", "pretrain recipe.yaml",
     "pretrain recipe.yaml --objective cardx", "serve --host 0.0.0.0",
+    "finetune language.yaml", "finetune language.yaml --data set --level foo", "finetune language.yaml --data set --set foo=1",
+    "finetune --data set --labels labels.csv --init tiny-random", "plan recipe.yaml", "plan language.yaml --gpu foo",
+    "reproduce llama-ecg --size foo", "reproduce ecg-bench --size foo", "pretrain recipe.yaml --objective merl",
+    "pretrain recipe.yaml --objective st-mem",
 )  # fmt: skip
 
 
@@ -76,6 +80,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "labels.csv").write_text("file_name,label\n1.npz,a\n2.npz,b\n")
     (folder / "listing.txt").write_text("ecg.npz\n")
     (folder / "recipe.yaml").write_text("foo: 1\n")
+    (folder / "language.yaml").write_text("objective: language\nfamily: llama\n")
     return folder
 
 

@@ -3,7 +3,8 @@
 `door.py` says what the exit codes mean.
 """
 
-from einthoven.cli import data as data  # imported so that its commands are on the app
+from einthoven.cli import chat as chat  # imported so that its commands are on the app
+from einthoven.cli import data as data
 from einthoven.cli import digitise as digitise
 from einthoven.cli import distance as distance
 from einthoven.cli import ecg as ecg
@@ -15,6 +16,7 @@ from einthoven.cli import images as images
 from einthoven.cli import instruct as instruct
 from einthoven.cli import judge as judge
 from einthoven.cli import models as models
+from einthoven.cli import plan as plan
 from einthoven.cli import predict as predict
 from einthoven.cli import pretrain as pretrain
 from einthoven.cli import reproduce as reproduce

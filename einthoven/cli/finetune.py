@@ -47,6 +47,13 @@ def finetune(
     lr: Annotated[float | None, typer.Option("--lr", help="Learning rate; else it is looked for.", show_default=False)] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.", show_default=False)] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a language model: weights, or tiny-random (the same classes, small and random, offline).",
+            show_default=False,
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other line of a recipe.", show_default=False)
     ] = None,
@@ -56,10 +63,20 @@ def finetune(
     """Fine-tune a model on ECGs with labels: raw files to a model with its report, in one go.
 
     The same command goes on with a run that was cut off. Ends with 1 where records could not be used (failed.txt names
-    them). On many GPUs: `accelerate launch --multi_gpu -m einthoven finetune ...`.
+    them). On many GPUs: `accelerate launch --multi_gpu -m einthoven finetune ...`. A recipe with the line `objective: language`
+    fine-tunes a language model on conversations about ECGs.
     """
     from einthoven.record import EcgError
 
+    if recipe is not None and _objective(recipe) == "language":
+        own: dict[str, Any] = {"data": data, "labels": labels, "model": model, "method": method, "weights": weights}
+        own |= {"epochs": epochs, "batch": batch, "learning_rate": lr, "device": device, "seed": seed, "init": init}
+        others = {"--level": level, "--names": names, "--task": task}
+        if strange := [name for name, value in others.items() if value is not None]:
+            _stop(f"{strange[0]} is not of language models ({recipe})", 2)
+        return _language(recipe, own, set_ or [], out, fresh=fresh, as_json=json)
+    if init is not None:
+        _stop("--init is of language models: a recipe with the line `objective: language`", 2)
     try:
         from einthoven.train.finetune import finetune as run
         from einthoven.train.recipe import Recipe
@@ -89,6 +106,41 @@ def finetune(
             raise typer.Exit(1)
     except EcgError as fault:
         stop(fault)
+
+
+def _objective(recipe: Path) -> str | None:
+    """The recipe's line `objective`; None where there is none, or no recipe: then the reader of recipes says what is wrong."""
+    import yaml
+
+    try:
+        words = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    return words.get("objective") if isinstance(words, dict) else None
+
+
+def _language(recipe: Path, given: dict[str, Any], pairs: list[str], out: Path, *, fresh: bool, as_json: bool) -> None:
+    from einthoven.record import EcgError
+
+    try:
+        from einthoven.train.instruct.recipe import InstructRecipe
+        from einthoven.train.instruct.run import instruct
+    except ImportError as fault:
+        _stop(f"language models need more packages: pip install 'einthoven[train,language]' ({fault})")
+    try:
+        words = InstructRecipe.read(recipe).to_dict()
+        words |= {name: value for name, value in given.items() if value is not None} | _settings(pairs)
+        made = InstructRecipe.from_dict(words)
+        if not made.data:
+            raise EcgError("a recipe needs data: a folder of ECGs, an Index, or a public set's folder (--data)")
+    except EcgError as fault:
+        _stop(str(fault), 2)
+    try:
+        bundle = instruct(made, out, fresh=fresh)
+    except EcgError as fault:
+        stop(fault)
+    if _first():
+        print_json(summary(bundle)) if as_json else typer.echo(bundle)
 
 
 @app.command()
@@ -134,12 +186,12 @@ def summary(bundle: Path) -> dict[str, Any]:
     figures = [f for scores in made.metrics for f in scores.figures]
     return {
         "bundle": str(bundle),
-        "report": str(bundle / "report.html"),
+        "report": str(bundle / ("card.md" if made.task == "language" else "report.html")),
         "model": made.name,
         "task": made.task,
         "labels": list(made.names),
-        "records": made.metrics[0].records,
-        "patients": made.metrics[0].patients,
+        "records": made.metrics[0].records if made.metrics else None,
+        "patients": made.metrics[0].patients if made.metrics else None,
         "figures": {f.name: {"value": f.value, "low": f.low, "high": f.high} for f in figures if f.label is None},
     }
 

@@ -16,6 +16,8 @@ OBJECTIVES = {
     "cardx": "einthoven.train.pretrain_cardx",
     "ecg-fm": "einthoven.train.pretrain_ecgfm",
     "heartbeit": "einthoven.train.pretrain_heartbeit",
+    "merl": "einthoven.train.pretrain_merl",
+    "st-mem": "einthoven.train.pretrain_stmem",
 }
 
 
@@ -27,7 +29,7 @@ def pretrain(
     ),
     objective: Annotated[
         str | None,
-        typer.Option(help="cardx, ecg-fm or heartbeit; else the recipe's line `objective`.", show_default=False),
+        typer.Option(help="cardx, ecg-fm, heartbeit, merl or st-mem; else the recipe's line `objective`.", show_default=False),
     ] = None,
     data: Annotated[
         list[str] | None,
@@ -39,7 +41,7 @@ def pretrain(
     smoke: Annotated[bool, typer.Option("--smoke", help="Two steps on simulated ECGs: does this recipe start here?")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON to stdout.")] = False,
 ) -> None:
-    """Pre-train CardX, ECG-FM or HeartBEiT on simulated or on your own ECGs, without labels.
+    """Pre-train CardX, ECG-FM, HeartBEiT, MERL or ST-MEM on simulated or on your own ECGs, without labels.
 
     The same command goes on with a run that was cut off. The weights are for `einthoven finetune --weights`. On many GPUs:
     `accelerate launch -m einthoven pretrain ...`.

@@ -1,4 +1,4 @@
-"""Commands that run the papers' experiments again: reproduce exchangeai, ecgfm-peft, heartbeit."""
+"""Commands that run the papers' experiments again: reproduce exchangeai, ecgfm-peft, heartbeit, llama-ecg, ecg-bench."""
 
 from __future__ import annotations
 
@@ -179,6 +179,87 @@ def heartbeit(
     _show(work, out, "heartbeit", json)
 
 
+LANGUAGE_SIZES = ("smoke", "tiny", "full")
+LanguageSize = Annotated[
+    str,
+    typer.Option(
+        help="smoke, tiny (a random model, on a processor), or full (the paper's weights, on GPUs).",
+        callback=lambda name: _size(name, LANGUAGE_SIZES),
+    ),
+]
+LanguageData = Annotated[
+    str | None, typer.Option("--data", help="PTB-XL, or an Index with folds; else simulated ECGs.", show_default=False)
+]
+Arms = Annotated[str | None, typer.Option(help="Only these rows, parted by semicolons.", show_default=False)]
+Weights1 = Annotated[str | None, typer.Option("--model", help="Name or path of the weights, size full.", show_default=False)]
+
+
+@group.command("llama-ecg")
+def llama_ecg(
+    data: LanguageData = None,
+    out: Out = Path("reproduce-llama-ecg"),
+    size: LanguageSize = "tiny",
+    smoke: Smoke = False,
+    model: Weights1 = None,
+    arms: Arms = None,
+    epochs: Epochs = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    fresh: Fresh = False,
+    json: AsJson = False,
+) -> None:
+    """LoRA on Llama 3.2 Vision: table I and the ablations of rank, partial tuning and data, each beside its controls.
+
+    The same command goes on where it was cut off.
+    """
+
+    def work() -> Any:
+        from einthoven.train.reproduce import llama_ecg as experiment
+
+        given: dict[str, Any] = {"data": data, "size": "smoke" if smoke else size, "epochs": epochs, "device": device}
+        given |= {"seed": seed, "jobs": jobs or os.cpu_count() or 1} | ({"model": model} if model else {})
+        given |= {"arms": tuple(a.strip() for a in arms.split(";"))} if arms else {}
+        return experiment.reproduce(experiment.Settings(**given), out, fresh=fresh, log=tell)
+
+    _show(work, out, "llama-ecg", json, (".md", ".csv", ".json"))
+
+
+@group.command("ecg-bench")
+def ecg_bench(
+    data: LanguageData = None,
+    questions: Annotated[
+        str | None, typer.Option(help="ECG-QA's folder about these ECGs, a second dataset.", show_default=False)
+    ] = None,
+    out: Out = Path("reproduce-ecg-bench"),
+    size: LanguageSize = "tiny",
+    smoke: Smoke = False,
+    model: Weights1 = None,
+    arms: Arms = None,
+    epochs: Epochs = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    jobs: Jobs = 0,
+    fresh: Fresh = False,
+    json: AsJson = False,
+) -> None:
+    """ECG-Bench: signal, stacked signal, image, symbols, features and text, with and without encoders, each beside its
+    controls.
+
+    The same command goes on where it was cut off.
+    """
+
+    def work() -> Any:
+        from einthoven.train.reproduce import ecg_bench as experiment
+
+        given: dict[str, Any] = {"data": data, "questions": questions, "size": "smoke" if smoke else size, "model": model}
+        given |= {"epochs": epochs, "device": device, "seed": seed, "jobs": jobs or os.cpu_count() or 1}
+        given |= {"arms": tuple(a.strip() for a in arms.split(";"))} if arms else {}
+        return experiment.reproduce(experiment.Settings(**given), out, fresh=fresh, log=tell)
+
+    _show(work, out, "ecg-bench", json, (".md", ".csv", ".json"))
+
+
 def _sides(words: str) -> tuple[int, int]:
     rows, _, columns = words.partition("x")
     if not (rows.isdecimal() and columns.isdecimal()):
@@ -198,13 +279,13 @@ def _pairs(words: list[str]) -> dict[str, str]:
     return made
 
 
-def _size(name: str) -> str:
-    if name not in SIZES:
-        raise typer.BadParameter(f"{name!r} is none of {', '.join(SIZES)}")
+def _size(name: str, sizes: tuple[str, ...] = SIZES) -> str:
+    if name not in sizes:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(sizes)}")
     return name
 
 
-def _show(work: Any, out: Path, name: str, as_json: bool) -> None:
+def _show(work: Any, out: Path, name: str, as_json: bool, kinds: tuple[str, ...] = (".md", ".csv", ".json", ".png")) -> None:
     from einthoven.record import EcgError
 
     try:
@@ -215,4 +296,4 @@ def _show(work: Any, out: Path, name: str, as_json: bool) -> None:
     except EcgError as fault:
         stop(fault)
     typer.echo(sheet.json() if as_json else sheet.markdown())
-    tell(f"written: {', '.join(str(out / f'{name}{suffix}') for suffix in ('.md', '.csv', '.json', '.png'))}")
+    tell(f"written: {', '.join(str(out / f'{name}{suffix}') for suffix in kinds)}")

@@ -1,7 +1,7 @@
 """`Bundle`: a model that can be handed on. A folder, or a ZIP of one, without subfolders:
 
     manifest.json          what it is, and the SHA-256 of every other file
-    model.onnx             for prediction
+    model.onnx             for prediction; of a model that answers in words language.json in its place
     weights.safetensors    for training on, with the architecture's name and configuration in the manifest
     train.onnx, adapter.safetensors, card.md, ...
 
@@ -124,8 +124,8 @@ def write_bundle(
         EcgError: a name that may not be in a Bundle, no model in it, `target` exists, or the disk is full.
     """
     target = Path(target)
-    if "model.onnx" not in files:
-        raise EcgError("a Bundle needs a model.onnx", path=target)
+    if body(manifest) not in files:
+        raise EcgError(f"a Bundle needs a {body(manifest)}", path=target)
     for name in files:
         if name == MANIFEST or not _FILE.fullmatch(name):
             raise EcgError(f"{name[:80]!r} may not be in a Bundle", path=target)
@@ -139,6 +139,11 @@ def write_bundle(
         draft.done()
         made = Bundle.open(draft.path)  # whoever can write one that cannot be opened learns it here
     return Bundle(target, made.manifest, made.digest)
+
+
+def body(manifest: Manifest) -> str:
+    """The file without which a Bundle of this kind is none."""
+    return "language.json" if manifest.task == "language" else "model.onnx"
 
 
 # ---- reading: one view of a folder and of a ZIP -------------------------------------------------------------------------
@@ -238,8 +243,8 @@ def _check_listing(sizes: Mapping[str, int], manifest: Manifest, path: Path) -> 
             raise EcgError(told, path=path, where=name)
     if strange := sorted(set(sizes) - set(manifest.files) - {MANIFEST}):
         raise EcgError("is not in the manifest", path=path, where=strange[0])
-    if "model.onnx" not in manifest.files:
-        raise EcgError("a Bundle needs a model.onnx", path=path)
+    if body(manifest) not in manifest.files:
+        raise EcgError(f"a Bundle needs a {body(manifest)}", path=path)
 
 
 def _check_hash(stream: IO[bytes], entry: Entry, path: Path, name: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import yaml
 
-from einthoven.exchange.manifest import Figure, ImageInput, Manifest, Scores, SignalInput
+from einthoven.exchange.manifest import Figure, ImageInput, Language, Manifest, Scores, SignalInput
 
 # What the names of figures mean, in one line each.
 MEANING = {
@@ -34,6 +34,7 @@ _TASKS = {
     "multilabel": "several labels can be present at once; each has a probability of its own",
     "single": "exactly one of the labels; the probabilities add up to one",
     "regression": "a number",
+    "language": "answers in words; a sentence is no measurement",
 }
 
 
@@ -96,6 +97,8 @@ def readme(manifest: Manifest) -> str:
 
 
 def _labels(manifest: Manifest) -> str:
+    if not manifest.labels:
+        return "Whatever it is asked about an ECG."
     limits = manifest.thresholds.values if manifest.thresholds else {}
     rows = [
         (
@@ -118,6 +121,8 @@ def _labels(manifest: Manifest) -> str:
 
 
 def _inputs(manifest: Manifest) -> str:
+    if manifest.language is not None:
+        return _views(manifest.language)
     said = []
     for one in manifest.inputs:
         if isinstance(one, SignalInput):
@@ -129,6 +134,20 @@ def _inputs(manifest: Manifest) -> str:
                 f"- {len(one.names)} figures that Einthoven measures (intervals, amplitudes, axes; version {one.version})."
             )
     return "\n".join(said)
+
+
+def _views(language: Language) -> str:
+    """What a language model sees of an ECG."""
+    lines = []
+    for view in language.design.get("views", []):
+        how = ", ".join(f"{name} {view[name]}" for name in ("encoder", "connector", "tokens") if view.get(name) is not None)
+        lines.append(f"- The ECG as {view.get('represent')}" + (f" ({how})." if how else "."))
+    whose = f"the weights of {language.base}, which are not in it" if language.base else "nothing beside what is in it"
+    lines.append(f"- {language.limit:,} tokens at most, the ECG among them; it needs {whose}.")
+    if language.generation:
+        told = ", ".join(f"{name} {value}" for name, value in language.generation.items())
+        lines.append(f"- Its answers are made so: {told}.")
+    return "\n".join(lines)
 
 
 _LONGER = {
@@ -217,6 +236,8 @@ def _legend(manifest: Manifest) -> str:
 
 
 def _calibration(manifest: Manifest) -> str:
+    if manifest.task == "language":
+        return "What it says in words carries no probability."
     if manifest.task == "regression":
         return "It gives a value, not a probability."
     if manifest.calibration is None:
@@ -263,7 +284,9 @@ def _architecture(manifest: Manifest) -> str:
 
 def _beware(manifest: Manifest) -> str:
     lines = [
-        "- It knows the labels above and nothing else: an ECG without any of them is not for that reason normal.",
+        "- It can say what is not so, in good English: hold every sentence against the measurements."
+        if manifest.task == "language"
+        else "- It knows the labels above and nothing else: an ECG without any of them is not for that reason normal.",
         "- It has seen the hospitals, recorders and patients named above. Elsewhere it can be worse: measure it there first.",
     ]
     if not any(one.role == "external test" for one in manifest.metrics):

@@ -32,7 +32,7 @@ _SHA256 = r"^[0-9a-f]{64}$"
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
-Task = Literal["multilabel", "single", "regression"]
+Task = Literal["multilabel", "single", "regression", "language"]
 Activation = Literal["sigmoid", "softmax", "identity"]
 
 
@@ -133,6 +133,19 @@ class FeaturesInput(Part):
     version: str
 
 
+class Language(Part):
+    """A model that answers in words. `family` a model type of transformers; `base` whose weights it needs beside its own ("":
+    none); `design` einthoven.models.language.Design as a dict, its `views` what it sees of an ECG; `limit` tokens at most;
+    `generation` how its answers are made, as they were scored."""
+
+    family: str = Field(min_length=1)
+    base: str = ""
+    design: dict[str, Any]
+    limit: Annotated[int, Field(ge=16)]
+    generation: dict[str, Any] = {}
+    languages: tuple[str, ...] = ("en",)
+
+
 Input = Annotated[SignalInput | ImageInput | FeaturesInput, Field(discriminator="kind")]
 
 
@@ -224,9 +237,10 @@ class Manifest(Part):
     summary: str = ""
     created: str = ""
     task: Task
-    labels: tuple[Label, ...] = Field(min_length=1)
+    labels: tuple[Label, ...] = ()
     activation: Activation
-    inputs: tuple[Input, ...] = Field(min_length=1)
+    inputs: tuple[Input, ...] = ()
+    language: Language | None = None
     thresholds: Thresholds | None = None
     calibration: Calibrated | None = None
     training: Training = Training()
@@ -246,7 +260,18 @@ class Manifest(Part):
     def _agrees(self) -> Manifest:
         names = [label.name for label in self.labels]
         inputs = [one.name for one in self.inputs]
-        fits = {"multilabel": ("sigmoid",), "single": ("softmax", "sigmoid"), "regression": ("identity",)}[self.task]
+        fits = {
+            "multilabel": ("sigmoid",),
+            "single": ("softmax", "sigmoid"),
+            "regression": ("identity",),
+            "language": ("identity",),
+        }[self.task]
+        if (self.task == "language") != (self.language is not None):
+            raise ValueError("a model of task language, and no other, says of which language model it is (language)")
+        if self.language is None and not (self.labels and self.inputs):
+            raise ValueError("labels and inputs: at least one each")
+        if self.language is not None and (self.labels or self.inputs or self.thresholds or self.calibration):
+            raise ValueError("a language model has no labels, inputs, thresholds or calibration: its design says what it sees")
         if len(set(names)) != len(names):
             raise ValueError("label names repeat")
         if len(set(inputs)) != len(inputs):

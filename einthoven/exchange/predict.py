@@ -65,6 +65,8 @@ class Predictor:
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         self.bundle = bundle
         self.manifest = bundle.manifest
+        if bundle.manifest.task == "language":
+            raise EcgError("answers in words and gives no probabilities: it is asked, not run by predict", path=bundle.path)
         self._session = session(bundle.read("model.onnx"), threads=threads, path=bundle.path)
         self._calibrate = _calibration(bundle)
         given = {one.name for one in self._session.get_inputs()}

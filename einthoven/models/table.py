@@ -166,6 +166,17 @@ _ROWS: tuple[Model, ...] = (
         blocks=r"stages\.\d+\.\d+",
     ),
     Model(
+        "st-mem",
+        "signal.st_mem:StMem",
+        "st-mem",
+        "Na et al., ICLR 2024, arXiv:2402.09450: ViT-B/75; re-implemented from the paper",
+        85_152_005,
+        tiny={"samples": 250, "patch": 25, "width": 16, "depth": 2, "heads": 2},
+        adaptable=r"layers\.\d+\.(attention\.(qkv|out)|mlp\.[02])",
+        blocks=r"layers\.\d+\.mlp",
+        attention=r"layers\.\d+\.attention",
+    ),
+    Model(
         "vit-tiny",
         "image.vit:ViT",
         citation=_VIT,

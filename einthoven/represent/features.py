@@ -87,6 +87,27 @@ def features(record: Record) -> Vector:
         record: any leads, rate and length; limb leads that follow from others are derived. Age and sex are taken from
             `record.patient`, NaN where it is silent.
     """
+    e = examined(record)
+    return vector(e.record, e.beats, e.median, e.measurements, e.quality, e.findings)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """An ECG at 100 Hz, and all that was found in it."""
+
+    record: Record
+    beats: Beats
+    median: MedianBeats
+    measurements: Measurements
+    quality: Quality
+    findings: tuple[Finding, ...]
+
+
+_last: list[tuple[Record, Examined]] = []  # several representations of one ECG ask for the same, one after the other
+
+
+def examined(record: Record) -> Examined:
+    """Delineated, measured and judged by the rules at FS; of the last ECG it is kept."""
     from einthoven.beats.classify import classify
     from einthoven.beats.delineate import delineate
     from einthoven.beats.measure import measure
@@ -95,14 +116,19 @@ def features(record: Record) -> Vector:
     from einthoven.signal.quality import assess
     from einthoven.signal.resample import resample
 
-    record = derive_limb_leads(record.ecg())
+    for known, found in _last:
+        if known is record:
+            return found
+    given, record = record, derive_limb_leads(record.ecg())
     if record.fs != FS:
         record = resample(record, FS)
     quality = assess(record)
     beats = classify(record, delineate(record))
     median = median_beats(record, beats)
     measurements = measure(record, beats, median)
-    return vector(record, beats, median, measurements, quality, find(record, beats, measurements, quality))
+    made = Examined(record, beats, median, measurements, quality, find(record, beats, measurements, quality))
+    _last[:] = [(given, made)]
+    return made
 
 
 def doubts(measured: Vector) -> list[str]:

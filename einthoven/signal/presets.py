@@ -511,6 +511,22 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 citation=_ECG_FOUNDER + "; its single-lead model",
             ),
             Preset(
+                "st-mem",
+                (
+                    _step("resample", to=250.0),
+                    _step("bandpass", low=0.67, high=40.0, order=5),
+                    _step("fit", length=2250, fill=0.0),
+                    _step("fill_missing", value=0.0),
+                    _step("z_score", over="record", eps=1e-8),
+                ),
+                leads=STANDARD_LEADS,
+                fs=250.0,
+                length=2250,
+                unit="z",
+                citation="Na et al., Guiding masked representation learning (ST-MEM), ICLR 2024, arXiv 2402.09450",
+                notes="The first 9 s (in its own pre-training any 9 s); one mean and standard deviation over all leads.",
+            ),
+            Preset(
                 "ecg-bench",
                 (
                     _step("notch", hz=50.0, q=30.0),

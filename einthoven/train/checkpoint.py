@@ -120,3 +120,13 @@ def read(path: Path) -> dict[str, Any]:
 
 def _sharded(accelerator: Accelerator) -> bool:
     return accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+
+
+def put_in_place(draft: Path, place: Path) -> None:
+    """Renames a folder to `place`; what lay there stays beside it until the new one is there."""
+    old = place.with_name(f".{place.name}.old")
+    if place.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(place, old)
+    os.replace(draft, place)
+    shutil.rmtree(old, ignore_errors=True)

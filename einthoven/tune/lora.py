@@ -4,7 +4,8 @@
 
 An adapted module *is* still a Linear or a convolution, under its old name, with its old weight: nobody who reads its `weight`
 or `out_channels` notices, and names in a state dict stay. A convolution's A has the kernel, stride, dilation and padding of the
-base, its B is 1x1, so that B A is again a kernel of the base's shape. In a convolution of g groups A and B are grouped alike
+base, its B is 1x1, so that B A is again a kernel of the base's shape. GPT-2's layers keep a Linear's weight transposed
+(transformers' "Conv1D"): their B A is transposed, too. In a convolution of g groups A and B are grouped alike
 (exact, B A of each group), which needs a rank divisible by g.
 
 Hu et al. LoRA: low-rank adaptation of large language models. arXiv 2106.09685.
@@ -64,6 +65,26 @@ class LoraLinear(Lora, nn.Linear):  # type: ignore[misc]
         return y + self.update(x).to(y.dtype)
 
 
+class LoraTransposed(Lora):
+    """y = x W + b with W (in, out), as transformers' Conv1D is, which is no convolution."""
+
+    def __init__(self, base: nn.Module, tuning: Tuning) -> None:
+        nn.Module.__init__(self)
+        self.weight, self.bias = base.weight, base.bias
+        self.nx, self.nf = base.weight.shape
+        device = base.weight.device
+        self.lora_A = nn.Linear(self.nx, tuning.rank, bias=False, device=device)
+        self.lora_B = nn.Linear(tuning.rank, self.nf, bias=False, device=device)
+        self.start(tuning)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x @ self.weight + self.bias
+        return y + self.update(x).to(y.dtype)
+
+    def delta(self) -> Tensor:
+        return self.scale * (self.lora_B.weight.float() @ self.lora_A.weight.float()).T
+
+
 class LoraConv1d(Lora, nn.Conv1d):  # type: ignore[misc]
     def __init__(self, base: nn.Conv1d, tuning: Tuning) -> None:
         _convolve(self, nn.Conv1d, base, tuning)
@@ -96,18 +117,28 @@ def _convolve(
     self.start(tuning)
 
 
-_ADAPTED: dict[type[nn.Module], type[LoraLinear | LoraConv1d | LoraConv2d]] = {
+_ADAPTED: dict[type[nn.Module], type[LoraLinear | LoraConv1d | LoraConv2d | LoraTransposed]] = {
     nn.Linear: LoraLinear,
     nn.Conv1d: LoraConv1d,
     nn.Conv2d: LoraConv2d,
 }
 
 
+def is_transposed(module: nn.Module) -> bool:
+    """Is it transformers' Conv1D? Told by its name, so that transformers is not imported for it."""
+    return type(module).__name__ == "Conv1D" and type(module).__module__ == "transformers.pytorch_utils"
+
+
+def adapter_of(module: nn.Module) -> type[LoraLinear | LoraConv1d | LoraConv2d | LoraTransposed] | None:
+    """The class that adapts such a module; None where there is none."""
+    return LoraTransposed if is_transposed(module) else _ADAPTED.get(type(module))
+
+
 def why_not(module: nn.Module, parent: nn.Module, rank: int) -> str:
     """Why a module that carries a weight cannot be adapted exactly; empty if it can."""
     if isinstance(parent, nn.MultiheadAttention):
         return "nn.MultiheadAttention reads its weight without calling it"
-    if type(module) not in _ADAPTED:
+    if adapter_of(module) is None:
         return f"LoRA is for Linear, Conv1d and Conv2d, not {type(module).__name__}"
     if hasattr(module, "parametrizations"):
         return "its weight is computed (weight norm)"
@@ -134,7 +165,9 @@ def add_lora(model: nn.Module, head: nn.Module, targets: str, tuning: Tuning) ->
             left_out.append(f"{name}: {reason}")
             continue
         if module not in made:  # one module under two names stays one
-            made[module] = _ADAPTED[type(module)](module, tuning)
+            kind = adapter_of(module)
+            assert kind is not None  # why_not has looked
+            made[module] = kind(module, tuning)
             made[module].train(module.training)
             names.append(name)
         setattr(parent, last, made[module])
@@ -171,7 +204,11 @@ def plain(module: Lora) -> nn.Module:
     """The base module, with the weight as it now is."""
     bias = module.bias is not None
     base: nn.Module
-    if isinstance(module, LoraLinear):
+    if isinstance(module, LoraTransposed):
+        from transformers.pytorch_utils import Conv1D
+
+        base = Conv1D(module.nf, module.nx)
+    elif isinstance(module, LoraLinear):
         base = nn.Linear(module.in_features, module.out_features, bias, device="meta")
     else:
         how = (module.kernel_size, module.stride, module.padding, module.dilation, module.groups)
