@@ -128,6 +128,18 @@ def test_a_picture_is_alone(name: str) -> None:
         torch.testing.assert_close(model(x[i : i + 1]).logits[0], together[i], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", TRANSFORMER[:1] + TRANSFORMER[-1:])
+def test_patches_need_not_be_square(name: str) -> None:
+    square, both = tiny(name), tiny(name, patch=[8, 8])
+    assert torch.equal(square(pictures(name)).logits, both(pictures(name)).logits)
+    high = tiny(name, patch=[16, 4]).eval()
+    assert high.grid == (2, 8) and high(pictures(name)).maps[0].shape[2:] == (2, 8)
+    with pytest.raises(EcgError, match="patches of 12 x 8"):
+        tiny(name, patch=[12, 8])
+    with pytest.raises(EcgError, match="patches of 16 x 4"):
+        high(torch.zeros(1, 3, 32, 30))
+
+
 @every_model
 def test_parameters_as_the_table_says(name: str) -> None:
     with torch.device("meta"):

@@ -191,3 +191,28 @@ def test_images_lie_on_disk_as_bytes_and_are_scaled_in_the_loop(index: Path, tmp
 def test_what_only_signals_have_is_refused(more: dict[str, Any], told: str, index: Path, tmp_path: Path) -> None:
     with pytest.raises(EcgError, match=told):
         finetune(recipe(index, **more), tmp_path / "run", quiet=True)
+
+
+def test_layer_decay_is_a_share_of_the_rate_for_each_layer(index: Path, tmp_path: Path) -> None:
+    from einthoven.train.loop import new_optimizer
+
+    net = build("beit-tiny", size=SIDE, **BEIT)
+    chosen = recipe(index, layer_decay=0.5)
+    shares = {id(p): g["share"] for g in new_optimizer(net, chosen, 1e-3).param_groups for p in g["params"]}
+    found = {n: shares[id(p)] for n, p in net.named_parameters()}
+    assert found["patch.weight"] == found["token"] == 0.125
+    assert {v for n, v in found.items() if n.startswith("layers.0.")} == {0.25}
+    assert {v for n, v in found.items() if n.startswith("layers.1.")} == {0.5}
+    assert found["norm.weight"] == found["head.bias"] == 1.0 and len(found) == len(shares)
+    # A step of Adam moves each number by its rate: what is lower moves less.
+    before = {n: p.detach().clone() for n, p in net.named_parameters()}
+    optimizer = new_optimizer(net, recipe(index, layer_decay=0.5, weight_decay=0.0), 1e-3)
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-3 * group["share"]
+    net(torch.randn(4, 3, SIDE, SIDE)).logits.square().sum().backward()
+    optimizer.step()
+    moved = {n: float((p.detach() - before[n]).abs().max()) for n, p in net.named_parameters()}
+    assert moved["head.bias"] == pytest.approx(1e-3, rel=1e-2)
+    assert moved["layers.0.mlp.2.bias"] == pytest.approx(0.25e-3, rel=1e-2)
+    with pytest.raises(EcgError, match="layer_decay wants"):
+        new_optimizer(build("resnet-152", **MODELS["resnet-152"].tiny), chosen, 1e-3)

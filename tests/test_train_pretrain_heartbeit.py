@@ -225,6 +225,82 @@ def test_what_is_hidden_is_not_seen() -> None:
         assert not torch.equal(net.head(net.model, x, masked), net.head(net.model, other, masked))
 
 
+# ---- only what is shown --------------------------------------------------------------------------------------------------
+
+
+def alone(**changes: object) -> PretrainRecipe:
+    words = {"patch": [16, 8], "width": 16, "depth": 2, "heads": 2, "positions": "waves"}
+    return recipe(
+        **{
+            **{"target": "pixels", "visible_only": True, "masking": "patches", "masked": 6, "options": words},
+            **{"decoder_width": 8, "decoder_heads": 2, "decoder_depth": 1, **changes},
+        }
+    )
+
+
+def test_the_shown_patches_alone_are_those_of_the_whole_image() -> None:
+    model = new_model(alone()).eval()
+    assert model.grid == (2, 4)
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        every = torch.arange(8).expand(2, -1)
+        torch.testing.assert_close(model.of_patches(patches(x, (16, 8)), every), model.tokens(x))
+        order = torch.tensor([[3, 0, 7], [1, 2, 4]])  # attention does not ask for an order
+        few = model.of_patches(patches(x, (16, 8)).gather(1, order[:, :, None].expand(-1, -1, 384)), order)
+        again = model.of_patches(patches(x, (16, 8)).gather(1, order.flip(1)[:, :, None].expand(-1, -1, 384)), order.flip(1))
+    assert few.shape == (2, 4, 16)
+    torch.testing.assert_close(few[:, 1:], again[:, 1:].flip(1))
+
+
+def test_only_what_is_shown_is_seen_and_only_what_is_hidden_is_drawn() -> None:
+    chosen = alone(normalise_pixels=False, cells=[4, 2])
+    net = Masking(new_model(chosen), by_form("heartbeit-32"), chosen, None).eval()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8, generator=generator)
+    masked = torch.tensor([[1, 1, 1, 0, 1, 1, 0, 1], [1, 0, 1, 1, 1, 1, 1, 0]], dtype=torch.bool)
+    said = []
+    hook = net.head.say.register_forward_hook(lambda _module, _given, found: said.append(found.detach().clone()))
+    loss = net(Batch(images, masked), 0.0)["loss"]
+    assert said[0].shape == (12, 8)
+    # By hand: the first image's patch 1 is its second hidden one; its cells are 4 x 4 pixels, from -1 to 1.
+    wanted = patches(images.float() / 255 * 2 - 1, (16, 8)).reshape(2, 8, 4, 4, 2, 4).mean((3, 5)).reshape(2, 8, 8)
+    torch.testing.assert_close(wanted[0, 1, 0], images[0, 0, :4, 8:12].float().mean() / 255 * 2 - 1)
+    assert float(loss) == pytest.approx(float(((said[0] - wanted[masked]) ** 2).mean()), rel=1e-5)
+    other = images.clone()
+    other[0, 0, :16, 8:16] = 7  # hidden
+    net(Batch(other, masked), 0.0)
+    assert torch.equal(said[0], said[1])
+    other[0, 0, 0, 24] = 255 - other[0, 0, 0, 24]  # patch 3 is shown
+    net(Batch(other, masked), 0.0)
+    hook.remove()
+    assert not torch.equal(said[0][:6], said[2][:6]) and torch.equal(said[0][6:], said[2][6:])
+
+
+def test_patches_are_hidden_alone_anywhere() -> None:
+    share = np.zeros(8)
+    for seed in range(400):
+        mask = room.hidden(alone(), np.random.default_rng(seed), (2, 4))
+        assert mask.sum() == 6
+        share += mask / 400
+    assert abs(share - 0.75).max() < 0.1
+    with pytest.raises(EcgError, match="one is to be seen"):
+        room.hidden(alone(masked=8), np.random.default_rng(0), (2, 4))
+    with pytest.raises(EcgError, match="positions of their own"):
+        pretrain(alone(options={**alone().options, "positions": "shared"}), Path("nowhere"), source=Made())
+    with pytest.raises(EcgError, match="visible_only"):
+        recipe(visible_only=True)
+
+
+def test_the_loss_of_the_drawn_falls(tmp_path: Path) -> None:
+    weights = pretrain(alone(epochs=60, learning_rate=3e-3), tmp_path, source=Made())
+    held = [row["validation"]["loss"] for row in rows(tmp_path) if "validation" in row]
+    assert held[-1] < 0.5 * held[0]
+    state, name, config = contents(weights)
+    assert config["patch"] == [16, 8]
+    assert set(load(weights, build(name, **{**config, "outputs": 2}))) == {"head.weight", "head.bias"}
+    assert {"mask", "say.weight"} <= set(objective(weights)) and not any(k.startswith("head.") for k in state)
+
+
 def test_the_tokenizer_s_loss() -> None:
     torch.manual_seed(0)
     net = Drawing(DiscreteVAE(channels=1, codes=8, hidden=4), 8, recipe(usage=0.5)).train()

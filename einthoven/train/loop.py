@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -195,7 +196,7 @@ def fit(
                 initial=recipe.initial,
             )
             for group in optimizer.param_groups:
-                group["lr"] = now
+                group["lr"] = now * group.get("share", 1.0)
             with accelerator.accumulate(net):
                 with accelerator.autocast():
                     logits = logits_of(net(x.to(accelerator.device, non_blocking=True)))
@@ -328,9 +329,29 @@ def learning_rate(
 
 
 def new_optimizer(net: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
-    """AdamW, or Adam with its L2 penalty, over what is trainable."""
+    """AdamW, or Adam with its L2 penalty, over what is trainable; with layer_decay a group for each layer, whose "share" of
+    the rate falls from the head (1) down. Raises EcgError where there are no layers to tell apart."""
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer]
-    return kind([p for p in net.parameters() if p.requires_grad], lr=rate, weight_decay=recipe.weight_decay)
+    named = [(n, p) for n, p in net.named_parameters() if p.requires_grad]
+    if recipe.layer_decay == 1.0:
+        return kind([p for _, p in named], lr=rate, weight_decay=recipe.weight_decay)
+    heights = [_height(n) for n, _ in named]
+    top = max((h for h in heights if h is not None), default=0) + 1
+    if top == 1:
+        raise EcgError(f"layer_decay wants a transformer's layers, which {type(net).__name__} has not", where="recipe")
+    groups: dict[int, list[nn.Parameter]] = {}
+    for (_, p), height in zip(named, heights, strict=True):
+        groups.setdefault(top if height is None else height, []).append(p)
+    made = [{"params": own, "share": recipe.layer_decay ** (top - height)} for height, own in sorted(groups.items())]
+    return kind(made, lr=rate, weight_decay=recipe.weight_decay)
+
+
+def _height(name: str) -> int | None:
+    """Of a parameter's layer: 0 what makes tokens of the input, then the layers from 1, None what stands above them all."""
+    found = re.match(r"layers\.(\d+)\.", name)
+    if found:
+        return int(found[1]) + 1
+    return None if re.match(r"(head|norm)\.", name) else 0
 
 
 def _finite(loss: float, done: Progress, rate: float) -> float:

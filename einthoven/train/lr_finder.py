@@ -58,7 +58,7 @@ def find_rate(
         for step in range(steps):
             rate = low + (high - low) * step / max(steps - 1, 1)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("share", 1.0)
             optimizer.zero_grad(set_to_none=True)
             loss = loss_of(step)
             now = float(loss.detach())

@@ -10,8 +10,11 @@ Vaid A et al. HeartBEiT. npj Digit Med 2023;6:108; Bao H et al. BEiT. ICLR 2022.
   trained first on the same images, 512 words, below `out`.
 - pixels: the patch itself, each patch by its own mean and deviation (`normalise_pixels`); no tokenizer. Xie Z et al. SimMIM.
   CVPR 2022 (hidden patches go through the encoder, one linear layer draws); He K et al. MAE. CVPR 2022 (normalised targets).
-  `cells` a side: the patch as so many means of its pixels. A thin line at full sharpness is missed by a pixel as much as by
-  ten; as grey levels of larger cells a near miss is nearly right.
+  `cells` a side, or (rows, columns): the patch as so many means of its pixels. A thin line at full sharpness is missed by a pixel
+  as much as by ten; as grey levels of larger cells a near miss is nearly right. With `visible_only` as in MAE: what is hidden does
+  not go through the encoder at all (models/image/mae.py), which is as much cheaper as more is hidden.
+
+`masking` "blocks" is BEiT's, "patches" hides each patch alone, anywhere, as SimMIM and MAE do.
 
 AdamW 5e-4, betas 0.9 and 0.999, weight decay 0.05 (none on vectors, positions and tokens), five epochs of warm-up from 1e-6, a
 cosine to 1e-5, gradients cut to norm 3, 300 epochs; layer scale 0.1, stochastic depth 0.1, one relative position bias for all
@@ -50,6 +53,8 @@ from einthoven.io.files import replacing
 from einthoven.models.convert import OBJECTIVE, load, objective, store
 from einthoven.models.image.beit import MaskedHead
 from einthoven.models.image.dvae import STEP, DiscreteVAE, dall_e
+from einthoven.models.image.mae import Decoder
+from einthoven.models.image.model import sides
 from einthoven.models.image.transformer import PatchTransformer
 from einthoven.models.table import build
 from einthoven.record import EcgError
@@ -92,9 +97,14 @@ class PretrainRecipe:
     # What is hidden, and what is said of it
     target: Literal["words", "pixels"] = "words"
     masked: int = 78  # patches of an image: 40 % of 196; BEiT's script 75
+    masking: Literal["blocks", "patches"] = "blocks"
     block: int = 16  # fewest patches of a block
     normalise_pixels: bool = True
-    cells: int | None = None  # of pixels: the patch as cells x cells means; None: every pixel
+    cells: int | tuple[int, int] | None = None  # of pixels: the patch as cells x cells means; None: every pixel
+    visible_only: bool = False  # of pixels: the encoder sees what is not hidden, a decoder draws the rest
+    decoder_width: int = 64
+    decoder_depth: int = 2
+    decoder_heads: int = 4
     tokenizer: str | None = None  # a file: an earlier run's tokenizer.safetensors, or DALL-E's encoder; None trains one
     codes: int = 512  # words of one that is trained; DALL-E 8192
     hidden: int = 32  # its width; DALL-E 256
@@ -136,6 +146,9 @@ class PretrainRecipe:
             "windows",
             "batch",
             "tokenizer_batch",
+            "decoder_width",
+            "decoder_depth",
+            "decoder_heads",
         ):
             if getattr(self, name) < 1:
                 raise EcgError(f"{name} is at least 1, not {getattr(self, name)}", where="recipe")
@@ -148,7 +161,9 @@ class PretrainRecipe:
             raise EcgError("betas lie between 0 and 1", where="recipe")
         if not 0 < self.validation < 0.8:
             raise EcgError("validation lies between 0 and 0.8", where="recipe")
-        if self.cells is not None and self.cells < 1:
+        if self.visible_only and self.target != "pixels":
+            raise EcgError("visible_only draws pixels: target is pixels", where="recipe")
+        if self.cells is not None and min(_both(self.cells)) < 1:
             raise EcgError("cells are at least 1 a side", where="recipe")
         if not self.data or ("synth" in self.data and len(self.data) > 1):
             raise EcgError("data is synth, or one folder or more", where="recipe")
@@ -233,6 +248,18 @@ def hide(rng: np.random.Generator, grid: tuple[int, int], masked: int, block: in
             blocks.append((top, first, h, w))
             left, tries = left - new, 0
     return Hidden(mask, tuple(blocks))
+
+
+def hidden(recipe: PretrainRecipe, rng: np.random.Generator, grid: tuple[int, int]) -> Mask:
+    """(N,) which patches of an image are hidden, by the recipe's masking. Raises EcgError where so many cannot be."""
+    count = grid[0] * grid[1]
+    if recipe.masking == "blocks":
+        return hide(rng, grid, recipe.masked, recipe.block).mask.ravel()
+    if recipe.masked >= count:
+        raise EcgError(f"{recipe.masked} of {count} patches cannot be hidden: one is to be seen", where="recipe")
+    mask = np.zeros(count, bool)
+    mask[rng.choice(count, recipe.masked, replace=False)] = True
+    return mask
 
 
 # ---- images --------------------------------------------------------------------------------------------------------------
@@ -362,10 +389,8 @@ class Feed(Dataset[Batch]):  # type: ignore[misc]
         drawn = [self.source.kept(i) if self.epoch < 0 else self.source.example(self.epoch, i) for i in places]
         pictures = np.stack([p[None] if p.ndim == 2 else p.transpose(2, 0, 1) for p in drawn])
         seeds = ([self.recipe.seed, 3, self.epoch + 1, i] for i in places)
-        hidden = [hide(np.random.default_rng(s), self.grid, self.recipe.masked, self.recipe.block).mask for s in seeds]
-        return Batch(
-            torch.from_numpy(np.ascontiguousarray(pictures)), torch.from_numpy(np.stack(hidden).reshape(len(hidden), -1))
-        )
+        masks = np.stack([hidden(self.recipe, np.random.default_rng(s), self.grid) for s in seeds])
+        return Batch(torch.from_numpy(np.ascontiguousarray(pictures)), torch.from_numpy(masks))
 
 
 # ---- the losses ----------------------------------------------------------------------------------------------------------
@@ -377,36 +402,65 @@ class Masking(nn.Module):  # type: ignore[misc]
     def __init__(self, model: PatchTransformer, form: ImageForm, recipe: PretrainRecipe, tokenizer: DiscreteVAE | None) -> None:
         super().__init__()
         self.model, self.normalise = model, recipe.normalise_pixels
-        self.cells, self.grid = recipe.cells, model.grid
-        self.size, width = model.config["patch"], model.config["width"]
+        self.grid = model.grid
+        self.size, width = sides(model.config["patch"]), model.config["width"]
         channels = model.config["channels"]
-        if self.cells is not None and self.cells > self.size:
-            raise EcgError(f"a patch of {self.size} pixels has no {self.cells} cells a side", where="recipe: cells")
-        answers = (self.cells or self.size) ** 2 * channels if tokenizer is None else tokenizer.config["codes"]
-        self.head = MaskedHead(width, answers)
+        self.cells = self.size if recipe.cells is None else _both(recipe.cells)
+        if any(cells > side for cells, side in zip(self.cells, self.size, strict=True)):
+            raise EcgError(f"a patch of {self.size} pixels has no {self.cells} cells", where="recipe: cells")
+        self.visible_only = recipe.visible_only
+        if recipe.visible_only:  # a grey picture is drawn once, not in three equal channels
+            self.own = 3 if form.colour else 1
+            self.head: MaskedHead | Decoder = Decoder(
+                model,
+                math.prod(self.cells) * self.own,
+                width=recipe.decoder_width,
+                depth=recipe.decoder_depth,
+                heads=recipe.decoder_heads,
+            )
+        else:
+            answers = math.prod(self.cells) * channels if tokenizer is None else tokenizer.config["codes"]
+            self.head = MaskedHead(width, answers)
         self.register_buffer("mean", torch.tensor(form.mean).reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(form.std).reshape(1, -1, 1, 1), persistent=False)
         self.beside = [] if tokenizer is None else [tokenizer.eval().requires_grad_(False)]
 
     def forward(self, batch: Batch, _share: float) -> dict[str, Tensor]:
         """-> the terms, by name; "loss" is what is made small."""
+        if self.visible_only:
+            return self._drawn_from_the_rest(batch)
         pixels = batch.images.float() / 255
         seen = (pixels.expand(-1, self.model.config["channels"], -1, -1) - self.mean) / self.std
         said = self.head(self.model, seen, batch.masked).float()
         if not self.beside:
-            wanted = self.drawn(seen)[batch.masked]
-            if self.normalise:
-                wanted = (wanted - wanted.mean(1, keepdim=True)) / (wanted.var(1, keepdim=True) + 1e-6).sqrt()
-            return {"loss": functional.mse_loss(said, wanted)}
+            return self._missed(said, self.drawn(seen)[batch.masked])
         words = self.words(pixels)[batch.masked]
         return {"loss": functional.cross_entropy(said, words), "accuracy": (said.argmax(1) == words).float().mean()}
 
+    def _missed(self, said: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        if self.normalise:
+            wanted = (wanted - wanted.mean(1, keepdim=True)) / (wanted.var(1, keepdim=True) + 1e-6).sqrt()
+        return {"loss": functional.mse_loss(said, wanted)}
+
+    def _drawn_from_the_rest(self, batch: Batch) -> dict[str, Tensor]:
+        """As MAE. Pixels become numbers patch by patch, where they are needed: what the model sees of the shown ones, what is to
+        be drawn of the hidden ones."""
+        high, broad = self.size
+        cut = patches(batch.images, self.size).unflatten(2, (-1, high, broad))  # (B, N, C, P, P) uint8
+        mean, std = self.mean[None], self.std[None]
+        shown = cut[~batch.masked].unflatten(0, (len(cut), -1)).float() / 255
+        shown = (shown.expand(-1, -1, self.model.config["channels"], -1, -1) - mean) / std
+        assert isinstance(self.head, Decoder)
+        said = self.head(self.model, shown.flatten(2), batch.masked).float()
+        away = (cut[batch.masked].float() / 255 - self.mean[:, : self.own]) / self.std[:, : self.own]
+        return self._missed(said, functional.interpolate(away, size=self.cells, mode="area").flatten(1))
+
     def drawn(self, seen: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, N, answers): the patches, each as all its pixels or as means of its cells."""
-        if self.cells is None:
+        if self.cells == self.size:
             return patches(seen, self.size)
-        rows, columns = (side * self.cells for side in self.grid)
-        return patches(functional.interpolate(seen, size=(rows, columns), mode="area"), self.cells)
+        whole = [side * cells for side, cells in zip(self.grid, self.cells, strict=True)]
+        return patches(functional.interpolate(seen, size=whole, mode="area"), self.cells)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def words(self, pixels: Tensor) -> Tensor:
@@ -420,7 +474,7 @@ class Masking(nn.Module):  # type: ignore[misc]
 class Drawing(nn.Module):  # type: ignore[misc]
     """The tokenizer and its loss: the image drawn again, and words that are all in use."""
 
-    def __init__(self, model: DiscreteVAE, patch: int, recipe: PretrainRecipe) -> None:
+    def __init__(self, model: DiscreteVAE, patch: int | tuple[int, int], recipe: PretrainRecipe) -> None:
         super().__init__()
         self.model, self.patch, self.usage, self.temperature = model, patch, recipe.usage, recipe.temperature
 
@@ -442,18 +496,24 @@ class Drawing(nn.Module):  # type: ignore[misc]
         return terms
 
 
-def patches(image: Tensor, size: int) -> Tensor:
-    """(B, C, H, W) -> (B, N, C size size), row by row."""
+def _both(side: int | tuple[int, int]) -> tuple[int, int]:
+    return (side, side) if isinstance(side, int) else side
+
+
+def patches(image: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """(B, C, H, W) -> (B, N, C height width of a patch), row by row."""
     b, c, h, w = image.shape
-    cut = image.reshape(b, c, h // size, size, w // size, size).permute(0, 2, 4, 1, 3, 5)
-    return cut.reshape(b, (h // size) * (w // size), c * size**2)
+    high, broad = _both(size)
+    cut = image.reshape(b, c, h // high, high, w // broad, broad).permute(0, 2, 4, 1, 3, 5)
+    return cut.reshape(b, (h // high) * (w // broad), c * high * broad)
 
 
-def smaller(pixels: Tensor, patch: int) -> Tensor:
-    """The image at 8 pixels a patch, each the mean of those it stands for (BEiT: Lanczos)."""
-    if patch == STEP:
+def smaller(pixels: Tensor, patch: int | tuple[int, int]) -> Tensor:
+    """The image at 8 pixels a patch each way, each the mean of those it stands for (BEiT: Lanczos)."""
+    high, broad = _both(patch)
+    if (high, broad) == (STEP, STEP):
         return pixels
-    size = pixels.shape[2] * STEP // patch, pixels.shape[3] * STEP // patch
+    size = pixels.shape[2] * STEP // high, pixels.shape[3] * STEP // broad
     return functional.interpolate(pixels, size=size, mode="area")
 
 
@@ -495,7 +555,7 @@ def pretrain(recipe: PretrainRecipe, out: str | Path, *, source: Source | None =
         step_scheduler_with_optimizer=False,
     )
     model = new_model(recipe)
-    hide(np.random.default_rng(0), model.grid, recipe.masked, recipe.block)  # refuses what cannot be hidden
+    hidden(recipe, np.random.default_rng(0), model.grid)  # refuses what cannot be
     if source is None:
         with accelerator.main_process_first():  # one process prepares, the others find it done
             source = source_of(recipe, folder)
@@ -538,8 +598,8 @@ def new_model(recipe: PretrainRecipe) -> PatchTransformer:
     model = build(recipe.model, **{"size": list(form.size), **shared, **recipe.options})
     if not isinstance(model, PatchTransformer) or model.tiles != (1, 1):
         raise EcgError(f"patches are hidden from a ViT or BEiT of one tile, not from {recipe.model}", where="recipe: model")
-    patch = model.config["patch"]
-    if model.grid != (form.size[0] // patch, form.size[1] // patch):
+    high, broad = sides(model.config["patch"])
+    if model.grid != (form.size[0] // high, form.size[1] // broad):
         raise EcgError(f"images of {form.size[0]} x {form.size[1]} are not the model's {model.config['size']}", where="recipe")
     return model
 
@@ -551,7 +611,8 @@ def trained_tokenizer(recipe: PretrainRecipe, source: Source, folder: Path, acce
         torch.manual_seed(recipe.seed)
         model = new_model(recipe)
         channels = 3 if by_form(recipe.form).colour else 1
-        net = Drawing(DiscreteVAE(channels=channels, codes=recipe.codes, hidden=recipe.hidden), model.config["patch"], recipe)
+        patch = sides(model.config["patch"])
+        net = Drawing(DiscreteVAE(channels=channels, codes=recipe.codes, hidden=recipe.hidden), patch, recipe)
         optimizer = torch.optim.AdamW(groups(net, 0.0), recipe.tokenizer_rate)
         epochs, peak = recipe.tokenizer_epochs, recipe.tokenizer_rate
         stage = Stage(

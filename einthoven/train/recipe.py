@@ -59,6 +59,7 @@ class Recipe:
     finder_low: float = 1e-4  # the finder tries rates from here
     finder_high: float = 1e-2  # to here
     weight_decay: float = 0.01
+    layer_decay: float = 1.0  # of a transformer: each layer's rate is that of the one above by this factor (BEiT: 0.65)
     schedule: Literal["exponential", "onecycle", "cosine", "constant"] = "exponential"
     gamma: float = 0.9  # exponential: the rate's factor from epoch to epoch
     initial: float = 0.04  # onecycle: the first rate, as a share of the highest
@@ -111,6 +112,7 @@ class Recipe:
             ("lead_dropout", 0, 0.95),
             ("warmup", 0, 0.9),
             ("initial", 1e-6, 1),
+            ("layer_decay", 1e-3, 1),
             ("fraction", 1e-6, 1),
         ):
             if not bottom <= getattr(self, name) <= top:

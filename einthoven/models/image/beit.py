@@ -26,8 +26,8 @@ class BEiT(PatchTransformer):
     """See the head of this file.
 
     Args:
-        size: pixels, or (height, width), of the whole image; `tiles` (rows, columns) that it is cut into. positions: "relative"
-        (each layer its own bias), "shared" (one for all), "absolute" (learned vectors) or "waves" (the same, begun as sines and
+        size: pixels, or (height, width), of the whole image; `tiles` (rows, columns) that it is cut into. patch: pixels, or
+        (height, width): one that is as high as a lead's row is never of two leads. positions: "relative" (each layer its own bias), "shared" (one for all), "absolute" (learned vectors) or "waves" (the same, begun as sines and
         cosines of row and column: a bias that starts from zero leaves all hidden patches alike until it has grown, which takes
         more steps than a short pre-training has). layer_scale: what each branch is
         multiplied by at the start; 0 leaves it out. drop_path: share of examples that go past the last layer's branches; less
@@ -40,7 +40,7 @@ class BEiT(PatchTransformer):
         channels: int = 3,
         outputs: int = 5,
         size: int | Sequence[int] = 224,
-        patch: int = 16,
+        patch: int | Sequence[int] = 16,
         width: int = 768,
         depth: int = 12,
         heads: int = 12,
@@ -55,12 +55,12 @@ class BEiT(PatchTransformer):
         super().__init__()
         if positions not in POSITIONS:
             raise EcgError(f"positions are one of {', '.join(POSITIONS)}, not {positions}")
-        self.lay_grid(size, patch, tiles, width, heads)
+        shape = self.lay_grid(size, patch, tiles, width, heads)
         self.config = {
             "channels": channels,
             "outputs": outputs,
             "size": size if isinstance(size, int) else list(size),
-            "patch": patch,
+            "patch": patch if isinstance(patch, int) else list(patch),
             "width": width,
             "depth": depth,
             "heads": heads,
@@ -73,7 +73,7 @@ class BEiT(PatchTransformer):
             "tiles": list(tiles),
         }
         self.head_scale = head_scale
-        self.patch = nn.Conv2d(channels, width, patch, patch)
+        self.patch = nn.Conv2d(channels, width, shape, shape)
         self.token = nn.Parameter(torch.zeros(width))
         count = 1 + self.grid[0] * self.grid[1]
         self.positions = nn.Parameter(torch.zeros(count, width)) if positions in ("absolute", "waves") else None

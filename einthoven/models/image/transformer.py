@@ -184,17 +184,21 @@ class PatchTransformer(ImageModel):
     norm: nn.LayerNorm
     head: nn.Linear
 
-    def lay_grid(self, size: int | Sequence[int], patch: int, tiles: Sequence[int], width: int, heads: int) -> None:
-        """Sets `grid` and `tiles`. Raises EcgError where the image does not divide."""
+    def lay_grid(
+        self, size: int | Sequence[int], patch: int | Sequence[int], tiles: Sequence[int], width: int, heads: int
+    ) -> tuple[int, int]:
+        """Sets `grid` and `tiles`; the patch as (height, width). Raises EcgError where the image does not divide."""
         height, wide = sides(size)
+        high, broad = sides(patch)
         self.tiles = sides(tuple(tiles))
         rows, columns = self.tiles
-        if height % (patch * rows) or wide % (patch * columns) or width % heads:
+        if height % (high * rows) or wide % (broad * columns) or width % heads:
             raise EcgError(
-                f"an image of {height} x {wide} must divide into {rows} x {columns} tiles of patches of {patch}, "
+                f"an image of {height} x {wide} must divide into {rows} x {columns} tiles of patches of {high} x {broad}, "
                 f"a width of {width} into {heads} heads"
             )
-        self.grid = height // patch // rows, wide // patch // columns
+        self.grid = height // high // rows, wide // broad // columns
+        return high, broad
 
     @abstractmethod
     def pooled(self, x: Tensor) -> Tensor:
@@ -221,10 +225,10 @@ class PatchTransformer(ImageModel):
 
         Raises EcgError for an image that is not made of whole patches.
         """
-        size = self.patch.kernel_size[0]
-        if image.shape[2] % size or image.shape[3] % size:
-            raise EcgError(f"an image of {image.shape[2]} x {image.shape[3]} pixels is not made of patches of {size}")
-        grid = image.shape[2] // size, image.shape[3] // size
+        high, broad = self.patch.kernel_size
+        if image.shape[2] % high or image.shape[3] % broad:
+            raise EcgError(f"an image of {image.shape[2]} x {image.shape[3]} pixels is not made of patches of {high} x {broad}")
+        grid = image.shape[2] // high, image.shape[3] // broad
         x = self.patch(image).flatten(2).transpose(1, 2)
         if masked is not None and mask is not None:
             x = torch.where(masked[:, :, None], mask.to(x.dtype), x)
@@ -235,6 +239,16 @@ class PatchTransformer(ImageModel):
         x = self._noted(x, grid, maps)
         for layer in self.layers:
             x = self._noted(layer(x, grid, shared, kept), grid, maps)
+        return x
+
+    def of_patches(self, cut: Tensor, which: Tensor) -> Tensor:
+        """Some patches of each image alone: cut (B, n, C P P) in the order of the patch's weights, which (B, n) their numbers in
+        the image, row by row -> (B, 1 + n, D), not yet normalised. Only for a model with positions of its own."""
+        assert self.positions is not None  # mae.Decoder has asked
+        x = functional.linear(cut, self.patch.weight.flatten(1), self.patch.bias) + self.positions[1:][which]
+        x = torch.cat([(self.token + self.positions[0]).to(x.dtype).expand(x.shape[0], 1, -1), x], 1)
+        for layer in self.layers:
+            x = layer(x, self.grid)
         return x
 
     def _noted(self, x: Tensor, grid: tuple[int, int], maps: list[Tensor] | None) -> Tensor:

@@ -30,7 +30,7 @@ class ViT(PatchTransformer):
         channels: int = 3,
         outputs: int = 5,
         size: int | Sequence[int] = 224,
-        patch: int = 16,
+        patch: int | Sequence[int] = 16,
         width: int = 768,
         depth: int = 12,
         heads: int = 12,
@@ -40,12 +40,12 @@ class ViT(PatchTransformer):
         tiles: Sequence[int] = (1, 1),
     ) -> None:
         super().__init__()
-        self.lay_grid(size, patch, tiles, width, heads)
+        shape = self.lay_grid(size, patch, tiles, width, heads)
         self.config = {
             "channels": channels,
             "outputs": outputs,
             "size": size if isinstance(size, int) else list(size),
-            "patch": patch,
+            "patch": patch if isinstance(patch, int) else list(patch),
             "width": width,
             "depth": depth,
             "heads": heads,
@@ -54,7 +54,7 @@ class ViT(PatchTransformer):
             "drop_path": drop_path,
             "tiles": list(tiles),
         }
-        self.patch = nn.Conv2d(channels, width, patch, patch)
+        self.patch = nn.Conv2d(channels, width, shape, shape)
         self.token = nn.Parameter(torch.zeros(width))
         self.positions = nn.Parameter(torch.zeros(1 + self.grid[0] * self.grid[1], width))
         self.bias = None

@@ -130,8 +130,8 @@ NOTES = paragraphs("""
 class Size:
     """How much is trained. `options` by row of the table; `epochs` by fraction of the labelled ECGs; `draws` by fraction: on
     how many draws of patients HeartBEiT and the same network without pre-training are compared; `apart`: a network for STEMI
-    and one for the superclasses (one for both else); `records` at most of each part; `pretraining` what differs from the
-    recipe's own."""
+    and one for the superclasses (one for both else); `records` at most of each part; `pretraining` and, by arm, `tuning`
+    what differs from the recipe's own."""
 
     name: str
     words: str
@@ -141,6 +141,7 @@ class Size:
     draws: Mapping[float, int] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     pretraining: Mapping[str, Any] = field(default_factory=dict)
+    tuning: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     apart: bool = False
     records: int | None = None
     precision: str = "bf16"
@@ -311,6 +312,7 @@ def trial(job: Job) -> dict[str, Any]:
             "model": arm.table, "optimizer": arm.optimizer, "learning_rate": job.rate, "schedule": "onecycle",
             "epochs": job.epochs, "patience": 0, "batch": size.batch, "device": job.device, "precision": size.precision,
             "seed": job.seed + job.draw, "weight_decay": 0.05 if arm.optimizer == "adamw" else 0.0,
+            **size.tuning.get(job.arm, {}),
         }
     )  # fmt: skip
     if recipe.device == "cpu":
