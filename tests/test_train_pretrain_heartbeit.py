@@ -429,6 +429,10 @@ def test_sources(tmp_path: Path) -> None:
     found = Indexed([index], chosen, tmp_path / "images")
     assert found.train + found.held + found.left_out == len(index)
     assert {i for _, i in found.rows}.isdisjoint(i for _, i in found.rows_kept)
+    both = Indexed([index], chosen, tmp_path / "images", simulated=3)
+    assert (both.train, both.held) == (found.train + 3, found.held)
+    alone = Synth(PretrainRecipe(form="heartbeit-64"))
+    assert all(np.array_equal(both._of(len(both.shelves) - 1, i), alone.example(0, i)) for i in range(3))
     order = [found.example(0, i).tobytes() for i in range(found.train)]
     assert sorted(order) == sorted(found.example(1, i).tobytes() for i in range(found.train))
 
@@ -459,7 +463,7 @@ def test_wrong_recipes_are_named(tmp_path: Path) -> None:
         ({"target": "sounds"}, "target"),
         ({"epochs": 0}, "epochs"),
         ({"temperature": [0, 1]}, "temperature"),
-        ({"data": ["synth", "a"]}, "data"),
+        ({"data": []}, "data"),
         ({"betas": [0.9, 1.0]}, "betas"),
     ):
         with pytest.raises(EcgError, match=named):

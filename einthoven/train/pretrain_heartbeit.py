@@ -36,6 +36,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -49,6 +50,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from einthoven.data.workers import ordered
 from einthoven.io.files import replacing
 from einthoven.models.convert import OBJECTIVE, load, objective, store
 from einthoven.models.image.beit import MaskedHead
@@ -84,8 +86,8 @@ class PretrainRecipe:
     """One pre-training run. The defaults are the paper's where it, or BEiT's script, gives them."""
 
     # From what
-    data: tuple[str, ...] = ("synth",)  # "synth" alone, or folders: Indexes, public sets, ECG files of one's own
-    records: int = 20_000  # synth: new ECGs of each epoch
+    data: tuple[str, ...] = ("synth",)  # folders: Indexes, public sets, ECG files of one's own; "synth" alone or beside them
+    records: int = 20_000  # synth: ECGs of each epoch; new ones where it stands alone, else the same, drawn once
     form: str = "heartbeit"  # of the image (represent/images.py)
     windows: int = 1  # of each record, drawn from starts that are spread over what it is longer than the form shows (s)
     validation: float = 0.05  # share of the patients (synth: of the records) that only judges
@@ -165,8 +167,8 @@ class PretrainRecipe:
             raise EcgError("visible_only draws pixels: target is pixels", where="recipe")
         if self.cells is not None and min(_both(self.cells)) < 1:
             raise EcgError("cells are at least 1 a side", where="recipe")
-        if not self.data or ("synth" in self.data and len(self.data) > 1):
-            raise EcgError("data is synth, or one folder or more", where="recipe")
+        if not self.data:
+            raise EcgError("data is synth, or folders, or both", where="recipe")
 
     @staticmethod
     def from_dict(words: Mapping[str, Any]) -> PretrainRecipe:
@@ -284,7 +286,7 @@ class Synth(Source):
     """Simulated ECGs, new ones in every epoch."""
 
     def __init__(self, recipe: PretrainRecipe) -> None:
-        self.seed, self.form = recipe.seed, by_form(recipe.form)
+        self.seed, self.form = recipe.seed, recipe.form
         self.train, self.held = recipe.records, max(2, round(recipe.records * recipe.validation))
 
     def example(self, epoch: int, place: int) -> Bytes:
@@ -294,18 +296,17 @@ class Synth(Source):
         return self._made(2, place)
 
     def _made(self, part: int, number: int) -> Bytes:
-        from einthoven.synth import random_simulation
-
-        return draw(self.form, random_simulation(np.random.default_rng([self.seed, part, number])).record)[0]
+        return _simulated(number, form=self.form, seed=self.seed, part=part)
 
 
 class Indexed(Source):
-    """Records of Indexes, each window of them drawn once, into shards below `folder`, which a later run finds again."""
+    """Records of Indexes, each window of them drawn once, into shards below `folder`, which a later run finds again.
+    `simulated` as many simulated ECGs to train on beside them."""
 
-    def __init__(self, indexes: Sequence[Any], recipe: PretrainRecipe, folder: Path) -> None:
+    def __init__(self, indexes: Sequence[Any], recipe: PretrainRecipe, folder: Path, simulated: int = 0) -> None:
         from einthoven.data.splits import by_patient
 
-        self.shelves: list[Images] = []
+        self.shelves: list[Images | Bytes] = []
         train, held, self.left_out = [], [], 0
         form = by_form(recipe.form)
         for i, index in enumerate(indexes):
@@ -325,6 +326,9 @@ class Indexed(Source):
             held += [(shelf, int(row)) for shelf in range(first, len(self.shelves)) for row in split.validation]
         if not train or not held:
             raise EcgError(f"{len(train)} records to train on, {len(held)} to judge by: more are needed", path=folder)
+        if simulated:
+            self.shelves.append(made(recipe, simulated, folder))
+            train += [(len(self.shelves) - 1, row) for row in range(simulated)]
         self.rows, self.rows_kept, self.seed = train, held, recipe.seed
         self.train, self.held = len(train), len(held)
         self._epoch, self._order = -1, np.arange(0)
@@ -342,6 +346,28 @@ class Indexed(Source):
         return picture
 
 
+def made(recipe: PretrainRecipe, count: int, folder: Path) -> Bytes:
+    """(count, H, W) or (count, H, W, 3): simulated ECGs, those of Synth's first epoch, drawn once into a file below `folder`."""
+    path = folder / f"synth-{recipe.form}-{recipe.seed}-{count}.npy"
+    if not path.exists():
+        drawn = ordered(partial(_simulated, form=recipe.form, seed=recipe.seed), range(count), jobs=recipe.jobs, killed=_killed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as draft, draft.open("wb") as file:
+            np.save(file, np.stack(list(drawn)), allow_pickle=False)
+    pictures: Bytes = np.load(path, mmap_mode="r", allow_pickle=False)
+    return pictures
+
+
+def _simulated(number: int, *, form: str, seed: int, part: int = 1) -> Bytes:
+    from einthoven.synth import random_simulation
+
+    return draw(by_form(form), random_simulation(np.random.default_rng([seed, part, number])).record)[0]
+
+
+def _killed(number: int) -> Bytes:
+    raise EcgError(f"simulated ECG {number}: its process was killed while it was drawn (out of memory?)")
+
+
 def starts(index: Any, seconds: float, windows: int) -> list[float]:
     """Where each of so many windows of `seconds` begins, spread evenly over the longest record: 0 first, the last ends with it.
     (A shorter record shows its end instead.)"""
@@ -356,8 +382,9 @@ def source_of(recipe: PretrainRecipe, folder: Path) -> Source:
         return Synth(recipe)
     from einthoven.data.load import load as load_data
 
-    indexes = [load_data(d, folder=folder / "index" / f"{i}", jobs=recipe.jobs) for i, d in enumerate(recipe.data)]
-    return Indexed(indexes, recipe, folder / "images")
+    folders = [d for d in recipe.data if d != "synth"]
+    indexes = [load_data(d, folder=folder / "index" / f"{i}", jobs=recipe.jobs) for i, d in enumerate(folders)]
+    return Indexed(indexes, recipe, folder / "images", recipe.records if "synth" in recipe.data else 0)
 
 
 class Batch(NamedTuple):
