@@ -130,7 +130,7 @@ def test_a_picture_is_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRANSFORMER[:1] + TRANSFORMER[-1:])
 def test_patches_need_not_be_square(name: str) -> None:
-    square, both = tiny(name), tiny(name, patch=[8, 8])
+    square, both = tiny(name).eval(), tiny(name, patch=[8, 8]).eval()
     assert torch.equal(square(pictures(name)).logits, both(pictures(name)).logits)
     high = tiny(name, patch=[16, 4]).eval()
     assert high.grid == (2, 8) and high(pictures(name)).maps[0].shape[2:] == (2, 8)

@@ -196,7 +196,7 @@ def test_what_only_signals_have_is_refused(more: dict[str, Any], told: str, inde
 def test_layer_decay_is_a_share_of_the_rate_for_each_layer(index: Path, tmp_path: Path) -> None:
     from einthoven.train.loop import new_optimizer
 
-    net = build("beit-tiny", size=SIDE, **BEIT)
+    net = build("beit-tiny", size=SIDE, head_scale=1.0, **BEIT)
     chosen = recipe(index, layer_decay=0.5)
     shares = {id(p): g["share"] for g in new_optimizer(net, chosen, 1e-3).param_groups for p in g["params"]}
     found = {n: shares[id(p)] for n, p in net.named_parameters()}

@@ -294,7 +294,7 @@ def test_patches_are_hidden_alone_anywhere() -> None:
 def test_the_loss_of_the_drawn_falls(tmp_path: Path) -> None:
     weights = pretrain(alone(epochs=60, learning_rate=3e-3), tmp_path, source=Made())
     held = [row["validation"]["loss"] for row in rows(tmp_path) if "validation" in row]
-    assert held[-1] < 0.5 * held[0]
+    assert held[-1] < 0.7 * held[0]
     state, name, config = contents(weights)
     assert config["patch"] == [16, 8]
     assert set(load(weights, build(name, **{**config, "outputs": 2}))) == {"head.weight", "head.bias"}

@@ -466,7 +466,9 @@ class Masking(nn.Module):  # type: ignore[misc]
 
     def _missed(self, said: Tensor, wanted: Tensor) -> dict[str, Tensor]:
         if self.normalise:
-            wanted = (wanted - wanted.mean(1, keepdim=True)) / (wanted.var(1, keepdim=True) + 1e-6).sqrt()
+            wanted = wanted - wanted.mean(1, keepdim=True)
+            variance = wanted.square().sum(1, keepdim=True) / (wanted.shape[1] - 1)
+            wanted = wanted * (variance + 1e-6).rsqrt()
         return {"loss": functional.mse_loss(said, wanted)}
 
     def _drawn_from_the_rest(self, batch: Batch) -> dict[str, Tensor]:
@@ -480,7 +482,9 @@ class Masking(nn.Module):  # type: ignore[misc]
         assert isinstance(self.head, Decoder)
         said = self.head(self.model, shown.flatten(2), batch.masked).float()
         away = (cut[batch.masked].float() / 255 - self.mean[:, : self.own]) / self.std[:, : self.own]
-        return self._missed(said, functional.interpolate(away, size=self.cells, mode="area").flatten(1))
+        if self.cells != self.size:
+            away = functional.interpolate(away, size=self.cells, mode="area")
+        return self._missed(said, away.flatten(1))
 
     def drawn(self, seen: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, N, answers): the patches, each as all its pixels or as means of its cells."""
