@@ -140,6 +140,17 @@ def test_patches_need_not_be_square(name: str) -> None:
         high(torch.zeros(1, 3, 32, 30))
 
 
+def test_the_head_may_see_each_row_for_itself() -> None:
+    model, x = shaken(tiny("beit-base", pool="rows")), pictures("beit-base")
+    assert model.head.in_features == 4 * 16 and model.grid == (4, 4)
+    with torch.no_grad():
+        tokens = model.tokens(x)[:, 1:].reshape(2, 4, 4, 16)
+        by_hand = torch.cat([model.norm(tokens[:, row].mean(1)) for row in range(4)], 1)
+        torch.testing.assert_close(model.backbone(x).head_input, by_hand)
+    with pytest.raises(EcgError, match="pool is one of"):
+        tiny("beit-base", pool="max")
+
+
 @every_model
 def test_parameters_as_the_table_says(name: str) -> None:
     with torch.device("meta"):

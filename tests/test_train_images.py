@@ -216,3 +216,33 @@ def test_layer_decay_is_a_share_of_the_rate_for_each_layer(index: Path, tmp_path
     assert moved["layers.0.mlp.2.bias"] == pytest.approx(0.25e-3, rel=1e-2)
     with pytest.raises(EcgError, match="layer_decay wants"):
         new_optimizer(build("resnet-152", **MODELS["resnet-152"].tiny), chosen, 1e-3)
+
+
+def test_the_head_comes_first_where_logistic_regression_puts_it(index: Path) -> None:
+    from accelerate import Accelerator
+    from sklearn.linear_model import LogisticRegression
+
+    from einthoven.train.head_first import head_first
+    from einthoven.train.loop import Examples
+
+    rng = np.random.default_rng(0)
+    net = build("beit-tiny", size=SIDE, outputs=2, **BEIT)
+    x = rng.normal(size=(40, 3, SIDE, SIDE)).astype(np.float32)
+    x[:20, :, ::8] += 2
+    y = np.stack([np.arange(40) < 20, rng.random(40) < 0.5], 1).astype(np.float32)
+    y[3, 1] = np.nan
+    train, held = np.arange(0, 40, 2), np.arange(1, 40, 2)
+    body = {n: p.detach().clone() for n, p in net.named_parameters() if not n.startswith("head.")}
+    penalty, loss = head_first(net, Examples(x, y), train, held, Accelerator(cpu=True), batch=7)
+    assert all(torch.equal(p, dict(net.named_parameters())[n]) for n, p in body.items())
+    with torch.no_grad():
+        seen, logits = (getattr(net.eval()(torch.from_numpy(x)), n).double().numpy() for n in ("embedding", "logits"))
+    known = np.isfinite(y[held])
+    each = np.logaddexp(0, logits[held]) - np.nan_to_num(y[held]) * logits[held]
+    assert loss == pytest.approx(each[known].mean(), rel=1e-4)
+    # scikit-learn's C is one over the penalty of the sum of losses.
+    scaled_ = (seen - seen[train].mean(0)) / seen[train].std(0, ddof=1)
+    theirs = LogisticRegression(C=1 / (penalty * len(train)), tol=1e-8, max_iter=2000).fit(scaled_[train], y[train, 0])
+    np.testing.assert_allclose(logits[held, 0], theirs.decision_function(scaled_[held]), rtol=2e-2, atol=2e-2)
+    with pytest.raises(EcgError, match="no linear layer"):
+        head_first(torch.nn.Module(), Examples(x, y), train, held, Accelerator(cpu=True), batch=7)  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from einthoven.models.image.transformer import EPS, Layer, PatchTransformer, Rel
 from einthoven.record import EcgError
 
 POSITIONS = ("relative", "shared", "absolute", "waves")
+POOLS = ("mean", "rows")
 
 
 class BEiT(PatchTransformer):
@@ -27,11 +28,13 @@ class BEiT(PatchTransformer):
 
     Args:
         size: pixels, or (height, width), of the whole image; `tiles` (rows, columns) that it is cut into. patch: pixels, or
-        (height, width): one that is as high as a lead's row is never of two leads. positions: "relative" (each layer its own bias), "shared" (one for all), "absolute" (learned vectors) or "waves" (the same, begun as sines and
-        cosines of row and column: a bias that starts from zero leaves all hidden patches alike until it has grown, which takes
-        more steps than a short pre-training has). layer_scale: what each branch is
-        multiplied by at the start; 0 leaves it out. drop_path: share of examples that go past the last layer's branches; less
-        in earlier ones. head_scale: factor of a fresh head's weights.
+        (height, width): one that is as high as a lead's row is never of two leads. positions: "relative" (each layer its own
+        bias), "shared" (one for all), "absolute" (learned vectors) or "waves" (the same, begun as sines and cosines of row and
+        column: a bias that starts from zero leaves all hidden patches alike until it has grown, which takes more steps than a
+        short pre-training has). layer_scale: what each branch is multiplied by at the start; 0 leaves it out. drop_path: share
+        of examples that go past the last layer's branches; less in earlier ones. head_scale: factor of a fresh head's weights.
+        pool: "mean" of all patches, as BEiT, or "rows": of each row, side by side; where a row is a lead, the head then knows
+        which lead said what.
     """
 
     def __init__(
@@ -50,11 +53,14 @@ class BEiT(PatchTransformer):
         layer_scale: float = 0.1,
         positions: str = "relative",
         head_scale: float = 0.001,
+        pool: str = "mean",
         tiles: Sequence[int] = (1, 1),
     ) -> None:
         super().__init__()
         if positions not in POSITIONS:
             raise EcgError(f"positions are one of {', '.join(POSITIONS)}, not {positions}")
+        if pool not in POOLS:
+            raise EcgError(f"pool is one of {', '.join(POOLS)}, not {pool}")
         shape = self.lay_grid(size, patch, tiles, width, heads)
         self.config = {
             "channels": channels,
@@ -70,9 +76,10 @@ class BEiT(PatchTransformer):
             "layer_scale": layer_scale,
             "positions": positions,
             "head_scale": head_scale,
+            "pool": pool,
             "tiles": list(tiles),
         }
-        self.head_scale = head_scale
+        self.head_scale, self.pool = head_scale, pool
         self.patch = nn.Conv2d(channels, width, shape, shape)
         self.token = nn.Parameter(torch.zeros(width))
         count = 1 + self.grid[0] * self.grid[1]
@@ -92,7 +99,8 @@ class BEiT(PatchTransformer):
             for i in range(depth)
         )
         self.norm = nn.LayerNorm(width, EPS)
-        self.head = nn.Linear(width * self.tiles[0] * self.tiles[1], outputs)
+        rows = self.grid[0] if pool == "rows" else 1
+        self.head = nn.Linear(width * rows * self.tiles[0] * self.tiles[1], outputs)
         self.start()
         if self.positions is not None:
             nn.init.trunc_normal_(self.positions, std=0.02)
@@ -105,8 +113,10 @@ class BEiT(PatchTransformer):
         return maps[1:]
 
     def pooled(self, x: Tensor) -> Tensor:
-        """The mean of the patches, normalised."""
-        return self.norm(x[:, 1:].mean(1))
+        """The mean of the patches, normalised; or of each row of patches, side by side."""
+        if self.pool == "mean":
+            return self.norm(x[:, 1:].mean(1))
+        return self.norm(x[:, 1:].unflatten(1, (self.grid[0], -1)).mean(2)).flatten(1)
 
     def start_head(self) -> None:
         super().start_head()

@@ -205,7 +205,7 @@ class PatchTransformer(ImageModel):
 
     @abstractmethod
     def pooled(self, x: Tensor) -> Tensor:
-        """(B, 1 + N, D) from the last layer -> (B, D)."""
+        """(B, 1 + N, D) from the last layer -> (B, D), or (B, rows D)."""
 
     @abstractmethod
     def of_use(self, maps: Sequence[Tensor]) -> Sequence[Tensor]:

@@ -302,17 +302,20 @@ def trial(job: Job) -> dict[str, Any]:
     from einthoven.models.convert import load
     from einthoven.models.table import build
     from einthoven.train.finetune import new_accelerator
+    from einthoven.train.head_first import head_first
     from einthoven.train.loop import fit, predict
     from einthoven.train.losses import Objective
 
     size, arm = SIZES[job.size], ARMS[job.arm]
     form = by_form(job.form)
+    words = dict(size.tuning.get(job.arm, {}))
+    begins = words.pop("head_first", False)
     recipe = Recipe.from_dict(
         {
             "model": arm.table, "optimizer": arm.optimizer, "learning_rate": job.rate, "schedule": "onecycle",
             "epochs": job.epochs, "patience": 0, "batch": size.batch, "device": job.device, "precision": size.precision,
             "seed": job.seed + job.draw, "weight_decay": 0.05 if arm.optimizer == "adamw" else 0.0,
-            **size.tuning.get(job.arm, {}),
+            **words,
         }
     )  # fmt: skip
     if recipe.device == "cpu":
@@ -329,6 +332,10 @@ def trial(job: Job) -> dict[str, Any]:
     work = Path(job.work)
     work.mkdir(parents=True, exist_ok=True)
     each: list[Any] = []
+    still: tuple[float, Any] | None = None
+    if begins:
+        _, loss = head_first(net, data, train, validation, accelerator, batch=4 * recipe.batch)
+        still = loss, {name: t.detach().clone() for name, t in net.state_dict().items()}
 
     def report(row: dict[str, Any], best: int) -> None:
         if job.draw == 0:
@@ -340,6 +347,9 @@ def trial(job: Job) -> dict[str, Any]:
         rate=job.rate, report=report
     )  # fmt: skip
     bare = accelerator.unwrap_model(net)
+    if still is not None and still[0] < done.best:  # nothing that came after was better on the validation patients
+        bare.load_state_dict(still[1])
+        done.best_epoch = -1
     logits = predict(bare, data, test, accelerator, 4 * recipe.batch)
     if job.model is not None:
         from safetensors.torch import save_file
