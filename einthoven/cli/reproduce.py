@@ -148,11 +148,16 @@ def heartbeit(
     ] = None,
     weights: Weights = None,
     epochs: Epochs = None,
-    rate: Annotated[float, typer.Option(help="Highest learning rate of fine-tuning.")] = 1e-3,
+    rate: Annotated[
+        float | None, typer.Option(help="Highest learning rate of fine-tuning.", show_default="the size's own")
+    ] = None,
     form: Annotated[
         str | None, typer.Option(help="Pictures to fine-tune on: heartbeit-448 has twice the pixels.", show_default=False)
     ] = None,
     tiles: Annotated[str, typer.Option(help="Rows x columns that BEiT and ViT cut them into (2x2).")] = "1x1",
+    pool: Annotated[
+        str | None, typer.Option(help="What BEiT's head sees: mean (of all patches), rows (of each).", show_default="the size's own")
+    ] = None,
     device: Device = "auto",
     seed: Seed = 0,
     jobs: Jobs = 0,
@@ -171,7 +176,7 @@ def heartbeit(
 
         given: dict[str, Any] = {"data": data, "unlabelled": tuple(unlabelled or ()), "size": "smoke" if smoke else size}
         given |= {"weights": _pairs(weights or []), "epochs": epochs, "rate": rate, "device": device, "seed": seed}
-        given |= {"jobs": jobs, "workers": workers, "form": form, "tiles": _sides(tiles)}
+        given |= {"jobs": jobs, "workers": workers, "form": form, "tiles": _sides(tiles), "pool": pool}
         given |= {"arms": tuple(models.split(";"))} if models else {}
         given |= {"fractions": tuple(float(f) for f in fractions.split(","))} if fractions else {}
         return experiment.reproduce(experiment.Settings(**given), out, fresh=fresh, log=tell, saliency=heat)

@@ -6,7 +6,8 @@ beside a ViT, an EfficientNet and a ResNet. Beside the paper's four models stand
 only it tells what the pre-training is worth, which the second table says with a paired bootstrap.
 
 The paper has no validation part: it reports the epoch that is best on the test. Here validation patients choose the epoch; the
-paper's way stands beside it ("best epoch on test"), and is no estimate of anything.
+paper's way stands beside it ("best epoch on test"), and is no estimate of anything. Where the head comes first, epoch 0 is that
+head on the frozen network, which stays where no later epoch does better on the validation patients.
 
 N images, K labels.
 """
@@ -31,6 +32,7 @@ from einthoven.data import Index, Labels, by_patient, labels_of
 from einthoven.data.splits import fraction
 from einthoven.evaluate import Resamples, interval, paired_bootstrap
 from einthoven.evaluate.metrics import areas, macro
+from einthoven.models.image.beit import POOLS
 from einthoven.models.table import MODELS as TABLE
 from einthoven.record import EcgError
 from einthoven.represent.images import ImageForm, by_form, images
@@ -48,6 +50,7 @@ Saliency = Callable[[Any, F32, int], tuple[Floats, str]]  # network, image (3, H
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 STEMI = "STEMI"
 FRACTIONS = (0.01, 0.1, 0.25, 0.5, 1.0)
+RATE = 1e-3  # the highest of fine-tuning, the paper's
 DRAWS = 500  # of the bootstrap, the paper's
 LEAST = 4  # patients of a fraction
 ACUTE = ("Stadium I", "Stadium I-II")
@@ -148,7 +151,8 @@ class Size:
     split: str = "last fold"
 
 
-_BLOCKS: Mapping[str, Any] = {"patch": 28, "width": 128, "depth": 4, "heads": 4}
+_BLOCKS: Mapping[str, Any] = {"patch": [28, 14], "width": 128, "depth": 6, "heads": 4}
+_HEAD_FIRST: Mapping[str, Any] = {"head_first": True, "learning_rate": 3e-4, "epochs": 5}
 SHORT_EFFICIENTNET: Mapping[str, Any] = {
     **{"width_coefficient": 0.5, "depth_coefficient": 0.5, "hidden_dim": 640, "depthwise_padding": [], "dropout_rate": 0.2},
     **{"kernel_sizes": [3, 3, 5, 3], "in_channels": [32, 16, 24, 40], "out_channels": [16, 24, 40, 80]},
@@ -165,20 +169,23 @@ _SIZES = (
     ),
     Size(
         "short",
-        "tiny counterparts at 224 x 224: BEiT and ViT of 4 layers of width 128 with patches of 28 pixels (one lead high, 0.6 s "
-        "long), EfficientNet and ResNet at a fraction of their width and depth; batch 16; 12, 12, 8, 4, 4 epochs; pre-training "
-        "for 8 epochs, pixels as targets",
-        form="heartbeit", batch=16, epochs={0.01: 12, 0.1: 12, 0.25: 8, 0.5: 4, 1.0: 4}, draws={0.1: 3, 0.25: 2},
+        "tiny counterparts at 224 x 224: BEiT and ViT of 6 layers of width 128 with patches of 28 x 14 pixels (one lead high, "
+        "0.3 s long), EfficientNet and ResNet at a fraction of their width and depth; batch 16; 12, 12, 8, 4, 4 epochs at 1e-3; "
+        "BEiT from either start: the mean of each row of patches to the head, the head first by logistic regression, then all "
+        "layers for 5 epochs at 3e-4; pre-training for 10 epochs of 9 windows of each record, hidden patches drawn as in MAE",
+        form="heartbeit", batch=16, epochs={0.01: 12, 0.1: 12, 0.25: 8, 0.5: 4, 1.0: 4}, draws={0.01: 5, 0.1: 5, 0.25: 3},
         options={
-            "beit-base": {**_BLOCKS, "drop_path": 0.0, "layer_scale": 0.0, "positions": "waves"},
+            "beit-base": {**_BLOCKS, "drop_path": 0.0, "layer_scale": 0.0, "positions": "waves", "pool": "rows"},
             "vit-base": _BLOCKS,
             "efficientnet-b4": {"options": SHORT_EFFICIENTNET},
             "resnet-152": {"options": SHORT_RESNET},
         },
         pretraining={
-            "windows": 3, "target": "pixels", "cells": 7, "masked": 26, "block": 4, "learning_rate": 2e-3, "warmup": 1,
-            "epochs": 8, "batch": 64, "precision": "bf16", "checkpoint_every": 100,
+            "windows": 9, "target": "pixels", "visible_only": True, "masking": "patches", "masked": 96,
+            "learning_rate": 1.5e-3, "betas": (0.9, 0.95), "warmup": 0.5, "epochs": 10, "batch": 64, "precision": "bf16",
+            "checkpoint_every": 100,
         },
+        tuning={"heartbeit": _HEAD_FIRST, FRESH: _HEAD_FIRST},
     ),
     Size(
         "paper", "as in the paper: BEiT-base, ViT-B/16, EfficientNet-B4, ResNet-152, 30 epochs, batch 32, one cycle to 1e-3; "
@@ -195,9 +202,10 @@ SIZES: Mapping[str, Size] = MappingProxyType({size.name: size for size in _SIZES
 @dataclass(frozen=True)
 class Settings:
     """`data` a dataset of labelled ECGs (PTB-XL), None: simulated; `unlabelled` others to pre-train on beside it; `weights` by
-    arm, what to start from: of heartbeit a pre-training's, which then is not run; `workers` trials side by side. `form` the
+    arm, what to start from: of heartbeit a pre-training's, which then is not run; `workers` trials side by side; `epochs` and `rate` of fine-tuning
+    where they are not the size's own. `form` the
     pictures to fine-tune on where it is not the size's own (heartbeit-448: thin traces keep twice the pixels), and `tiles`
-    (rows, columns) that BEiT and ViT cut them into; pre-training stays at the size's own, and its positions are interpolated
+    (rows, columns) that BEiT and ViT cut them into, `pool` what BEiT's head sees of the patches; pre-training stays at the size's own, and its positions are interpolated
     or, where a tile is as large as its picture, taken as they are."""
 
     data: str | None = None
@@ -207,9 +215,10 @@ class Settings:
     fractions: tuple[float, ...] = FRACTIONS
     weights: Mapping[str, str] = field(default_factory=dict)
     epochs: int | None = None
-    rate: float = 1e-3
+    rate: float | None = None
     form: str | None = None
     tiles: tuple[int, int] = (1, 1)
+    pool: str | None = None
     device: str = "auto"
     seed: int = 0
     jobs: int = 1
@@ -228,6 +237,8 @@ class Settings:
             raise EcgError(f"fractions are of {', '.join(map(str, FRACTIONS))}, not {', '.join(map(str, wrong)) or 'none'}")
         if self.workers < 1:
             raise EcgError(f"{self.workers} trials side by side: one at least")
+        if self.pool not in (None, *POOLS):
+            raise EcgError(f"pool is one of {', '.join(POOLS)}, not {self.pool}")
         if min(self.tiles) < 1:
             raise EcgError(f"an image is cut into one tile at least, not {self.tiles[0]} x {self.tiles[1]}")
         if self.form is not None:
@@ -282,16 +293,18 @@ class Job:
     test: tuple[int, ...]
     work: str
     model: str | None  # where the trained network is kept, for the saliency
+    pool: str | None = None
 
     @property
     def key(self) -> str:
         return f"{self.task.title}/{self.arm}/{self.share:g}/{self.draw}"
 
 
-def _options(arm: Arm, size: Size, form: ImageForm, tiles: tuple[int, int]) -> dict[str, Any]:
+def _options(arm: Arm, size: Size, form: ImageForm, tiles: tuple[int, int], pool: str | None) -> dict[str, Any]:
     """What the arm's network is built with."""
     cut = {"tiles": list(tiles)} if tiles != (1, 1) and arm.table in ("beit-base", "vit-base") else {}
-    return {**size.options.get(arm.table, {}), "size": list(form.size), **cut}
+    seen = {"pool": pool} if pool and arm.table == "beit-base" else {}
+    return {**size.options.get(arm.table, {}), "size": list(form.size), **cut, **seen}
 
 
 def trial(job: Job) -> dict[str, Any]:
@@ -308,7 +321,7 @@ def trial(job: Job) -> dict[str, Any]:
 
     size, arm = SIZES[job.size], ARMS[job.arm]
     form = by_form(job.form)
-    words = dict(size.tuning.get(job.arm, {}))
+    words = {k: v for k, v in size.tuning.get(job.arm, {}).items() if k not in ("epochs", "learning_rate")}
     begins = words.pop("head_first", False)
     recipe = Recipe.from_dict(
         {
@@ -322,7 +335,7 @@ def trial(job: Job) -> dict[str, Any]:
         torch.set_num_threads(max(1, torch.get_num_threads()))
     accelerator = new_accelerator(recipe)
     torch.manual_seed(recipe.seed)
-    net = build(arm.table, outputs=len(job.task.names), **_options(arm, size, form, job.tiles))
+    net = build(arm.table, outputs=len(job.task.names), **_options(arm, size, form, job.tiles, job.pool))
     if job.weights is not None:
         load(job.weights, net)
     x = np.load(job.pixels, mmap_mode="r", allow_pickle=False)
@@ -528,11 +541,11 @@ def _jobs(
         columns = truth
         if task.names != labels.names:
             columns = truth.with_name(f"labels-{task.title}.npy")
-            own = [labels.names.index(n) for n in task.names]
-            np.save(columns, np.load(truth, allow_pickle=False)[:, own], allow_pickle=False)
+            its = [labels.names.index(n) for n in task.names]
+            np.save(columns, np.load(truth, allow_pickle=False)[:, its], allow_pickle=False)
         for arm in settings.arms:
             for share in settings.fractions:
-                compared = arm in ("heartbeit", FRESH)
+                compared, own = arm in ("heartbeit", FRESH), size.tuning.get(arm, {})
                 for draw in range(size.draws.get(share, 1) if compared else 1):
                     most = max(share, min(LEAST / len(parts.pool), 1.0))  # batch norm has no statistics of one record
                     chosen = fraction(index, parts.pool, most, labels=labels, seed=settings.seed + draw)
@@ -546,8 +559,8 @@ def _jobs(
                             size=size.name,
                             form=settings.form or size.form,
                             tiles=settings.tiles,
-                            epochs=settings.epochs or size.epochs[share],
-                            rate=settings.rate,
+                            epochs=settings.epochs or own.get("epochs") or size.epochs[share],
+                            rate=settings.rate or own.get("learning_rate") or RATE,
                             device=settings.device,
                             seed=settings.seed,
                             weights=weights.get(arm),
@@ -557,6 +570,7 @@ def _jobs(
                             validation=tuple(parts.validation.tolist()),
                             test=tuple(parts.test.tolist()),
                             work=str(out / "work" / name),
+                            pool=settings.pool,
                             model=str(out / "models" / f"{name}.safetensors") if share == 1.0 and draw == 0 else None,
                         )
                     )  # fmt: skip
@@ -710,7 +724,9 @@ def _about(
     about["pictures"] = f"{form.name}, {form.size[0]} x {form.size[1]} pixels" + (
         f"; BEiT and ViT see {settings.tiles[0]} x {settings.tiles[1]} tiles" if settings.tiles != (1, 1) else ""
     )
-    about["settings"] = f"rate {settings.rate:g}, one cycle" + (
+    if settings.pool:
+        about["pictures"] += f"; BEiT's head sees the mean of {'all patches' if settings.pool == 'mean' else 'each row of patches'}"
+    about["settings"] = (f"rate {settings.rate:g}" if settings.rate else "rates as the size says") + ", one cycle" + (
         f"; pre-training also on {', '.join(Path(p).name for p in settings.unlabelled)}" if settings.unlabelled else ""
     )
     return about
@@ -790,7 +806,9 @@ def _saliency(
         axis.axis("off")
     for axis, (job, result) in zip(axes, full, strict=False):
         net = build(
-            ARMS[job.arm].table, outputs=len(job.task.names), **_options(ARMS[job.arm], size, form, settings.tiles)
+            ARMS[job.arm].table,
+            outputs=len(job.task.names),
+            **_options(ARMS[job.arm], size, form, settings.tiles, settings.pool),
         )  # fmt: skip
         net.load_state_dict(load_file(str(job.model)))
         net.eval()
