@@ -152,7 +152,10 @@ class Size:
 
 
 _BLOCKS: Mapping[str, Any] = {"patch": [28, 14], "width": 128, "depth": 6, "heads": 4}
-_HEAD_FIRST: Mapping[str, Any] = {"head_first": True, "learning_rate": 3e-4, "epochs": 5}
+_HEAD_FIRST: Mapping[str, Any] = {
+    **{"head_first": True, "learning_rate": 3e-4},
+    "epochs": {0.01: 8, 0.1: 8, 0.25: 8, 0.5: 6, 1.0: 5},
+}
 SHORT_EFFICIENTNET: Mapping[str, Any] = {
     **{"width_coefficient": 0.5, "depth_coefficient": 0.5, "hidden_dim": 640, "depthwise_padding": [], "dropout_rate": 0.2},
     **{"kernel_sizes": [3, 3, 5, 3], "in_channels": [32, 16, 24, 40], "out_channels": [16, 24, 40, 80]},
@@ -172,7 +175,7 @@ _SIZES = (
         "tiny counterparts at 224 x 224: BEiT and ViT of 6 layers of width 128 with patches of 28 x 14 pixels (one lead high, "
         "0.3 s long), EfficientNet and ResNet at a fraction of their width and depth; batch 16; 12, 12, 8, 4, 4 epochs at 1e-3; "
         "BEiT from either start: the mean of each row of patches to the head, the head first by logistic regression, then all "
-        "layers for 5 epochs at 3e-4; pre-training for 10 epochs of 9 windows of each record, hidden patches drawn as in MAE",
+        "layers for 8, 8, 8, 6, 5 epochs at 3e-4; pre-training for 10 epochs of 9 windows of each record, hidden patches drawn as in MAE",
         form="heartbeit", batch=16, epochs={0.01: 12, 0.1: 12, 0.25: 8, 0.5: 4, 1.0: 4}, draws={0.01: 5, 0.1: 5, 0.25: 3},
         options={
             "beit-base": {**_BLOCKS, "drop_path": 0.0, "layer_scale": 0.0, "positions": "waves", "pool": "rows"},
@@ -559,7 +562,7 @@ def _jobs(
                             size=size.name,
                             form=settings.form or size.form,
                             tiles=settings.tiles,
-                            epochs=settings.epochs or own.get("epochs") or size.epochs[share],
+                            epochs=settings.epochs or own.get("epochs", size.epochs)[share],
                             rate=settings.rate or own.get("learning_rate") or RATE,
                             device=settings.device,
                             seed=settings.seed,
