@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,42 @@ def test_sharper_pictures_in_tiles_keep_the_pre_trained_positions(tmp_path: Path
         side = int(positions**0.5)
         assert state["layers.0.bias.table"].shape[0] == (2 * side - 1) ** 2 + 3
     assert CliRunner().invoke(app, [*words, "--tiles", "two"]).exit_code == 2
+    assert CliRunner().invoke(app, [*words, "--patch", "16"]).exit_code == 2
+
+
+def test_patches_may_grow_with_the_picture_and_the_head_may_see_rows(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    words = ["reproduce", "heartbeit", "--smoke", "-j", "1", "--models", room.FRESH, "--fractions", "1", "--json"]
+    ran = CliRunner().invoke(
+        app, [*words, "--form", "heartbeit-64", "--patch", "16x32", "--pool", "rows", "-o", str(tmp_path / "out")]
+    )
+    assert ran.exit_code == 0, ran.output
+    pictures = json.loads(ran.stdout)["about"]["pictures"]
+    assert "64 x 64" in pictures and "16 x 32" in pictures and "each row" in pictures
+    state = load_file(next((tmp_path / "out" / "models").iterdir()))
+    assert state["patch.weight"].shape[2:] == (16, 32) and state["head.weight"].shape[1] == 4 * 16
+
+
+def test_epoch_0_is_the_head_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    y = (np.arange(48) % 2)[:, None].astype(np.float32)
+    x = rng.integers(0, 256, (48, 32, 32), dtype=np.uint8)
+    x[::2, :8] //= 4
+    paths = []
+    for name, array in (("x", x), ("y", y)):
+        paths.append(str(tmp_path / f"{name}.npy"))
+        np.save(paths[-1], array)
+    rows = [tuple(range(i, i + 16)) for i in (0, 16, 32)]
+    task, work = room.Task("together", ("MI",)), str(tmp_path / "work")
+    job = room.Job(room.FRESH, task, 1.0, 1, "smoke", "heartbeit-32", (1, 1), 1, 1.0, "cpu", 0, None, *paths, *rows, work, None)
+    first = replace(room.SIZES["smoke"], tuning={room.FRESH: {"head_first": True}})
+    assert room.trial(job)["best"] == 1
+    monkeypatch.setattr(room, "SIZES", {"smoke": first})
+    found = room.trial(job)  # a rate of 1 ruins the network, and the head that came first stays
+    assert found["best"] == 0
+    logits, truth = np.array(found["logits"])[:, 0], y[32:, 0]
+    assert logits[truth == 1].min() > logits[truth == 0].max()
 
 
 def test_stemi_is_an_acute_infarct_or_an_injury(tmp_path: Path) -> None:

@@ -155,8 +155,12 @@ def heartbeit(
         str | None, typer.Option(help="Pictures to fine-tune on: heartbeit-448 has twice the pixels.", show_default=False)
     ] = None,
     tiles: Annotated[str, typer.Option(help="Rows x columns that BEiT and ViT cut them into (2x2).")] = "1x1",
+    patch: Annotated[
+        str | None, typer.Option(help="Pixels of their patches, height x width (56x28).", show_default="the size's own")
+    ] = None,
     pool: Annotated[
-        str | None, typer.Option(help="What BEiT's head sees: mean (of all patches), rows (of each).", show_default="the size's own")
+        str | None,
+        typer.Option(help="What BEiT's head sees: mean (of all patches), rows (of each).", show_default="the size's own"),
     ] = None,
     device: Device = "auto",
     seed: Seed = 0,
@@ -176,7 +180,8 @@ def heartbeit(
 
         given: dict[str, Any] = {"data": data, "unlabelled": tuple(unlabelled or ()), "size": "smoke" if smoke else size}
         given |= {"weights": _pairs(weights or []), "epochs": epochs, "rate": rate, "device": device, "seed": seed}
-        given |= {"jobs": jobs, "workers": workers, "form": form, "tiles": _sides(tiles), "pool": pool}
+        given |= {"jobs": jobs, "workers": workers, "form": form, "tiles": _sides("--tiles", tiles)}
+        given |= {"patch": _sides("--patch", patch) if patch else None, "pool": pool}
         given |= {"arms": tuple(models.split(";"))} if models else {}
         given |= {"fractions": tuple(float(f) for f in fractions.split(","))} if fractions else {}
         return experiment.reproduce(experiment.Settings(**given), out, fresh=fresh, log=tell, saliency=heat)
@@ -265,10 +270,10 @@ def ecg_bench(
     _show(work, out, "ecg-bench", json, (".md", ".csv", ".json"))
 
 
-def _sides(words: str) -> tuple[int, int]:
+def _sides(option: str, words: str) -> tuple[int, int]:
     rows, _, columns = words.partition("x")
     if not (rows.isdecimal() and columns.isdecimal()):
-        tell(f"error: --tiles wants rows x columns (2x2), not {words}")
+        tell(f"error: {option} wants two numbers (2x2), not {words}")
         raise typer.Exit(2)
     return int(rows), int(columns)
 

@@ -10,9 +10,9 @@ Vaid A et al. HeartBEiT. npj Digit Med 2023;6:108; Bao H et al. BEiT. ICLR 2022.
   trained first on the same images, 512 words, below `out`.
 - pixels: the patch itself, each patch by its own mean and deviation (`normalise_pixels`); no tokenizer. Xie Z et al. SimMIM.
   CVPR 2022 (hidden patches go through the encoder, one linear layer draws); He K et al. MAE. CVPR 2022 (normalised targets).
-  `cells` a side, or (rows, columns): the patch as so many means of its pixels. A thin line at full sharpness is missed by a pixel
-  as much as by ten; as grey levels of larger cells a near miss is nearly right. With `visible_only` as in MAE: what is hidden does
-  not go through the encoder at all (models/image/mae.py), which is as much cheaper as more is hidden.
+  `cells` a side, or (rows, columns): the patch as so many means of its pixels. A thin line at full sharpness is missed by a
+  pixel as much as by ten; as grey levels of larger cells a near miss is nearly right. With `visible_only` as in MAE: what is
+  hidden does not go through the encoder at all (models/image/mae.py), which is as much cheaper as more is hidden.
 
 `masking` "blocks" is BEiT's, "patches" hides each patch alone, anywhere, as SimMIM and MAE do.
 
@@ -347,7 +347,7 @@ class Indexed(Source):
 
 
 def made(recipe: PretrainRecipe, count: int, folder: Path) -> Bytes:
-    """(count, H, W) or (count, H, W, 3): simulated ECGs, those of Synth's first epoch, drawn once into a file below `folder`."""
+    """(count, H, W) or (count, H, W, 3): simulated ECGs, those of Synth's first epoch, drawn once into a file of `folder`."""
     path = folder / f"synth-{recipe.form}-{recipe.seed}-{count}.npy"
     if not path.exists():
         drawn = ordered(partial(_simulated, form=recipe.form, seed=recipe.seed), range(count), jobs=recipe.jobs, killed=_killed)
@@ -472,8 +472,8 @@ class Masking(nn.Module):  # type: ignore[misc]
         return {"loss": functional.mse_loss(said, wanted)}
 
     def _drawn_from_the_rest(self, batch: Batch) -> dict[str, Tensor]:
-        """As MAE. Pixels become numbers patch by patch, where they are needed: what the model sees of the shown ones, what is to
-        be drawn of the hidden ones."""
+        """As MAE. Pixels become numbers patch by patch, where they are needed: what the model sees of the shown ones, what is
+        to be drawn of the hidden ones."""
         high, broad = self.size
         cut = patches(batch.images, self.size).unflatten(2, (-1, high, broad))  # (B, N, C, P, P) uint8
         mean, std = self.mean[None], self.std[None]

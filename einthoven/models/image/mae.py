@@ -2,8 +2,8 @@
 
     shown patches (B, n, P) --layers of a ViT or BEiT--> (B, n, D) --decoder, which has a token for each hidden patch--> (M, P)
 
-He K et al. Masked autoencoders are scalable vision learners. CVPR 2022. Where 96 of 128 patches are hidden, the transformer works
-on a quarter of them, and what is to be drawn is no business of its last layers. It wants a model with positions of its own
+He K et al. Masked autoencoders are scalable vision learners. CVPR 2022. Where 96 of 128 patches are hidden, the transformer
+works on a quarter of them, and what is to be drawn is no business of its last layers. It wants a model with positions of its own
 (learned, or begun as waves): a bias by distance has no say of where in the image a patch stands.
 
 B images, n shown of N patches, M hidden ones of the batch, P numbers of a patch, D width.
@@ -33,7 +33,9 @@ class Decoder(nn.Module):  # type: ignore[misc]
     def __init__(self, model: PatchTransformer, answers: int, *, width: int = 64, depth: int = 2, heads: int = 4) -> None:
         super().__init__()
         if model.positions is None:
-            raise EcgError("patches that are shown alone want positions of their own: absolute or waves, not relative or shared")
+            raise EcgError(
+                "patches that are shown alone want positions of their own: absolute or waves, not relative or shared"
+            )
         if width % heads:
             raise EcgError(f"a decoder of width {width} does not divide among {heads} heads")
         self.grid = model.grid

@@ -245,8 +245,8 @@ class PatchTransformer(ImageModel):
         return x
 
     def of_patches(self, cut: Tensor, which: Tensor) -> Tensor:
-        """Some patches of each image alone: cut (B, n, C P P) in the order of the patch's weights, which (B, n) their numbers in
-        the image, row by row -> (B, 1 + n, D), not yet normalised. Only for a model with positions of its own."""
+        """Some patches of each image alone: cut (B, n, C P P) in the order of the patch's weights, which (B, n) their numbers
+        in the image, row by row -> (B, 1 + n, D), not yet normalised. Only for a model with positions of its own."""
         assert self.positions is not None  # mae.Decoder has asked
         x = functional.linear(cut, self.patch.weight.flatten(1), self.patch.bias) + self.positions[1:][which]
         x = torch.cat([(self.token + self.positions[0]).to(x.dtype).expand(x.shape[0], 1, -1), x], 1)

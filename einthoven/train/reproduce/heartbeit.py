@@ -173,9 +173,10 @@ _SIZES = (
     Size(
         "short",
         "tiny counterparts at 224 x 224: BEiT and ViT of 6 layers of width 128 with patches of 28 x 14 pixels (one lead high, "
-        "0.3 s long), EfficientNet and ResNet at a fraction of their width and depth; batch 16; 12, 12, 8, 4, 4 epochs at 1e-3; "
-        "BEiT from either start: the mean of each row of patches to the head, the head first by logistic regression, then all "
-        "layers for 8, 8, 8, 6, 5 epochs at 3e-4; pre-training for 10 epochs of 9 windows of each record, hidden patches drawn as in MAE",
+        "0.3 s long), EfficientNet and ResNet at a fraction of their width and depth; batch 16; 12, 12, 8, 4, 4 epochs at "
+        "1e-3; BEiT from either start: the mean of each row of patches to the head, the head first by logistic regression, then all "
+        "layers for 8, 8, 8, 6, 5 epochs at 3e-4; pre-training for 10 epochs of 9 windows of each record, hidden patches drawn "
+        "as in MAE",
         form="heartbeit", batch=16, epochs={0.01: 12, 0.1: 12, 0.25: 8, 0.5: 4, 1.0: 4}, draws={0.01: 5, 0.1: 5, 0.25: 3},
         options={
             "beit-base": {**_BLOCKS, "drop_path": 0.0, "layer_scale": 0.0, "positions": "waves", "pool": "rows"},
@@ -205,11 +206,12 @@ SIZES: Mapping[str, Size] = MappingProxyType({size.name: size for size in _SIZES
 @dataclass(frozen=True)
 class Settings:
     """`data` a dataset of labelled ECGs (PTB-XL), None: simulated; `unlabelled` others to pre-train on beside it; `weights` by
-    arm, what to start from: of heartbeit a pre-training's, which then is not run; `workers` trials side by side; `epochs` and `rate` of fine-tuning
-    where they are not the size's own. `form` the
-    pictures to fine-tune on where it is not the size's own (heartbeit-448: thin traces keep twice the pixels), and `tiles`
-    (rows, columns) that BEiT and ViT cut them into, `pool` what BEiT's head sees of the patches; pre-training stays at the size's own, and its positions are interpolated
-    or, where a tile is as large as its picture, taken as they are."""
+    arm, what to start from: of heartbeit a pre-training's, which then is not run; `workers` trials side by side.
+
+    Where they are not the size's own: `epochs` and `rate` of fine-tuning; `form` the pictures to fine-tune on (heartbeit-448:
+    thin traces keep twice the pixels); `tiles` (rows, columns) that BEiT and ViT cut them into; `patch` (height, width) of
+    their patches; `pool` what BEiT's head sees of them. Pre-training stays at the size's own, and its positions are
+    interpolated or, where a tile is as large as its picture, taken as they are."""
 
     data: str | None = None
     unlabelled: tuple[str, ...] = ()
@@ -221,6 +223,7 @@ class Settings:
     rate: float | None = None
     form: str | None = None
     tiles: tuple[int, int] = (1, 1)
+    patch: tuple[int, int] | None = None
     pool: str | None = None
     device: str = "auto"
     seed: int = 0
@@ -242,6 +245,8 @@ class Settings:
             raise EcgError(f"{self.workers} trials side by side: one at least")
         if self.pool not in (None, *POOLS):
             raise EcgError(f"pool is one of {', '.join(POOLS)}, not {self.pool}")
+        if self.patch is not None and min(self.patch) < 1:
+            raise EcgError(f"a patch has one pixel at least, not {self.patch[0]} x {self.patch[1]}")
         if min(self.tiles) < 1:
             raise EcgError(f"an image is cut into one tile at least, not {self.tiles[0]} x {self.tiles[1]}")
         if self.form is not None:
@@ -297,17 +302,22 @@ class Job:
     work: str
     model: str | None  # where the trained network is kept, for the saliency
     pool: str | None = None
+    patch: tuple[int, int] | None = None
 
     @property
     def key(self) -> str:
         return f"{self.task.title}/{self.arm}/{self.share:g}/{self.draw}"
 
 
-def _options(arm: Arm, size: Size, form: ImageForm, tiles: tuple[int, int], pool: str | None) -> dict[str, Any]:
+def _options(arm: Arm, size: Size, form: ImageForm, of: Settings | Job) -> dict[str, Any]:
     """What the arm's network is built with."""
-    cut = {"tiles": list(tiles)} if tiles != (1, 1) and arm.table in ("beit-base", "vit-base") else {}
-    seen = {"pool": pool} if pool and arm.table == "beit-base" else {}
-    return {**size.options.get(arm.table, {}), "size": list(form.size), **cut, **seen}
+    own: dict[str, Any] = {}
+    if arm.table in ("beit-base", "vit-base"):
+        own |= {"tiles": list(of.tiles)} if of.tiles != (1, 1) else {}
+        own |= {"patch": list(of.patch)} if of.patch else {}
+    if arm.table == "beit-base" and of.pool:
+        own["pool"] = of.pool
+    return {**size.options.get(arm.table, {}), "size": list(form.size), **own}
 
 
 def trial(job: Job) -> dict[str, Any]:
@@ -338,7 +348,7 @@ def trial(job: Job) -> dict[str, Any]:
         torch.set_num_threads(max(1, torch.get_num_threads()))
     accelerator = new_accelerator(recipe)
     torch.manual_seed(recipe.seed)
-    net = build(arm.table, outputs=len(job.task.names), **_options(arm, size, form, job.tiles, job.pool))
+    net = build(arm.table, outputs=len(job.task.names), **_options(arm, size, form, job))
     if job.weights is not None:
         load(job.weights, net)
     x = np.load(job.pixels, mmap_mode="r", allow_pickle=False)
@@ -574,6 +584,7 @@ def _jobs(
                             test=tuple(parts.test.tolist()),
                             work=str(out / "work" / name),
                             pool=settings.pool,
+                            patch=settings.patch,
                             model=str(out / "models" / f"{name}.safetensors") if share == 1.0 and draw == 0 else None,
                         )
                     )  # fmt: skip
@@ -727,10 +738,16 @@ def _about(
     about["pictures"] = f"{form.name}, {form.size[0]} x {form.size[1]} pixels" + (
         f"; BEiT and ViT see {settings.tiles[0]} x {settings.tiles[1]} tiles" if settings.tiles != (1, 1) else ""
     )
+    if settings.patch:
+        about["pictures"] += f"; patches of BEiT and ViT {settings.patch[0]} x {settings.patch[1]}"
     if settings.pool:
-        about["pictures"] += f"; BEiT's head sees the mean of {'all patches' if settings.pool == 'mean' else 'each row of patches'}"
-    about["settings"] = (f"rate {settings.rate:g}" if settings.rate else "rates as the size says") + ", one cycle" + (
-        f"; pre-training also on {', '.join(Path(p).name for p in settings.unlabelled)}" if settings.unlabelled else ""
+        about["pictures"] += (
+            f"; BEiT's head sees the mean of {'all patches' if settings.pool == 'mean' else 'each row of patches'}"
+        )
+    about["settings"] = (
+        (f"rate {settings.rate:g}" if settings.rate else "rates as the size says")
+        + ", one cycle"
+        + (f"; pre-training also on {', '.join(Path(p).name for p in settings.unlabelled)}" if settings.unlabelled else "")
     )
     return about
 
@@ -811,7 +828,7 @@ def _saliency(
         net = build(
             ARMS[job.arm].table,
             outputs=len(job.task.names),
-            **_options(ARMS[job.arm], size, form, settings.tiles, settings.pool),
+            **_options(ARMS[job.arm], size, form, settings),
         )  # fmt: skip
         net.load_state_dict(load_file(str(job.model)))
         net.eval()
