@@ -3,8 +3,8 @@
     shown patches (B, n, P) --layers of a ViT or BEiT--> (B, n, D) --decoder, which has a token for each hidden patch--> (M, P)
 
 He K et al. Masked autoencoders are scalable vision learners. CVPR 2022. Where 96 of 128 patches are hidden, the transformer
-works on a quarter of them, and what is to be drawn is no business of its last layers. It wants a model with positions of its own
-(learned, or begun as waves): a bias by distance has no say of where in the image a patch stands.
+works on a quarter of them, and what is to be drawn is no business of its last layers. It wants a model with positions of its
+own (learned, or begun as waves): a bias by distance has no say of where in the image a patch stands.
 
 B images, n shown of N patches, M hidden ones of the batch, P numbers of a patch, D width.
 """
