@@ -175,8 +175,8 @@ _SIZES = (
         "tiny counterparts at 224 x 224: BEiT and ViT of 6 layers of width 128 with patches of 28 x 14 pixels (one lead high, "
         "0.3 s long), EfficientNet and ResNet at a fraction of their width and depth; batch 16; 12, 12, 8, 4, 4 epochs at "
         "1e-3; BEiT from either start: the mean of each row of patches to the head, the head first by logistic regression, "
-        "then all layers for 8, 8, 8, 6, 5 epochs at 3e-4; pre-training for 10 epochs of 9 windows of each record, hidden patches drawn "
-        "as in MAE",
+        "then all layers for 8, 8, 8, 6, 5 epochs at 3e-4; pre-training for 10 epochs of 9 windows of each record, hidden "
+        "patches drawn as in MAE",
         form="heartbeit", batch=16, epochs={0.01: 12, 0.1: 12, 0.25: 8, 0.5: 4, 1.0: 4}, draws={0.01: 5, 0.1: 5, 0.25: 3},
         options={
             "beit-base": {**_BLOCKS, "drop_path": 0.0, "layer_scale": 0.0, "positions": "waves", "pool": "rows"},
