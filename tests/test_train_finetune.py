@@ -25,6 +25,7 @@ from einthoven.io import read, write  # noqa: E402
 from einthoven.models.network import Network  # noqa: E402
 from einthoven.models.table import MODELS, Model, build  # noqa: E402
 from einthoven.record import EcgError  # noqa: E402
+from einthoven.represent.features import NAMES  # noqa: E402
 from einthoven.represent.images import by_form, scaled  # noqa: E402
 from einthoven.signal.presets import apply  # noqa: E402
 from einthoven.synth import simulate  # noqa: E402
@@ -545,7 +546,7 @@ def test_every_model_takes_a_step_in_every_way(name: str, method: str, tmp_path:
     row = MODELS[name]
     torch.manual_seed(0)
     image = row.kind == "image"
-    model = build(name, outputs=2, **({} if image else {"leads": 12}), **row.tiny)
+    model = build(name, outputs=2, **({"leads": 12} if row.kind == "signal" else {}), **row.tiny)
     tune.apply(model, tune.Tuning(method, rank=2, bottleneck=4), row)
     held = {n: p.detach().clone() for n, p in model.named_parameters() if not p.requires_grad}
     rng = np.random.default_rng(0)
@@ -555,7 +556,8 @@ def test_every_model_takes_a_step_in_every_way(name: str, method: str, tmp_path:
         pictures = rng.integers(0, 256, (12, side, side), np.uint8)
         examples = Examples(pictures, y, shape=(3, side, side), seen=partial(scaled, by_form(row.preset)))
     else:
-        examples = Examples(rng.standard_normal((12, 12, row.tiny_samples)).astype(np.float32), y)
+        shape = (len(NAMES),) if row.kind == "features" else (12, row.tiny_samples)
+        examples = Examples(rng.standard_normal((12, *shape)).astype(np.float32), y)
     checked: list[object] = []
     done = fit(
         model, examples, np.arange(8), np.arange(8, 12), Objective("single", ones(2)), Recipe(batch=8, epochs=1),
