@@ -52,7 +52,7 @@ ARMS = (
     Arm("projector and cross-attention", "partial tuning", {"method": "projector+attention"}),
     Arm("projector and cross-attention layers", "partial tuning", {"method": "projector+layers"}),
     Arm("without reports", "data", {"kinds": ["closed", "open", "fill-in", "choice", "verify", "query", "compare"]}),
-    Arm("half of the ECGs", "data", share=0.5),
+    Arm("half of the samples", "data", share=0.5),
 )
 
 NOTES = paragraphs("""
