@@ -22,7 +22,7 @@ from einthoven.data.instruct.sample import Sample, read
 from einthoven.data.instruct.wording import CANNOT, QUANTITIES, axis_class, figure, label, place
 from einthoven.evaluate.language import ecgs_of, examine
 from einthoven.evaluate.language_table import markdown
-from einthoven.record import Record
+from einthoven.record import EcgError, Record
 from einthoven.statements import STATEMENTS, SUPERCLASSES, parse_statement
 
 
@@ -46,7 +46,7 @@ class Rules:
         return [self.one(s, [self.facts(r) for r in rs]) for s, rs in zip(prompts, ecgs, strict=True)]
 
     def log_likelihood(self, prompts, ecgs, candidates):  # type: ignore[no-untyped-def]
-        raise NotImplementedError
+        raise EcgError("rules and measurements have no likelihoods: only what they answer is scored")
 
     def one(self, s: Sample, known: list[Facts]) -> str:
         if not known:
