@@ -22,6 +22,7 @@ from einthoven.signal.quality import Quality
 if TYPE_CHECKING:
     from einthoven.beats.median import MedianBeats  # numba comes with it
     from einthoven.paper.reading import Reading
+    from einthoven.told import Told
 
 DEFAULT_MODEL = "default"
 
@@ -35,6 +36,7 @@ class Report:
     opinions: what models say beside the rules, that of the signal first; none where none was asked.
     paper: what the picture gave that the record was read from (None for a digital file). Where `paper.why` is not empty, no ECG
         could be read from it: the record has no leads, and there are no findings.
+    told: the report that a language model wrote, its sentences held against all this (None where none was asked).
     software: name and version of what made the report. created: when, ISO 8601 with time zone.
     """
 
@@ -47,6 +49,7 @@ class Report:
     median: MedianBeats | None = None
     opinions: tuple[Opinion, ...] = ()
     paper: Reading | None = None
+    told: Told | None = None
     warnings: tuple[str, ...] = ()
     software: str = f"Einthoven {__version__}"
     created: str = ""
@@ -75,6 +78,7 @@ def interpret(
     corners: Sequence[tuple[float, float]] | None = None,
     page: int | None = None,
     looks: bool = False,
+    language: str | Path | None = None,
 ) -> Report:
     """Reads, measures and interprets one ECG.
 
@@ -87,6 +91,7 @@ def interpret(
         fs: sampling rate in Hz, for files that do not say (CSV without a time column).
         unit: "mV", "uV", ... for files that do not say.
         layout, speed, gain, corners, page: of paper, where they are known, as in `digitize`.
+        language: a language model (a Bundle's name or path) that writes a report beside the rules (`Report.told`).
         looks: of a picture, also which parts of it the image model's likeliest label rests on (`Opinion.looked`); 1 to 2 s.
 
     Raises:
@@ -124,6 +129,11 @@ def interpret(
     median = median_beats(record, beats)
     measurements = measure(record, beats, median)
     findings = find(record, beats, measurements, quality)
+    told = None
+    if language is not None:
+        from einthoven.told import tell
+
+        told = tell(record, measurements, findings, quality, language)
     # The model's features are those of 100 Hz; a record that comes at that rate has just been measured.
     known = vector(record, beats, median, measurements, quality, findings) if record.fs == FS else None
     return Report(
@@ -136,6 +146,7 @@ def interpret(
         median=median or None,
         opinions=_opinions(record, findings, known, model, image_model, picture, looks),
         paper=reading,
+        told=told,
         warnings=record.warnings + measurements.warnings + against_the_recorder(record, measurements),
         created=_now(),
     )

@@ -31,7 +31,8 @@ ON_PAPER = ("measure @", "interpret @", "demo @ --out out", "digitize @ -o out.c
 LISTS = ("scale info @ -o out", "models list --store @")  # any file may be a listing, any folder a store
 RECIPES = ("pretrain @", "finetune @", "plan @")  # a recipe is a command line in a file: wrong use
 MODELS = (  # a name of which there is no file is a misspelt one: wrong use
-    "predict ecg.npz -m @", "explain ecg.npz -m @", "interpret ecg.npz -m @", "models show @", "models verify @",
+    "predict ecg.npz -m @", "explain ecg.npz -m @", "interpret ecg.npz -m @",
+    "interpret ecg.npz --language @", "models show @", "models verify @",
     "models export @ -o out.onnx", "models push @ store", "chat ecg.npz -m @ -q why", "scale predict listing.txt -o out -m @",
     "evaluate --data set --labels labels.csv --model @",
 )  # fmt: skip

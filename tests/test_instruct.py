@@ -141,6 +141,29 @@ def test_it_learns_what_the_ecg_alone_tells(index: Index, tmp_path: Path) -> Non
     assert np.mean([a == s.answer for a, s in zip(said, train)]) >= 0.75
 
 
+def test_interpret_shows_what_a_language_model_writes_beside_the_rules(index: Index, samples: str, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from einthoven.cli import app
+    from einthoven.grounding import ground
+    from einthoven.interpretation import interpret
+    from einthoven.io import write
+    from einthoven.models.language.answer import Answers, Talk
+
+    bundle = instruct(recipe(index, samples), tmp_path / "run", quiet=True)
+    ecg = index.record(0)
+    write(ecg, tmp_path / "ecg.npz")
+    report = interpret(tmp_path / "ecg.npz", model=None, language=bundle)
+    told = report.told
+    said = Talk(Answers(open_language(bundle)[0]), [report.record]).ask("Write a report of this ECG.")
+    assert told is not None and told.text == said
+    assert told.grounded == ground(said, report.measurements, report.findings, report.quality)
+    ran = CliRunner().invoke(app, ["interpret", str(tmp_path / "ecg.npz"), "-m", "none", "--language", str(bundle), "--json"])
+    assert ran.exit_code == 0 and json.loads(ran.stdout)["told"]["text"] == said
+    refused = CliRunner().invoke(app, ["interpret", str(tmp_path / "ecg.npz"), "--language", "einthoven-12"])
+    assert refused.exit_code == 1 and "does not answer in words" in refused.stderr
+
+
 @pytest.mark.parametrize("method", ["lora", "full", "projector+attention", "projector+layers"])
 def test_llama_vision_tiny_on_pictures(method: str, index: Index, samples: str, tmp_path: Path) -> None:
     view = {"represent": "image", "form": "page"}

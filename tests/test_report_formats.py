@@ -20,14 +20,17 @@ from einthoven.beats.measure import measure
 from einthoven.beats.measurements import Measurements, Quantity
 from einthoven.beats.median import median_beats
 from einthoven.findings import Evidence, Finding, conclude, find
+from einthoven.grounding import ground
 from einthoven.interpretation import Report
 from einthoven.record import Device, EcgError, Patient, Record, Source
 from einthoven.report import measurements_json, measurements_text, save, to_fhir, to_html, to_json, to_pdf, to_text
 from einthoven.report.limits import limit
 from einthoven.report.sheet import Sheet
+from einthoven.report.summary import line_of
 from einthoven.report.words import evidence_words, figure
 from einthoven.signal.quality import assess
 from einthoven.synth import CONDITIONS, simulate
+from einthoven.told import Told
 
 HOSTILE = "<script>alert('x')</script>\"&lt;' onload=1"
 
@@ -282,9 +285,37 @@ def test_limits_know_sex_and_age() -> None:
 def test_evidence_of_several_leads_is_one_row() -> None:
     leads = (("V1", 0.21), ("V2", 0.30))
     finding = Finding("x", "X", "st-t", evidence=tuple(Evidence("st_j_mv", v, "mV", ">= 0.2", (lead,)) for lead, v in leads))
-    assert evidence_words(finding) == [("ST at J", "V1 0.21, V2 0.30 mV", "≥ 0.2")]
+    assert evidence_words(finding.evidence) == [("ST at J", "V1 0.21, V2 0.30 mV", "≥ 0.2")]
     together = Finding("x", "X", "st-t", evidence=(Evidence("qrs_ms", 131.4, "ms", ">= 120"), Evidence("rate_bpm", 61, "/min")))
-    assert evidence_words(together) == [("QRS duration", "131 ms", "≥ 120"), ("Heart rate", "61 /min", "")]
+    assert evidence_words(together.evidence) == [("QRS duration", "131 ms", "≥ 120"), ("Heart rate", "61 /min", "")]
+
+
+def test_a_language_models_report_stands_in_every_form_with_what_it_rests_on(report: Report, tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    wrote = "Heart rate 61/min. QRS 150 ms. See you soon <script>."
+    figures = (
+        replace(report.measurements.quantities["rate_bpm"], value=61.0),
+        replace(report.measurements.quantities["qrs_ms"], value=80.0),
+    )
+    known = Measurements({**report.measurements.quantities, "rate_bpm": figures[0], "qrs_ms": figures[1]}, {})
+    told = Told("writer", "Write.", wrote, ground(wrote, known, report.findings, report.quality))
+    made = replace(report, told=told)
+    verdicts = [s["verdict"] for s in to_json(made)["told"]["sentences"]]
+    assert verdicts == ["supported", "contradicted", "no claim"]
+    jsonschema.validate(json.loads(json.dumps(to_json(made), allow_nan=False)), schema())
+    right, wrong = "supported: Heart rate 61 /min: measured 61 /min", "contradicted: QRS duration 150 ms: measured 80 ms"
+    words = " ".join(to_text(made).split())
+    assert "What the language model writer writes:" in words and right in words and wrong in words
+    page = to_html(made)
+    assert right in page and wrong in page and "<script>" not in page.split("</style>")[1]
+    save(made, tmp_path / "r.pdf")
+    drawn = " ".join(pdf_streams((tmp_path / "r.pdf").read_bytes()))
+    assert (
+        "See you soon <script>." in drawn and wrong in drawn and right not in drawn
+    )  # on paper the doubtful ones have reasons
+    line = line_of(made)["told"]
+    assert line["flagged"] == ["QRS 150 ms."] and line["claims"]["supported"] == 1
+    assert to_json(report)["told"] is None and "language model" not in to_text(report)
 
 
 def test_figures() -> None:

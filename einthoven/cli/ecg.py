@@ -231,6 +231,14 @@ def interpret(
             help="The same of a model that looks at the picture; default: the one that ships, on pictures only.",
         ),
     ] = "default",
+    language: Annotated[
+        str | None,
+        typer.Option(
+            "--language",
+            help="A language model (name or Bundle) that writes a report, each sentence held against the rest.",
+            show_default=False,
+        ),
+    ] = None,
     layout: Layout = None,
     speed: Speed = None,
     gain: Gain = None,
@@ -251,6 +259,7 @@ def interpret(
     choice: dict[str, Any] = {
         "model": None if model == "none" else model,
         "image_model": None if image_model == "none" else image_model,
+        "language": language,
         "fs": fs,
         "unit": unit,
     }

@@ -23,6 +23,7 @@ from einthoven.record import Record
 from einthoven.report.limits import limit
 from einthoven.report.words import RESEARCH_ONLY
 from einthoven.signal.quality import Quality
+from einthoven.told import Told
 
 SCHEMA = "einthoven.report/1"
 
@@ -44,6 +45,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "opinions": [{"sees": one.sees, **opinion_json(one)} for one in report.opinions],
         "agreement": [row_json(row) for row in together(report.opinions)],
         "paper": None if report.paper is None else paper_json(report.paper),
+        "told": None if report.told is None else told_json(report.told),
         **measurements_json(report.measurements, record),
         "beats": beats_json(report.beats),
         "warnings": list(report.warnings),
@@ -138,6 +140,11 @@ def opinion_json(opinion: Opinion) -> dict[str, Any]:
         "disagreements": list(opinion.disagreements),
         "warnings": list(opinion.warnings),
     }
+
+
+def told_json(told: Told) -> dict[str, Any]:
+    """A language model's report: what it was asked, what it said, and what each sentence rests on."""
+    return {"model": told.model, "question": told.question, "text": told.text, **told.grounded.to_dict()}
 
 
 def row_json(row: Row) -> dict[str, Any]:

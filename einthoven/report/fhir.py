@@ -133,7 +133,7 @@ def _found(finding: Finding) -> Resource:
         out["valueCodeableConcept"] = said
     notes = [
         f"Confidence: {finding.confidence}.",
-        *evidence_lines(finding),
+        *evidence_lines(finding.evidence),
         *([f"Source: {finding.source}"] if finding.source else []),
     ]
     out["note"] = [{"text": text} for text in notes]

@@ -20,7 +20,9 @@ from einthoven.report.limits import ADULT_YEARS, limit
 from einthoven.report.median import median_page
 from einthoven.report.words import (
     ADVICE,
+    FLAGGED,
     GROUPS,
+    HELD,
     MAIN,
     MORE,
     RESEARCH_ONLY,
@@ -43,11 +45,14 @@ from einthoven.report.words import (
     sheet_of,
     sureness,
     title,
+    told_rows,
+    told_title,
     verdict,
     voices,
     whose_words,
     worth_saying,
 )
+from einthoven.told import Told
 
 TOLERANCE_MM = 0.02  # of the traces: a fifteenth of the pen
 SHEET = (279.4, 139.0)  # of the trace, mm: 10 s at 25 mm/s, and A4 landscape holds it
@@ -90,6 +95,7 @@ td.out{color:var(--mark);background:var(--markback);font-weight:700}
 .opinion td.bar{white-space:nowrap;min-width:84px}.bar span{display:block;height:4px;margin:0 0 1px;border-radius:4px;
 background:linear-gradient(90deg,#3b6fb5 var(--p),var(--line) var(--p))}.opinion td.means{font-weight:700}
 .opinion td,.opinion th{padding-right:10px;vertical-align:bottom}.disputed{color:var(--abnormal);font-weight:600}
+.told p{margin:0 0 8px}.told .plain>li{margin:0 0 6px}.told .evidence{color:var(--soft)}
 .model p{margin:6px 0 0}.model>p:first-of-type{margin:0 0 8px}
 .doubts{list-style:none;margin:12px 0 0;padding:8px 12px;border-left:4px solid var(--abnormal);background:var(--markback);
 font-size:.94rem}.unread{border-left:4px solid var(--critical)}h3{font-size:.92rem;margin:12px 0 6px}
@@ -145,7 +151,7 @@ def to_html(report: Report) -> str:
             _trace(report),
             '<div class="columns">',
             f"<div>{_findings(report.findings)}</div>",
-            f"<div>{_measurements(report)}{_opinions(report.opinions)}{_machine(report)}</div>",
+            f"<div>{_measurements(report)}{_opinions(report.opinions)}{_told(report.told)}{_machine(report)}</div>",
             "</div>",
             _median(report),
             _leads(report.measurements),
@@ -261,7 +267,7 @@ def _findings(findings: Sequence[Finding]) -> str:
     for f in findings:
         evidence = "".join(
             f"<li>{escape(what)} <strong>{escape(value)}</strong>{f' ({escape(held)})' if held else ''}</li>"
-            for what, value, held in evidence_words(f)
+            for what, value, held in evidence_words(f.evidence)
         )
         source = f'<div class="source">{escape(f.source)}</div>' if f.source else ""
         codes = ", ".join(t for t in (f"SCP {f.scp}" if f.scp else "", f"SNOMED CT {f.snomed}" if f.snomed else "") if t)
@@ -345,6 +351,21 @@ def _opinions(opinions: Sequence[Opinion]) -> str:
         f'<section class="model"><h2>{escape(title_)}</h2>{f"<p>{escape(said)}</p>" if said else ""}{caution}{table}{notes}'
         '<p class="source">Yes: a finding of the rules; a model that reaches its threshold, which is each statement\'s own.</p>'
         "</section>"
+    )
+
+
+def _told(told: Told | None) -> str:
+    """A language model's report, sentence by sentence, with what each rests on."""
+    if told is None:
+        return ""
+    items = ""
+    for verdict_, words, proofs in told_rows(told):
+        mark = f' <span class="{"disputed" if verdict_ in FLAGGED else "soft"}">{escape(verdict_)}</span>' if verdict_ else ""
+        rests = "".join(f"<li>{escape(proof)}</li>" for proof in proofs)
+        items += f"<li>{escape(words)}{mark}{f'<ul class=evidence>{rests}</ul>' if rests else ''}</li>"
+    return (
+        f'<section class="told"><h2>{escape(told_title(told))}</h2><p class="source">{escape(HELD)}</p>'
+        f'<ul class="plain">{items}</ul></section>'
     )
 
 

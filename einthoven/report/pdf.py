@@ -21,7 +21,9 @@ from einthoven.report.median import median_page
 from einthoven.report.sheet import Sheet
 from einthoven.report.words import (
     ADVICE,
+    FLAGGED,
     GROUPS,
+    HELD,
     MAIN,
     MORE,
     RESEARCH_ONLY,
@@ -45,6 +47,8 @@ from einthoven.report.words import (
     sheet_of,
     sureness,
     title,
+    told_rows,
+    told_title,
     verdict,
     voices,
     whose_words,
@@ -223,7 +227,7 @@ class _Writer:
             for line in wrap(f.text + sureness(f), _BODY, (width - text_width(codes, _SMALL) - 4) / 1.06):
                 block.line(0, _BODY, line, bold=True, colour=colour)
             block.aside(width, _SMALL, codes)
-            for line in wrap("; ".join(evidence_lines(f)), _BODY, width - 4):
+            for line in wrap("; ".join(evidence_lines(f.evidence)), _BODY, width - 4):
                 block.line(4, _BODY, line)
             for line in wrap(f.source, _SMALL, width - 4):
                 block.line(4, _SMALL, line, colour=_SOFT, leading=3.3)
@@ -266,6 +270,7 @@ class _Writer:
             small.line(0, _SMALL, line, leading=3.3, colour=_SOFT)
         blocks.append(small)
         blocks += self.opinions(width)
+        blocks += self.told(width)
         if report.record.statements:
             said = [_Block().line(0, _BODY, line) for s in report.record.statements for line in wrap(s, _BODY, width)]
             blocks += _kept([_gap(), _heading(whose_words(report.record)), *said])
@@ -305,6 +310,25 @@ class _Writer:
             for line in wrap(note, _SMALL, width):
                 small.line(0, _SMALL, line, leading=3.3, colour=_SOFT)
         return [_joined(blocks + [small])] if sum(b.height for b in blocks) < 110 else _kept([*blocks, small])
+
+    def told(self, width: float) -> list[_Block]:
+        """A language model's report: its sentences, each with its verdict and, where a reader should look, why."""
+        told = self.report.told
+        if told is None:
+            return []
+        first, small = _Block(), _gap()
+        for line in wrap(HELD, _SMALL, width):
+            first.line(0, _SMALL, line, leading=3.3, colour=_SOFT)
+        blocks = [_gap(), _heading(told_title(told)), first]
+        for verdict_, words, proofs in told_rows(told):
+            block, flagged = _Block(), verdict_ in FLAGGED
+            for line in wrap(words, _BODY, width):
+                block.line(0, _BODY, line)
+            told_why = [proof for proof in proofs if proof.startswith(FLAGGED)]
+            for line in wrap("; ".join(told_why) if flagged else verdict_, _SMALL, width - 3):
+                block.line(3, _SMALL, line, leading=3.3, colour=_RED if flagged else _SOFT)
+            blocks.append(block)
+        return _kept([*blocks, small])
 
     def _median(self, at: tuple[int, float], left: float, n: int, drawn: tuple[Record, Page, Beats]) -> tuple[int, float]:
         """Paints the median of n beats; returns the page and y where it begins."""

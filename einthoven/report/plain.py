@@ -12,6 +12,7 @@ from einthoven.record import Patient
 from einthoven.report.limits import limit
 from einthoven.report.words import (
     ADVICE,
+    HELD,
     MAIN,
     MORE,
     RESEARCH_ONLY,
@@ -31,12 +32,15 @@ from einthoven.report.words import (
     rows_shown,
     sureness,
     title,
+    told_rows,
+    told_title,
     unit,
     verdict,
     voices,
     whose_words,
     worth_saying,
 )
+from einthoven.told import Told
 
 _WIDE = 100
 
@@ -49,13 +53,13 @@ def to_text(report: Report) -> str:
     parts += [*_wrap(report.conclusion), ""]
     for f in report.findings:
         parts += _wrap(f"{f.text}{sureness(f)}", "  - ", "    ")
-        parts += [line for words in evidence_lines(f) for line in _wrap(words, "      ", "      ")]
+        parts += [line for words in evidence_lines(f.evidence) for line in _wrap(words, "      ", "      ")]
     if report.unread:
         parts += paper_lines(report)
         if report.opinions:
             parts += [*opinion_lines(report.opinions), *_wrap(UNCONFIRMED, "  ! ", "    ")]
         return "\n".join([*parts, "", *(f"{name}: {value}" for name, value in provenance(report)), RESEARCH_ONLY])
-    parts += paper_lines(report) + opinion_lines(report.opinions)
+    parts += paper_lines(report) + opinion_lines(report.opinions) + told_lines(report.told)
     parts += ["", measurements_text(report.measurements, record.patient)]
     own = {n: machine_value(record, n) for n in MAIN}
     told = [f"{title(n)} {figure(v)}" for n, v in own.items() if v == v]
@@ -104,6 +108,17 @@ def opinion_lines(opinions: Sequence[Opinion]) -> list[str]:
         parts.append(f"  {row.text[:35]:<36}{RULES[row.rules] if ruled else '':<10}{cells}{verdict(row)}".rstrip())
     parts += _wrap(agreement(opinions), "  ", "  ") if agreement(opinions) else []
     return parts + [line for words in model_notes(opinions) for line in _wrap(words, "  ", "    ")]
+
+
+def told_lines(told: Told | None) -> list[str]:
+    """What a language model wrote, sentence by sentence, with what each rests on; nothing where none was asked."""
+    if told is None:
+        return []
+    parts = ["", f"{told_title(told)}:", *_wrap(HELD, "  ", "  ")]
+    for verdict_, words, proofs in told_rows(told):
+        parts += _wrap(f"[{verdict_}] {words}" if verdict_ else words, "  - ", "    ")
+        parts += [line for proof in proofs for line in _wrap(proof, "      ", "      ")]
+    return parts
 
 
 def measurements_text(measurements: Measurements, patient: Patient | None = None) -> str:

@@ -13,6 +13,7 @@ from einthoven.interpretation import DEFAULT_MODEL, Report, interpret
 from einthoven.io.files import replacing
 from einthoven.opinion import Opinion
 from einthoven.report.asjson import paper_json
+from einthoven.told import Told
 
 # The columns of summary.csv that come from Measurements.
 COLUMNS = (
@@ -42,6 +43,7 @@ def line_of(report: Report) -> dict[str, Any]:
         ],
         "opinion": None if report.opinion is None else opinion_line(report.opinion),
         "opinions": [{"sees": one.sees, **opinion_line(one)} for one in report.opinions],
+        "told": None if report.told is None else told_line(report.told),
         "paper": None if report.paper is None else paper_json(report.paper),
         "measurements": {name: _number(q.value) for name, q in report.measurements.quantities.items()},
         "quality": {
@@ -63,6 +65,15 @@ def opinion_line(opinion: Opinion) -> dict[str, Any]:
     }
 
 
+def told_line(told: Told) -> dict[str, Any]:
+    return {
+        "model": told.model,
+        "text": told.text,
+        "claims": dict(told.grounded.counts),
+        "flagged": [s.text for s in told.grounded.flagged],
+    }
+
+
 def interpreted(
     path: str,
     *,
@@ -72,6 +83,7 @@ def interpreted(
     unit: str | None,
     model: str | None = DEFAULT_MODEL,
     image_model: str | None = DEFAULT_MODEL,
+    language: str | None = None,
     hints: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The result line of one input; with `format`, its whole report too, under OUT/reports. Raises EcgError.
@@ -79,7 +91,7 @@ def interpreted(
     `hints`: layout, speed, ... of paper, as `interpret` takes them. A picture that cannot be read is a line that says so, not
     ok, and has its report.
     """
-    report = interpret(path, fs=fs, unit=unit, model=model, image_model=image_model, **(hints or {}))
+    report = interpret(path, fs=fs, unit=unit, model=model, image_model=image_model, language=language, **(hints or {}))
     line = line_of(report)
     if report.unread:
         line |= {"ok": False, "error": f"{path}: cannot be read: {report.unread}", "what": report.unread, "where": None}

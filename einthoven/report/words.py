@@ -9,6 +9,7 @@ from typing import Any
 
 from einthoven.beats.measurements import Quantity
 from einthoven.findings import Evidence, Finding
+from einthoven.grounding import Claim
 from einthoven.interpretation import Report
 from einthoven.opinion import Likelihood, Opinion, Row, together
 from einthoven.paper.page import Page
@@ -16,6 +17,7 @@ from einthoven.paper.reading import Reading
 from einthoven.paper.render import prepare
 from einthoven.record import Record
 from einthoven.statements import STATEMENTS, SUPERCLASSES
+from einthoven.told import Told
 
 RESEARCH_ONLY = "Research use only. Not a medical device. To be verified by a physician."
 
@@ -267,22 +269,22 @@ def title(name: str) -> str:
     return MAIN.get(name) or MORE.get(name) or OF_LEADS.get(name) or name.replace("_", " ")
 
 
-def evidence_words(finding: Finding) -> list[tuple[str, str, str]]:
-    """A finding's evidence as rows (what was measured or found, its value, what it was held against).
+def evidence_words(evidence: Sequence[Evidence]) -> list[tuple[str, str, str]]:
+    """Evidence as rows (what was measured or found, its value, what it was held against).
 
     The same measurement of several leads against the same threshold is one row.
     """
     rows: list[tuple[str, str, str]] = []
     groups: dict[tuple[str, str, str, int], list[Evidence]] = {}
-    for i, e in enumerate(finding.evidence):
+    for i, e in enumerate(evidence):
         groups.setdefault((e.measurement, e.unit, e.threshold, -1 if len(e.leads) == 1 else i), []).append(e)
-    for evidence in groups.values():
-        e = evidence[0]
+    for alike in groups.values():
+        e = alike[0]
         held = e.threshold.replace(">=", "≥").replace("<=", "≤")
         if e.measurement in STATEMENTS:  # a summary rests on other findings
             rows.append((STATEMENTS[e.measurement].text, "", held))
-        elif len(evidence) > 1:
-            values = ", ".join(f"{x.leads[0]} {figure(x.value, x.unit)}" for x in evidence)
+        elif len(alike) > 1:
+            values = ", ".join(f"{x.leads[0]} {figure(x.value, x.unit)}" for x in alike)
             rows.append((title(e.measurement), f"{values} {unit(e.unit)}".strip(), held))
         else:
             where = f" in {', '.join(e.leads)}" if e.leads else ""
@@ -290,11 +292,47 @@ def evidence_words(finding: Finding) -> list[tuple[str, str, str]]:
     return rows
 
 
-def evidence_lines(finding: Finding) -> list[str]:
+def evidence_lines(evidence: Sequence[Evidence]) -> list[str]:
     """The rows of evidence_words, each in one line."""
     return [
-        " ".join(t for t in (what, value, f"({held})" if held else "") if t) for what, value, held in evidence_words(finding)
+        " ".join(t for t in (what, value, f"({held})" if held else "") if t) for what, value, held in evidence_words(evidence)
     ]
+
+
+# Of a language model's report: whose verdicts stand beside its sentences, and which of them a reader should look at.
+HELD = (
+    "Written by a model that can say what is not so. Each sentence is held against the measurements and findings of this "
+    "report, which err, too."
+)
+FLAGGED = ("contradicted", "unsupported")
+
+
+def told_title(told: Told) -> str:
+    return f"What the language model {told.model} writes"
+
+
+def told_rows(told: Told) -> list[tuple[str, str, list[str]]]:
+    """(verdict, sentence, what its claims rest on); the verdict "" of a sentence that claims nothing."""
+    rows: list[tuple[str, str, list[str]]] = []
+    rows += [("", f"No report should be given: {told.grounded.abstain}.", [])] if told.grounded.abstain else []
+    rows += [("", "(nothing)", [])] if not told.grounded.sentences else []
+    for sentence in told.grounded.sentences:
+        verdict_ = "" if sentence.verdict == "no claim" else sentence.verdict
+        rows.append((verdict_, sentence.text, [_claim_words(claim) for claim in sentence.claims]))
+    return rows
+
+
+def _claim_words(claim: Claim) -> str:
+    name = STATEMENTS[claim.name].text if claim.name in STATEMENTS else title(claim.name)
+    value = f" {figure(claim.value, claim.unit)} {unit(claim.unit)}".rstrip() if claim.value == claim.value else ""
+    place = f" in {', '.join(claim.leads)}" if claim.leads else ""
+    proof = "; ".join(evidence_lines(claim.evidence))
+    if claim.kind == "figure" and claim.evidence:  # the figure's name stands there already
+        proof = "measured " + "; ".join(
+            f"{figure(e.value, e.unit)} {unit(e.unit)}".strip() + f" ({e.threshold})" for e in claim.evidence
+        )
+    why = f" ({claim.why})" if claim.why else ""
+    return f"{claim.verdict}: {'' if claim.asserted else 'not '}{name}{value}{place}{f': {proof}' if proof else ''}{why}"
 
 
 def sureness(finding: Finding) -> str:
