@@ -1,7 +1,7 @@
 """`einthoven judge` against a real language model behind a real OpenAI-compatible server: `transformers serve`, on loopback.
 
-The model is a Llama of 70,000 weights, taught here in seconds that the answer to anything is one judgement; what is shown is that
-our client, its prompts and a server that nobody here wrote understand each other.
+The model is a Llama of 75,000 weights, taught here in seconds that the answer to anything is one judgement; what is shown is
+that our client, its prompts and a server that nobody here wrote understand each other.
 """
 
 from __future__ import annotations
