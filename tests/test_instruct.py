@@ -141,6 +141,26 @@ def test_it_learns_what_the_ecg_alone_tells(index: Index, tmp_path: Path) -> Non
     assert np.mean([a == s.answer for a, s in zip(said, train)]) >= 0.75
 
 
+def test_a_bundle_that_is_examined_again_gives_the_scores_of_its_run(index: Index, samples: str, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from einthoven.cli import app
+
+    wanted = recipe(index, samples, judge=True, judged=20, ranked=0, new_tokens=4)
+    bundle = instruct(wanted, tmp_path / "run", quiet=True)
+    own = json.loads((tmp_path / "run" / "scores" / "scores.json").read_text())
+    command = ["evaluate", "--model", str(bundle), "--data", str(index.folder), "--samples", samples, "--most", "20"]
+    ran = CliRunner().invoke(app, [*command, "--new-tokens", "4", "-o", str(tmp_path / "again"), "--json"])
+    assert ran.exit_code == 0, ran.output
+    told = json.loads(ran.stdout)
+    assert told["questions_sha256"] == own["questions_sha256"] and told["scores"] == own["scores"]
+    assert "were its training" in ran.stderr and "were its validation" in ran.stderr
+    assert json.loads((tmp_path / "again" / "scores.json").read_text())["scores"] == own["scores"]
+    # A model of labels is judged by labels, and folds that it was trained on are asked by nobody.
+    named = CliRunner().invoke(app, [*command[:2], "einthoven-12", *command[3:]])
+    assert named.exit_code == 1 and "does not answer in words" in named.stderr
+
+
 def test_interpret_shows_what_a_language_model_writes_beside_the_rules(index: Index, samples: str, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 

@@ -151,6 +151,27 @@ def evaluate(
         str | None, typer.Option("--model", help="A Bundle, or a model's name; else the default model.", show_default=False)
     ] = None,
     level: Level = None,
+    samples: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of a language model: questions, a file of samples, a public set's folder, or made. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    most: Annotated[
+        int | None, typer.Option(help="Of a language model: at most so many questions.", show_default=False)
+    ] = None,
+    rank: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a language model: also rank ECGs by likelihood of each superclass or statement.", show_default=False
+        ),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="Of a language model: where the weights lie that it was made for.", show_default=False),
+    ] = None,
+    new_tokens: Annotated[int, typer.Option("--new-tokens", help="Of a language model: the longest answer.")] = 128,
     out: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for figures and answers.", show_default=False)
     ] = None,
@@ -162,11 +183,18 @@ def evaluate(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="All figures as JSON to stdout.")] = False,
 ) -> None:
-    """Judge a model on ECGs with labels: every figure with its interval, on patients that it has not seen."""
+    """Judge a model on ECGs that it has not seen: every figure with its interval.
+
+    A model of labels by the labels of the data; a language model by its answers to --samples, beside zeros, noise, another
+    patient's ECG, the words alone and the most frequent answer.
+    """
     from einthoven.record import EcgError
 
     if data is None:
         _stop("needs --data", 2)
+    if samples:
+        _examine(model, data, samples, base, most, rank, new_tokens, out, draws, jobs, json)
+        return
     try:
         from einthoven.data.workers import on
         from einthoven.train.judge import evaluate_bundle
@@ -176,6 +204,30 @@ def evaluate(
     except EcgError as fault:
         stop(fault)
     print_json(found.to_dict()) if json else typer.echo(found.text())
+
+
+def _examine(
+    model: str | None, data: str, samples: list[str], base: str | None, most: int | None, rank: str | None,
+    new_tokens: int, out: Path | None, draws: int, jobs: int, json: bool,
+) -> None:  # fmt: skip
+    """The answers of a language model."""
+    from einthoven.record import EcgError
+
+    if model is None:
+        _stop("which language model answers the samples? --model", 2)
+    try:
+        from einthoven.evaluate.language_table import as_json, markdown
+        from einthoven.train.instruct.examined import examine_bundle
+
+        found = examine_bundle(
+            model, data, samples, base=base, most=most, rank=rank, new_tokens=new_tokens, out=out, draws=draws,
+            jobs=jobs or 1, tell=tell,
+        )  # fmt: skip
+    except ImportError as fault:
+        _stop(f"this needs more packages: pip install 'einthoven[train,language]' ({fault})", 1)
+    except EcgError as fault:
+        stop(fault)
+    print_json(as_json(found)) if json else typer.echo(markdown(found))
 
 
 def summary(bundle: Path) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def evaluate_bundle(
     path = shelf.find(model)
     manifest = Bundle.open(path).manifest
     if manifest.task == "language":
-        raise EcgError("answers in words: it is judged by its answers (docs/language.md), not by labels", path=path)
+        raise EcgError("answers in words: it is judged by its answers (--samples), not by labels", path=path)
     index = load(data, labels, jobs=jobs)
     for fault in index.about.get("failed", ()):
         tell(f"left out: {fault['name']}: {fault['why']}")

@@ -97,7 +97,7 @@ def gather(recipe: InstructRecipe, work: Path, log: Log) -> Material:
         index = _fewer(index, recipe.ecgs, recipe.seed)
     samples: list[Sample] = []
     for path in (MADE,) if recipe.samples is None else recipe.samples:
-        samples += _made(index, recipe, work / "samples.jsonl", log) if path == MADE else _read(path, index, log)
+        samples += _made(index, recipe, work / "samples.jsonl", log) if path == MADE else read_of(path, index, log)
     there = set(index.column("record"))
     known = [s for s in samples if all(r in there for r in s.records)]
     if len(known) < len(samples):
@@ -172,7 +172,8 @@ def fold_of(sample: Sample) -> int:
     return drawn_fold(sample.group or (sample.records[0] if sample.records else sample.id))
 
 
-def _read(path: str, index: Index, log: Log) -> list[Sample]:
+def read_of(path: str, index: Index, log: Log) -> list[Sample]:
+    """Samples of a file of ours, or of a public set about an index' ECGs; what is left out is told."""
     place = Path(path)
     if place.suffix.lower() in (".parquet", ".jsonl"):
         return read_samples(place)

@@ -306,18 +306,23 @@ def manifest_of(
                 "notes": "Without the controls beside them (table.md) these figures say little.",
             }
         )  # fmt: skip
-    data = [
+    # A set is called what its records say of it, so that it is known again (train/judge.py, `unseen`).
+    name = ", ".join(sorted(set(material.indices[0].column("dataset")))) or _name(recipe.data)
+    real = set(material.indices[0].column("record"))
+    own = {part: real & set(material.records(part)) for part in ("train", "validation")}
+    data: list[dict[str, Any]] = [
         {
-            "name": _name(recipe.data)
-            + (f" and {recipe.simulated:,} simulated ECGs" if recipe.simulated and part == "train" else ""),
+            "name": name,
             "role": "training" if part == "train" else "validation",
-            "records": len(material.records(part)),
-            "patients": len({s.group for s in parts[part] if s.group}) or None,
+            "records": len(own[part]),
+            "patients": len({s.group for s in parts[part] if s.group and set(s.records) <= own[part]}) or None,
             "folds": list(recipe.train_folds if part == "train" else recipe.validation_folds),
             "licence": recipe.licence,
         }
         for part in ("train", "validation")
     ]
+    if recipe.simulated:
+        data.append({"name": "einthoven.synth", "role": "training", "records": recipe.simulated})
     return manifest(
         name=recipe.name or f"{design.family}-ecg",
         summary=f"Answers questions about an ECG and writes reports; {design.family}, {recipe.method}, best of "
