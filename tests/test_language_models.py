@@ -3,6 +3,7 @@ learned and where rows stand is checked token by token."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +25,7 @@ from einthoven.models.language.look import REPRESENTATIONS
 from einthoven.models.language.speaker import Speaker
 from einthoven.models.language.view import CONNECTORS, FREE
 from einthoven.models.table import MODELS
-from einthoven.record import EcgError
+from einthoven.record import EcgError, WrongUse
 from einthoven.represent.symbols import Tokenizer, by_alphabet
 from einthoven.synth import simulate
 from einthoven.tune.lora import merge_lora
@@ -168,6 +169,56 @@ def test_trains_speaks_is_saved_and_comes_back(name: str, tmp_path: Path) -> Non
     with torch.no_grad():
         own = again.loss(again.collate([example(again, TWO), example(again, ONE)]))
     assert own.each.tolist() == pytest.approx(after.each.tolist(), rel=1e-5)
+
+
+@lru_cache
+def tower(kind: str) -> Any:
+    """A tiny model of transformers that has an image side."""
+    from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel, ViTConfig, ViTModel
+
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision, text = {**sizes, "image_size": 32, "patch_size": 8}, {**sizes, "vocab_size": 50, "max_position_embeddings": 8}
+    torch.manual_seed(3)
+    if kind == "vit":
+        return ViTModel(ViTConfig(**vision)).eval()
+    one, other = (CLIPConfig, CLIPModel) if kind == "clip" else (SiglipConfig, SiglipModel)
+    return other(one(vision_config=vision, text_config=text)).eval()
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip", "vit"])
+def test_a_vision_tower_by_path_sees_pictures_as_it_was_trained_and_travels_in_the_bundle(kind: str, tmp_path: Path) -> None:
+    whole, place = tower(kind), tmp_path / "tower"
+    whole.save_pretrained(place)
+    mean, std = [0.48, 0.46, 0.41], [0.27, 0.26, 0.28]
+    (place / "preprocessor_config.json").write_text(json.dumps({"image_mean": mean, "image_std": std}))
+    side = whole if kind == "vit" else whole.vision_model
+    for view in ({"represent": "stacked", "size": 64}, {"represent": "image", "form": "heartbeit-32"}):
+        design = Design("llama", views=({**view, "encoder": "tower", "options": {"path": str(place)}, "connector": "linear"},))
+        model = made(design, tmp_path)
+        x = model.views[0].tensor([model.looks[0](record(1))])
+        form = getattr(model.looks[0], "form", None)
+        m, s = ([0.5] * 3, [0.5] * 3) if form is None else (form.mean, form.std)
+        channel = [torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (m, s, mean, std)]
+        picture = torch.nn.functional.interpolate(x, (32, 32), mode="bilinear", antialias=True) if x.shape[-1] != 32 else x
+        picture = (picture * channel[1] + channel[0] - channel[2]) / channel[3]
+        with torch.no_grad():
+            torch.testing.assert_close(model.views[0].encoder(x), side(pixel_values=picture).last_hidden_state)
+            own = model.loss(model.collate([example(model, ONE)])).each
+        built = resolved(design, "tiny-random")
+        words = manifest(
+            name="tiny", task="language", activation="identity", licence="none", architecture={"model": "llama"},
+            language={"family": "llama", "design": built.to_dict(), "limit": model.limit},
+        )  # fmt: skip
+        bundle = write_language(tmp_path / view["represent"], words, model, built)
+        place.rename(tmp_path / "gone")
+        again, _ = open_language(bundle.path)
+        with torch.no_grad():
+            assert again.loss(again.collate([example(again, ONE)])).each.tolist() == pytest.approx(own.tolist(), rel=1e-5)
+        (tmp_path / "gone").rename(place)
+    with pytest.raises(EcgError, match="no vision model can be loaded"):
+        made(Design("llama", views=({"represent": "stacked", "encoder": "tower", "options": {"path": "nowhere"}},)), tmp_path)
+    with pytest.raises(WrongUse, match="needs the path"):
+        made(Design("llama", views=({"represent": "stacked", "encoder": "tower"},)), tmp_path)
 
 
 # ---- tokens -------------------------------------------------------------------------------------------------------------

@@ -95,6 +95,8 @@ def files_of(
             views[k]["tokenizer"] = f"symbols-{k}.json"
             files[f"symbols-{k}.json"] = _symbols(look)
         elif views:
+            if portable := getattr(getattr(model.views[k], "encoder", None), "portable", None):
+                views[k]["options"] = portable  # its shape in place of where it lay: its weights are in the Bundle
             views[k] |= look.to_dict() | {"represent": views[k]["represent"]}
             views[k].pop("version", None)
     design = Design.from_dict({**design.to_dict(), "views": views})

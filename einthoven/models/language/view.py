@@ -16,6 +16,7 @@ B ECGs, L leads, T samples, N places, C channels, R rows, D width of the languag
 
 from __future__ import annotations
 
+import json
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -103,26 +104,69 @@ def _takes_samples(name: str) -> bool:
 
 
 class Tower(Encoder):
-    """A vision model of transformers: its last hidden states, (B, N, C)."""
+    """A vision model of transformers (CLIP's and SigLIP's image sides, ViT): its last hidden states, (B, N, C).
 
-    def __init__(self, path: str | None, config: Any = None) -> None:
+    Args:
+        path: a folder or a name; of a model of pictures and words its image side is taken. config: in its place, the words of
+            its configuration (model_type and sizes): a network of that shape without weights, as a Bundle has it.
+        mean, std: of each colour of what it was trained on; None: as its preprocessor_config.json has them, else 0.5.
+        given: (mean, std) by which pictures come; they are taken back.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        *,
+        given: tuple[Sequence[float], Sequence[float]] = ((0.5,) * 3, (0.5,) * 3),
+    ) -> None:
         super().__init__()
         from transformers import AutoConfig, AutoModel
 
-        if config is None:
-            config = AutoConfig.from_pretrained(path)
-            config = getattr(config, "vision_config", config)
-            self.net = AutoModel.from_pretrained(path, config=config)
+        if (path is None) == (config is None):
+            raise WrongUse("a tower needs the path of a vision model (options: {path: ...})")
+        if path is not None:
+            try:
+                shape = AutoConfig.from_pretrained(path)
+                shape = getattr(shape, "vision_config", shape)
+                self.net = AutoModel.from_pretrained(path, config=shape)
+            except (OSError, ValueError) as fault:
+                raise EcgError(f"no vision model can be loaded: {str(fault).splitlines()[0]}", path=path) from fault
+            trained = _preprocessor(path)
+            mean, std = mean or trained.get("image_mean"), std or trained.get("image_std")
         else:
-            self.net = AutoModel.from_config(config)
-        self.width = int(config.hidden_size)
-        self.side = int(config.image_size)
+            words = dict(config or {})
+            shape = AutoConfig.for_model(words.pop("model_type"), **words)
+            self.net = AutoModel.from_config(shape)
+        self.width, self.side = int(shape.hidden_size), int(shape.image_size)
+        mean, std = (tuple(float(v) for v in values or (0.5,) * 3) for values in (mean, std))
+        self.portable: dict[str, Any] = {"config": json.loads(shape.to_json_string()), "mean": list(mean), "std": list(std)}
+        # (x * s + m - mean) / std, for pictures that come as (picture - m) / s.
+        (m, s), (mean_, std_) = (np.array(v, np.float64) for v in given), (np.array(v) for v in (mean, std))
+        self.factor: Tensor
+        self.shift: Tensor
+        for name, values in (("factor", s / std_), ("shift", (m - mean_) / std_)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[-2:] != (self.side, self.side):
             x = F.interpolate(x, (self.side, self.side), mode="bilinear", antialias=True)
-        hidden: Tensor = self.net(pixel_values=x).last_hidden_state
+        hidden: Tensor = self.net(pixel_values=x * self.factor + self.shift).last_hidden_state
         return hidden
+
+
+def _preprocessor(path: str) -> dict[str, Any]:
+    """What preprocessor_config.json says, in a folder or on the Hub's shelf; nothing where there is none."""
+    from transformers.utils import cached_file
+
+    try:
+        found = cached_file(path, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
+        said = json.loads(Path(found).read_text(encoding="utf-8")) if found else {}
+    except (OSError, ValueError):
+        said = {}
+    return said if isinstance(said, dict) else {}
 
 
 class PatchEncoder(Encoder):
@@ -439,7 +483,8 @@ def encoder_of(name: str | None, look: Look, options: Mapping[str, Any]) -> Enco
             if name == "patch":
                 return PatchEncoder(leads, samples, **options)
         if name == "tower" and isinstance(look, ImageLook | StackedLook):
-            return Tower(options.get("path"), options.get("config"))
+            given = ((0.5,) * 3, (0.5,) * 3) if isinstance(look, StackedLook) else (look.form.mean, look.form.std)
+            return Tower(**options, given=given)
         kind = "signal" if isinstance(look, SignalLook) else "features" if isinstance(look, FeatureLook) else "image"
         row = MODELS.get((name or "").replace("_", "-"))
         if row is None or row.kind != kind:
