@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -380,6 +381,28 @@ def test_two_processes_take_the_steps_of_one(index: Index, samples: str, tmp_pat
     two = weights(tmp_path / "two" / "bundle")
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=2e-4)
+
+
+def test_a_run_whose_process_was_killed_goes_on_and_ends_the_same(index: Index, samples: str, tmp_path: Path) -> None:
+    """A real SIGKILL of `einthoven finetune`, behind the first checkpoint."""
+    wanted = recipe(
+        index, samples, checkpoint_every=1, dropout=0.3, epochs=3, views=[{"represent": "signal", "encoder": "linear"}]
+    )
+    (tmp_path / "recipe.yaml").write_text(wanted.text())
+    whole = weights(instruct(wanted, tmp_path / "whole", quiet=True))
+    command = [sys.executable, "-m", "einthoven", "finetune", str(tmp_path / "recipe.yaml"), "-o", str(tmp_path / "cut")]
+    env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        begun = time.monotonic()
+        while not (tmp_path / "cut" / "work" / "state.pt").exists():
+            assert running.poll() is None and time.monotonic() - begun < 600
+            time.sleep(0.01)
+        running.kill()
+    assert not (tmp_path / "cut" / "bundle").exists()
+    subprocess.run(command, check=True, env=env, capture_output=True, timeout=900)
+    assert "goes on" in (tmp_path / "cut" / "log.txt").read_text()
+    cut = weights(tmp_path / "cut" / "bundle")
+    assert whole.keys() == cut.keys() and all(torch.equal(whole[k], cut[k]) for k in whole)
 
 
 @pytest.mark.skipif("EINTHOVEN_DEEPSPEED" not in os.environ, reason="set EINTHOVEN_DEEPSPEED=1 to try ZeRO-2 (compiles)")

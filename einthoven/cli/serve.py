@@ -24,7 +24,11 @@ def serve(
     ] = None,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).", show_default=False)] = None,
     key: Annotated[Path | None, typer.Option(help="Its key (PEM).", show_default=False)] = None,
-    behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="A proxy on this machine adds TLS.")] = False,
+    behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="A proxy adds TLS.")] = False,
+    proxy: Annotated[
+        str,
+        typer.Option(help="Where that proxy asks from, by commas: who asked it is believed (* where nobody else gets here)."),
+    ] = "127.0.0.1",
     store: Annotated[
         list[str] | None, typer.Option("--store", help="A model exchange that users may pull from and publish to; repeatable.")
     ] = None,
@@ -58,7 +62,39 @@ def serve(
     try:
         run(
             data_dir or home() / "serve", host=host, port=port, names=name or (), anonymous=not keep_names,
-            certificate=certificate, key=key, behind_proxy=behind_proxy, stores=store or (), ready=ready,
+            certificate=certificate, key=key, behind_proxy=behind_proxy, proxies=proxy, stores=store or (), ready=ready,
         )  # fmt: skip
     except EcgError as fault:
         stop(fault)
+
+
+@app.command()
+def token(
+    user: Annotated[str, typer.Argument(metavar="USER", help="Whose it is: what this user does is noted under this name.")],
+    scope: Annotated[
+        str, typer.Option(help="read, write (ECGs and labels), run (trainings) or admin; each may what those before it may.")
+    ] = "read",
+    days: Annotated[float, typer.Option(min=1, max=366, help="How long it is good.")] = 90.0,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="The server's, which may be running.", show_default=False)
+    ] = None,
+) -> None:
+    """Make a token by which someone signs in at `einthoven serve`, or a program asks it. It is shown once, kept by nobody."""
+    from einthoven.exchange.shelf import home
+    from einthoven.record import EcgError, WrongUse
+    from einthoven.serve.access import SCOPES, new_token
+    from einthoven.serve.store import CATALOGUE, Store
+
+    place = data_dir or home() / "serve"
+    try:
+        if scope not in SCOPES:
+            raise WrongUse(f"no scope {scope!r} (there are: {', '.join(SCOPES)})")
+        if not (place / CATALOGUE).is_file():
+            raise EcgError("is no data directory: `einthoven serve --data-dir` makes one", path=place)
+        store = Store(place)
+        made, _ = new_token(store, user[:100], scope, name="by command", lasts=days * 86400.0)
+        store.note("local", "token", f"{user[:100]}: {scope}")
+        store.close()
+    except EcgError as fault:
+        stop(fault)
+    typer.echo(made)

@@ -155,10 +155,15 @@ def serve(
     certificate: Path | None = None,
     key: Path | None = None,
     behind_proxy: bool = False,
+    proxies: str = "127.0.0.1",
     stores: Sequence[str] = (),
     ready: Callable[[str], Any] = print,
 ) -> None:
-    """Runs the server until it is stopped. ready: gets the link that signs a browser in, once.
+    """Runs the server until it is stopped.
+
+    Args:
+        proxies: addresses of proxies, by commas, that are believed about who asked them (*: all that get here).
+        ready: gets the link that signs a browser in, once.
 
     Raises WrongUse for an address that others can reach without TLS (`certificate` and `key`, or a proxy that adds it).
     """
@@ -185,7 +190,7 @@ def serve(
     uvicorn.run(
         app, host=host, port=port, log_level="warning", access_log=False, server_header=False,
         ssl_certfile=certificate, ssl_keyfile=key, proxy_headers=behind_proxy,
-        forwarded_allow_ips="127.0.0.1", timeout_graceful_shutdown=5,
+        forwarded_allow_ips=proxies, timeout_graceful_shutdown=5,
     )  # fmt: skip
 
 

@@ -184,6 +184,8 @@ def _loop(
             last[0] = time.monotonic()
             log(f"epoch {epoch + 1}, step {step}/{steps}: loss {loss:.4f}")
 
+    if any((out / WORK / name).exists() for name in (checkpoint.STATE, checkpoint.SHARDED)):
+        log("goes on from its last checkpoint")
     return fit(
         model, task, train, validation, recipe, accelerator, out / WORK, after_first_backward=checked, report=told, tick=tick
     )
