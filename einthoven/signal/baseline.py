@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
-from scipy.ndimage import median_filter
 
 from einthoven.record import EcgError, Record
 from einthoven.signal.stretches import Samples, over_stretches, stretches
@@ -38,6 +36,8 @@ def moving_median(
     windows = [window_s] if isinstance(window_s, int | float) else list(window_s)
     if not windows or not all(w > 0 for w in windows):
         raise EcgError(f"a window of {window_s} s has no median")
+
+    from scipy.ndimage import median_filter
 
     def filtered(block: Samples) -> Samples:
         for window in windows:
@@ -89,5 +89,7 @@ def _through(at: NDArray[np.intp], levels: Samples, samples: NDArray[np.intp]) -
     inside = np.clip(samples, at[0], at[-1])
     if at.size < 3:
         return np.interp(inside, at, levels)
+    from scipy.interpolate import CubicSpline
+
     spline: Samples = CubicSpline(at, levels, bc_type="natural")(inside)
     return spline

@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import butter, iirnotch, sosfiltfilt, tf2sos
 
 from einthoven.record import EcgError, Record
 from einthoven.signal.stretches import Samples, over_stretches
@@ -67,6 +66,8 @@ def notch_signal(signal: NDArray[np.floating], fs: float, hz: float, q: float = 
 
 
 def _forward_backward(signal: NDArray[np.floating], sos: Samples, pad: int) -> NDArray[np.float32]:
+    from scipy.signal import sosfiltfilt
+
     def filtered(block: Samples) -> Samples:
         out: Samples = sosfiltfilt(sos, block, axis=-1, padtype="odd", padlen=min(pad, block.shape[-1] - 1))
         return out
@@ -90,11 +91,15 @@ def _sine(block: Samples, fs: float, hz: float) -> Samples:
 def _butterworth(order: int, corners: tuple[float, ...], kind: str, fs: float) -> Samples:
     if not 1 <= order <= 20:
         raise EcgError(f"the order of a filter lies between 1 and 20, not {order}")
+    from scipy.signal import butter
+
     sos: Samples = butter(order, corners if len(corners) == 2 else corners[0], kind, fs=fs, output="sos")
     return sos
 
 
 @lru_cache(maxsize=32)
 def _notch(hz: float, q: float, fs: float) -> Samples:
+    from scipy.signal import iirnotch, tf2sos
+
     sos: Samples = tf2sos(*iirnotch(hz, q, fs=fs))
     return sos

@@ -20,9 +20,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
-from scipy.ndimage import median_filter
-from scipy.signal import resample as fourier_resample
 
 from einthoven.record import STANDARD_LEADS, EcgError, Record, Signal, derive_limb_leads
 from einthoven.signal.baseline import moving_median
@@ -167,6 +164,8 @@ def notch(signal: Signal, fs: float, *, hz: float, q: float) -> Trace:
 def median_smooth(signal: Signal, fs: float, *, samples: int) -> Trace:
     """Each sample becomes the median of the `samples` around it; zeros are assumed beyond the ends (scipy.signal.medfilt)."""
     _within("samples", samples, 1, max(2 * signal.shape[1], 1))
+    from scipy.ndimage import median_filter
+
     return over_stretches(signal, lambda x: median_filter(x, (1, samples), mode="constant")), fs
 
 
@@ -200,12 +199,16 @@ def resample(signal: Signal, fs: float, *, to: float) -> Trace:
 
 def resample_fourier(signal: Signal, fs: float, *, to: float) -> Trace:
     """scipy.signal.resample: exact for a periodic signal, rings at the ends of any other."""
+    from scipy.signal import resample as fourier_resample
+
     return _regrid(signal, _length(signal, fs, to), lambda x, n: fourier_resample(x, n, axis=1)), to
 
 
 def resample_cubic(signal: Signal, fs: float, *, to: float) -> Trace:
     """Cubic interpolation on linspace(0, duration, n) with both ends: what ECG-Bench does. It stretches time by n / (n - 1)
     and aliases what lies above to / 2."""
+
+    from scipy.interpolate import CubicSpline
 
     def cubic(x: NDArray[np.float64], n: int) -> NDArray[np.float64]:
         if x.shape[1] < 4:

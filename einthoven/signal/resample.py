@@ -8,7 +8,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import firwin, resample_poly
 
 from einthoven.record import EcgError, Record
 from einthoven.signal.stretches import fill_gaps
@@ -51,6 +50,8 @@ def resample_signal(signal: NDArray[np.floating], fs_in: float, fs_out: float) -
     filled, valid = fill_gaps(signal)
     if n == 1:
         return np.repeat(np.where(valid, filled, np.nan), n_out, axis=1).astype(np.float32)
+    from scipy.signal import resample_poly
+
     poly = resample_poly(filled, up, down, axis=1, window=_taps(max(up, down)), padtype="antireflect")
     out: NDArray[np.float32] = poly.astype(np.float32)
     if not valid.all():
@@ -71,6 +72,8 @@ def _ratio(fs_in: float, fs_out: float) -> tuple[int, int]:
 @lru_cache(maxsize=32)
 def _taps(slow: int) -> NDArray[np.float64]:
     """Taps (2 * 24 * slow + 1,) at the rate both rates divide."""
+    from scipy.signal import firwin
+
     taps: NDArray[np.float64] = firwin(2 * _HALF_LENGTH * slow + 1, _CUTOFF / slow, window=("kaiser", _BETA))
     taps.flags.writeable = False
     return taps
