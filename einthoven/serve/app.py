@@ -18,9 +18,9 @@ from einthoven import __version__
 from einthoven.exchange.stores import open_store
 from einthoven.record import EcgError, WrongUse
 from einthoven.serve import access
-from einthoven.serve.api import router
 from einthoven.serve.jobs import Jobs
 from einthoven.serve.library import Library
+from einthoven.serve.routes import router
 from einthoven.serve.store import Store
 
 STATIC = Path(__file__).parent / "static"

@@ -1,0 +1,145 @@
+"""Models: those that are here, what they say of an ECG, and the exchanges that whoever runs the server has named."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from einthoven.record import EcgError, WrongUse
+from einthoven.serve import access
+from einthoven.serve.jobs import model_path, models
+from einthoven.serve.routes.door import Read, Run, library_of, store_of
+
+router = APIRouter()
+
+
+@router.get("/models")
+def all_models(me: Read, request: Request) -> list[dict[str, Any]]:
+    """What can predict: those that ship, were pulled, or were trained here."""
+    from einthoven.exchange.bundle import Bundle
+
+    store = store_of(request)
+    made: list[dict[str, Any]] = []
+    for name, path in models(store).items():
+        try:
+            said = Bundle.open(path, verify=False).manifest
+        except EcgError as fault:
+            made.append({"name": name, "error": fault.what})
+            continue
+        here = path.parent == store.folder / "models"
+        made.append(
+            {
+                "name": name, "version": said.version, "task": said.task, "labels": said.names, "summary": said.summary,
+                "sees": [one.kind for one in said.inputs], "trained_here": here, "licence": said.licence,
+            }
+        )  # fmt: skip
+    return made
+
+
+@router.get("/models/{name}")
+def one_model(name: str, me: Read, request: Request) -> dict[str, Any]:
+    """A model's manifest: how good it is and on whom, what it was trained on, what it takes."""
+    from einthoven.exchange.bundle import Bundle
+
+    told: dict[str, Any] = Bundle.open(model_path(store_of(request), name), verify=False).manifest.model_dump(mode="json")
+    return told
+
+
+@router.post("/models/{name}/verify")
+def verify(name: str, me: Read, request: Request) -> dict[str, Any]:
+    """Whether every file of it is as its maker left it (SHA-256)."""
+    from einthoven.exchange.bundle import Bundle
+
+    try:
+        Bundle.open(model_path(store_of(request), name), verify=True)
+    except EcgError as fault:
+        if fault.what.startswith("no model"):
+            raise
+        return {"ok": False, "why": fault.what}
+    return {"ok": True}
+
+
+@router.get("/models/{name}/report")
+def model_report(name: str, me: Read, request: Request) -> Response:
+    """The report of its training, where it has one."""
+    from einthoven.exchange.bundle import Bundle
+
+    bundle = Bundle.open(model_path(store_of(request), name), verify=False)
+    if "report.html" not in bundle:
+        raise HTTPException(404, "no such report: this model came without one")
+    return Response(
+        bundle.read("report.html"), media_type="text/html", headers={"Content-Security-Policy": access.REPORT_POLICY}
+    )
+
+
+@router.post("/ecgs/{ecg}/predict")
+def predict(
+    ecg: str, me: Read, request: Request, model: Annotated[str, Query(max_length=200)] = "einthoven-12"
+) -> dict[str, Any]:
+    """Calibrated probabilities of a model's labels: `einthoven predict`."""
+    from einthoven.exchange.predict import loaded
+
+    shelf = library_of(request)
+    predictor = loaded(str(model_path(store_of(request), model)))
+    row = shelf.row(ecg)
+    image = predictor.manifest.image
+    if row["kind"] == "paper" and image is not None and image.pictures == "look":
+        made = predictor.predict_file(shelf.path(row))
+    else:
+        made = predictor.predict(shelf.record(ecg))
+    return {"model": predictor.manifest.name, "labels": made.labels, "present": made.present, "warnings": made.warnings}
+
+
+# ---- the exchange ----
+
+
+@router.get("/stores")
+def stores(me: Read, request: Request) -> list[str]:
+    """Addresses of the model exchanges, without secrets; a store is asked for by its place in this list."""
+    return [_open(request, number).address for number in range(len(request.app.state.settings.stores))]
+
+
+def _open(request: Request, number: int) -> Any:
+    from einthoven.exchange.stores import open_store
+
+    addresses = request.app.state.settings.stores
+    if not 0 <= number < len(addresses):
+        raise HTTPException(404, "no such store")
+    return open_store(addresses[number])
+
+
+@router.get("/stores/{store}/models")
+def offered(store: int, me: Read, request: Request) -> list[dict[str, Any]]:
+    """What an exchange offers."""
+    return [item.model_dump(mode="json") for item in _open(request, store).list()]
+
+
+@router.post("/stores/{store}/models/{name}/pull")
+def pull(store: int, name: str, me: Run, request: Request) -> dict[str, Any]:
+    """Fetches a model, verified file by file, whole or not at all; one of that name that is here is replaced."""
+    from einthoven.exchange.manifest import plain_name
+
+    try:
+        place = store_of(request).folder / "models" / plain_name(name)
+    except ValueError as fault:
+        raise WrongUse(str(fault)) from None
+    bundle = _open(request, store).fetch(name, place)
+    store_of(request).note(me.user, "pull", name)
+    return {"name": bundle.manifest.name, "version": bundle.manifest.version, "digest": bundle.digest}
+
+
+class Publish(BaseModel):
+    store: int = Field(ge=0)
+
+
+@router.post("/models/{name}/publish")
+def publish(name: str, body: Publish, me: Run, request: Request) -> dict[str, Any]:
+    """Puts a model into an exchange. The model goes, with its card and figures; no ECG goes with it."""
+    from einthoven.exchange.bundle import Bundle
+
+    item = _open(request, body.store).publish(Bundle.open(model_path(store_of(request), name)))
+    store_of(request).note(me.user, "publish", name)
+    told: dict[str, Any] = item.model_dump(mode="json")
+    return told
