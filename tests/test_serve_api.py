@@ -13,36 +13,20 @@ import pytest
 pytest.importorskip("fastapi")
 
 from fastapi.testclient import TestClient
+from serve_door import Door
 
 import einthoven as ecg
 from einthoven.io import write
 from einthoven.record import EcgError, Patient, WrongUse
 from einthoven.report import to_json
 from einthoven.serve import access
-from einthoven.serve.app import Settings, allowed, create_app, serve
-from einthoven.serve.library import extremes, labels_csv, samples
+from einthoven.serve.app import allowed, serve
+from einthoven.serve.library import labels_csv
+from einthoven.serve.sight import extremes, samples
 from einthoven.serve.store import CATALOGUE, MIGRATIONS, Store
 from einthoven.synth import simulate
 
 NAME = "Erika <script>alert(1)</script> Mustermann"
-
-
-class Door:
-    """A server in memory, and someone signed in at it."""
-
-    def __init__(self, folder: Path, *, work: bool = False, **settings: Any) -> None:
-        self.app = create_app(Settings(folder, **settings), work=work)
-        self.client = TestClient(self.app, base_url="http://127.0.0.1:8010")
-
-    def sign_in(self) -> TestClient:
-        ticket = self.app.state.tickets.new()
-        assert self.client.get(f"/login?ticket={ticket}", follow_redirects=False).status_code == 303
-        self.client.headers[access.HEADER] = "1"
-        return self.client
-
-    def token(self, scope: access.Scope, **more: Any) -> dict[str, str]:
-        made, _ = access.new_token(self.app.state.store, "a program", scope, **more)
-        return {"Authorization": f"Bearer {made}"}
 
 
 @pytest.fixture
