@@ -47,4 +47,4 @@ def unpacked(raw: bytes) -> tuple[dict[str, Any], np.ndarray]:
     head = json.loads(raw[4 : 4 + length])
     numbers = np.frombuffer(raw[4 + length :], "<i2").reshape(head["rows"], -1).astype(np.float64)
     numbers[numbers == -32768] = np.nan
-    return head, numbers * head["step_mv"]
+    return head, numbers * head.get("step_mv", head.get("step"))

@@ -153,9 +153,9 @@ class Jobs:
             )
         self.say(job, {"state": state, **({"error": error} if error else {})})
 
-    def command(self, job: str, args: list[str], folder: Path, metrics: Path) -> None:
-        """Runs `einthoven ARGS` in a process group of its own; its lines and the rows of `metrics` become events. Raises
-        EcgError with its last line where it fails."""
+    def command(self, job: str, args: list[str], folder: Path, metrics: Path, finder: Path | None = None) -> None:
+        """Runs `einthoven ARGS` in a process group of its own; its lines, the rows of `metrics` and what `finder` holds once it
+        is there become events. Raises EcgError with its last line where it fails."""
         log = folder / "output.txt"
         seen = _Tail(metrics, to_the_end=metrics.exists())
         with log.open("ab") as out:
@@ -165,7 +165,7 @@ class Jobs:
                 stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
             )  # fmt: skip
-        lines = _Tail(log, start)
+        lines, looked_for = _Tail(log, start), finder if finder is not None and not finder.exists() else None
         self.store.db.execute("UPDATE job SET pid = ? WHERE id = ?", (process.pid, job))
         last = ""
         while True:
@@ -176,6 +176,10 @@ class Jobs:
             for line in seen.new():
                 with contextlib.suppress(ValueError):
                     self.say(job, {"metrics": json.loads(line)})
+            if looked_for is not None and looked_for.exists():
+                with contextlib.suppress(ValueError, OSError):
+                    self.say(job, {"finder": json.loads(looked_for.read_text(encoding="utf-8"))})
+                looked_for = None
             if over:
                 break
             state = self.row(job)["state"]
@@ -275,7 +279,8 @@ def _finetune(jobs: Jobs, row: Row, args: dict[str, Any]) -> dict[str, Any]:
         words += ["--model", args["model"]]
     else:
         words += ["--weights", str(model_path(jobs.store, args["weights"]))]
-    jobs.command(row["id"], words, folder, folder / "run" / "metrics.jsonl")
+    run = folder / "run"
+    jobs.command(row["id"], words, folder, run / "metrics.jsonl", run / "work" / "rate.json")
     place = jobs.store.folder / "models" / args["name"]
     draft = place.with_name(f".{args['name']}.part")
     shutil.rmtree(draft, ignore_errors=True)

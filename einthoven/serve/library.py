@@ -229,9 +229,27 @@ class Library:
         row = self.row(ecg)
         if row["kind"] != "paper":
             return interpret(self.record(ecg))
-        made = interpret(self.path(row))
+        from einthoven.paper.reading import Hints
+
+        made = interpret(self.path(row), **asdict(Hints(**self.hints(ecg))))
         # under the name it came with, not that of a hash
         return replace(made, record=replace(made.record, source=replace(made.record.source, path=row["name"])))
+
+    def hints(self, ecg: str) -> dict[str, Any]:
+        """What users know of a page: `paper.reading.Hints` by name."""
+        row = self.store.row("SELECT value FROM hint WHERE ecg = ?", (ecg,))
+        return {} if row is None else dict(json.loads(row["value"]))
+
+    def hint(self, ecg: str, known: Mapping[str, Any]) -> None:
+        """Keeps what a user knows of a page, in place of what was known. Raises WrongUse where it fits no page."""
+        from einthoven.paper.reading import Hints, checked
+
+        checked(Hints(**known))
+        with self.store.change() as db:
+            db.execute("DELETE FROM hint WHERE ecg = ?", (ecg,))
+            if known:
+                db.execute("INSERT INTO hint VALUES (?, ?)", (ecg, to_json(dict(known))))
+        self.forget(ecg)
 
     def forget(self, ecg: str, *, corrected: bool = False) -> None:
         """Reports of an ECG about which something has changed; corrected: only those with corrections."""

@@ -22,6 +22,7 @@ from einthoven.report.asjson import number
 from einthoven.serve.store import to_json
 
 if TYPE_CHECKING:
+    from einthoven.explain import Explanation
     from einthoven.interpretation import Report
 
 _LOST = -32768  # a sample that was not recorded
@@ -53,14 +54,14 @@ def samples(record: Record, start: float = 0.0, end: float | None = None, most: 
     return packed(part, head)
 
 
-def packed(rows: NDArray[np.float32], head: dict[str, Any], *, fine: bool = False) -> bytes:
+def packed(rows: NDArray[np.float32], head: dict[str, Any], *, fine: bool = False, step_name: str = "step_mv") -> bytes:
     """Rows (R, N) in mV behind their header. fine: in steps of a 32,000th of the largest, not of a microvolt."""
     with np.errstate(invalid="ignore"):
         top = float(np.nanmax(np.abs(rows), initial=0.0))
     step = max(top, 1e-3) / 32_000 if fine or top >= 32.7 else 0.001
     known = np.isfinite(rows)
     numbers = np.where(known, np.round(np.where(known, rows, 0) / step), _LOST).astype("<i2")
-    words = to_json({**head, "step_mv": step, "samples": int(numbers.shape[1]), "rows": int(numbers.shape[0])}).encode()
+    words = to_json({**head, step_name: step, "samples": int(numbers.shape[1]), "rows": int(numbers.shape[0])}).encode()
     return struct.pack("<I", len(words)) + words + numbers.tobytes()
 
 
@@ -129,6 +130,15 @@ def aligned(report: Report) -> bytes:
         "status": made.status,
     }  # fmt: skip
     return packed(made.signal, head)
+
+
+def heat(made: Explanation) -> bytes:
+    """An explanation as it is drawn: -1 (against the label) to 1 (for it), a row a lead; in the header what it explains and its
+    evidence by lead and wave."""
+    told = made.to_dict()
+    head = {key: told[key] for key in told if key != "evidence"}
+    head["facts"] = {name: number(value) for name, value in made.facts.items()}
+    return packed(made.heat.astype(np.float32), {**head, "start": made.start, "end": made.stop}, fine=True, step_name="step")
 
 
 VIEWS = {"median": median, "overlay": overlay, "aligned": aligned}

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from einthoven.serve.routes import ecgs, models, views, who, work
+from einthoven.serve.routes import ecgs, models, paper, talk, views, who, work
 
 router = APIRouter(prefix="/api")
-for part in (who, ecgs, views, models, work):
+for part in (who, ecgs, views, paper, models, talk, work):
     router.include_router(part.router)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from einthoven.record import EcgError, WrongUse
-from einthoven.serve import access
+from einthoven.serve import access, sight
 from einthoven.serve.jobs import model_path, models
 from einthoven.serve.routes.door import Read, Run, library_of, store_of
 
@@ -90,6 +90,28 @@ def predict(
     else:
         made = predictor.predict(shelf.record(ecg))
     return {"model": predictor.manifest.name, "labels": made.labels, "present": made.present, "warnings": made.warnings}
+
+
+@router.get("/ecgs/{ecg}/explain")
+def explain(
+    ecg: str,
+    me: Read,
+    request: Request,
+    model: Annotated[str, Query(max_length=200)] = "einthoven-12",
+    label: Annotated[str | None, Query(max_length=200)] = None,
+    method: Annotated[str, Query(max_length=40)] = "occlusion",
+    start: Annotated[float, Query(ge=0, le=1e7, allow_inf_nan=False)] = 0.0,
+) -> Response:
+    """Which waves of which leads speak for a label (None: the likeliest), as numbers behind a header (einthoven.serve.sight):
+    `einthoven explain`. Methods but occlusion need torch."""
+    from einthoven.exchange.predict import loaded
+    from einthoven.explain import explain
+
+    shelf = library_of(request)
+    predictor = loaded(str(model_path(store_of(request), model)))
+    report = shelf.report(ecg)
+    made = explain(report.record, predictor, label, method, start=start, beats=report.beats)
+    return Response(sight.heat(made), media_type="application/octet-stream")
 
 
 # ---- the exchange ----

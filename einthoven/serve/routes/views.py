@@ -159,17 +159,3 @@ def file(
     else:
         data = files.recording(shelf.record(ecg), kind, name)
     return Response(data, media_type=files.media_type(kind), headers=files.headers(name, kind))
-
-
-@router.get("/ecgs/{ecg}/picture")
-def picture(ecg: str, me: Read, request: Request) -> Response:
-    """The photo or scan that an ECG on paper came as."""
-    shelf = library_of(request)
-    row = shelf.row(ecg)
-    if row["kind"] != "paper":
-        raise HTTPException(404, "this ECG came as a recording")
-    from einthoven.paper.entry import picture_of
-    from einthoven.paper.reading import PHOTO_PX, bounded, jpeg_bytes
-
-    rgb, _ = picture_of(shelf.path(row))
-    return Response(jpeg_bytes(bounded(rgb, PHOTO_PX)), media_type="image/jpeg")
