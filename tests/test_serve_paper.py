@@ -16,7 +16,7 @@ from einthoven.synth import simulate
 
 def test_a_page_is_read_again_with_what_is_known_of_it(tmp_path: Path) -> None:
     record = simulate("lbbb", rate=70, seed=3).record
-    image, page = render.render(record, layout="3x4+1", dpi=150)
+    image, _ = render.render(record, layout="3x4+1", dpi=150)
     wide = np.full((image.shape[0] + 160, image.shape[1] + 240, 3), 70, np.uint8)  # on a dark table
     wide[60 : 60 + image.shape[0], 100 : 100 + image.shape[1]] = image
     cv2.imwrite(str(tmp_path / "photo.png"), wide[..., ::-1])
