@@ -61,7 +61,8 @@ def corrected(beats: Beats, corrections: Iterable[Correction]) -> Corrected:
             told.append(f"a correction was left out: {fault.what}")
             continue
         if left:
-            told.append(f"{_said(one)}: left as it was in {left} beats, where it would leave the order of the waves")
+            those = "one beat" if left == 1 else f"{left} beats"
+            told.append(f"{_said(one)}: left as it was in {those}, where it would leave the order of the waves")
     kept = np.flatnonzero(there)
     final = replace(
         made,
@@ -175,4 +176,6 @@ def _why_not(made: Beats, there: NDArray[np.bool_], beat: int, k: int, lead: str
 
 def _said(one: Correction) -> str:
     place = "" if one.lead is None else f" in {one.lead}"
-    return f"{one.name}{place} of the beat at {one.r:.2f} s"
+    wave, what = one.name.upper().split("_") if one.name != "r_peak" else ("R", "PEAK")
+    words = {"ON": "onset", "PEAK": "peak", "OFF": "end"}[what]
+    return f"{wave} {words}{place} of the beat at {one.r:.2f} s"

@@ -80,6 +80,14 @@ def turns_before(store: Store, ecg: str, user: str, model: str, after: int | Non
     return turns
 
 
+def asked_of(store: Store, ecg: str, user: str, answer: int) -> list[Row]:
+    """The turns that an answer was given to. Raises EcgError."""
+    row = store.row("SELECT asked FROM answer WHERE seq = ? AND ecg = ? AND user = ?", (answer, ecg, user))
+    if row is None:
+        raise EcgError("no such answer in this conversation")
+    return list(json.loads(row["asked"]))
+
+
 def keep(store: Store, ecg: str, user: str, model: str, asked: Sequence[Row], said: str, grounded: Row | None) -> int:
     """-> the answer's number."""
     held = None if grounded is None else to_json(grounded)

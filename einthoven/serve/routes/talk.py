@@ -18,12 +18,13 @@ Words = Annotated[str, Field(min_length=1, max_length=talk.LONGEST)]
 
 
 class Question(BaseModel):
-    """after: the answer that this follows; null begins. again: another answer to the question, drawn, not the likeliest."""
+    """after: the answer that the question follows; null begins. again: in place of a question, the answer whose question is to
+    be answered once more: drawn, not the likeliest."""
 
     model: Name
-    question: Words
+    question: Words = "?"
     after: int | None = Field(default=None, ge=1)
-    again: bool = False
+    again: int | None = Field(default=None, ge=1)
 
 
 @router.post("/ecgs/{ecg}/answers", status_code=201)
@@ -35,10 +36,13 @@ def ask(ecg: str, body: Question, me: Write, request: Request) -> dict[str, Any]
     if not report.record.leads:
         raise EcgError("no ECG could be read from this picture: there is nothing to ask about")
     path = model_path(store, body.model)
-    before = talk.turns_before(store, ecg, me.user, body.model, body.after)
-    asked = [*before, {"role": "user", "content": body.question.replace("<ecg>", "").strip() or "?"}]
-    others = store.row("SELECT COUNT(*) AS n FROM answer WHERE ecg = ? AND asked = ?", (ecg, to_json(asked)))
-    said = request.app.state.speakers.ask(path, report, asked, again=1 + (others["n"] if others else 0) if body.again else 0)
+    if body.again is not None:
+        asked = talk.asked_of(store, ecg, me.user, body.again)
+    else:
+        before = talk.turns_before(store, ecg, me.user, body.model, body.after)
+        asked = [*before, {"role": "user", "content": body.question.replace("<ecg>", "").strip() or "?"}]
+    others = store.rows("SELECT seq FROM answer WHERE ecg = ? AND asked = ?", (ecg, to_json(asked)))
+    said = request.app.state.speakers.ask(path, report, asked, again=len(others) if body.again is not None else 0)
     held = ground(said, report.measurements, report.findings, report.quality).to_dict() if said else None
     seq = talk.keep(store, ecg, me.user, body.model, asked, said, held)
     store.note(me.user, "question", f"{ecg} {body.model}")
