@@ -306,7 +306,9 @@ def test_fine_tuning_from_labels_to_a_model_that_predicts(tmp_path: Path) -> Non
         for one in told:
             label = "slow" if int(Path(one["name"]).stem) % 2 else "fast"
             client.patch(f"/api/ecgs/{one['id']}", json={"labels": [label]})
-        args = {"name": "slow-or-fast", "ecgs": ids, "epochs": 3}
+        args = {"name": "slow-or-fast", "ecgs": ids, "epochs": 3, "batch": 8, "gamma": 0.95}
+        for key, value in (("batch", 2.5), ("gamma", 0), ("learning_rate", True), ("layer_decay", 0.5)):
+            assert client.post("/api/jobs", json={"kind": "finetune", "args": args | {key: value}}).status_code == 422
         job = client.post("/api/jobs", json={"kind": "finetune", "args": args}).json()
         until = time.monotonic() + 300
         while (state := client.get(f"/api/jobs/{job['id']}").json())["state"] in ("queued", "running"):
@@ -315,7 +317,12 @@ def test_fine_tuning_from_labels_to_a_model_that_predicts(tmp_path: Path) -> Non
         assert state["state"] == "done", state
         heard = client.get(f"/api/jobs/{job['id']}/events").text
         numbers = [int(line[4:]) for line in heard.splitlines() if line.startswith("id: ")]
-        assert numbers == list(range(1, len(numbers) + 1)) and '"metrics"' in heard and '"state": "done"' in heard
+        assert (
+            numbers == list(range(1, len(numbers) + 1))
+            and heard.count('"metrics"') == 3
+            and '"finder"' in heard
+            and '"state": "done"' in heard
+        )
         later = client.get(f"/api/jobs/{job['id']}/events", headers={"last-event-id": str(numbers[-2])}).text
         assert later.count("id: ") == 1
         named = {one["name"]: one for one in client.get("/api/models").json()}

@@ -80,6 +80,26 @@ def test_the_open_ecg_is_taken_away_in_every_format(door: Door, tmp_path: Path) 
         assert back.leads == record.leads and np.nanmax(np.abs(back.signal - record.signal)) < rough, kind
 
 
+def test_what_is_made_of_an_ecg_is_taken_away_too(door: Door, tmp_path: Path) -> None:
+    client = door.sign_in()
+    mine = put(client, simulate(rate=70, seed=3).record, tmp_path)
+    report = door.app.state.library.report(mine)
+    made = align(report.record, report.beats)
+    for what, signal in (("median", report.median.signal), ("aligned", made.signal)):
+        back = ecg.read(client.get(f"/api/ecgs/{mine}/file.npz", params={"what": what}).content)
+        assert np.array_equal(back.signal, signal, equal_nan=True)
+    bundle = client.get("/api/models/einthoven-paper-1/bundle")
+    (tmp_path / "paper.zip").write_bytes(bundle.content)
+    from einthoven.exchange.bundle import Bundle
+    from einthoven.exchange.shelf import find
+
+    assert Bundle.open(tmp_path / "paper.zip").digest == Bundle.open(find("einthoven-paper-1")).digest
+    onnx = [m["onnx"] for m in client.get("/api/models").json() if m["name"] == "einthoven-paper-1"]
+    assert client.get("/api/models/einthoven-paper-1/onnx").status_code == (200 if onnx == [True] else 404)
+    assert {"inception-time", "xception-time"} <= {one["name"] for one in client.get("/api/architectures").json()}
+    assert client.get("/api/models/..%2Fx/bundle").status_code in (404, 422)
+
+
 def test_fiducials_are_corrected_by_hand_and_corrections_undone(door: Door, tmp_path: Path) -> None:
     client = door.sign_in()
     mine = put(client, simulate(rate=70, seed=3).record, tmp_path)

@@ -29,6 +29,9 @@ from einthoven.serve.store import Row, Store, new_id, to_json
 OVER = ("done", "failed", "cancelled")
 _LOOK_S = 0.25
 _METHODS = ("head", "full", "lora", "adapter")
+_MORE: Mapping[str, tuple[float, float]] = {  # lines of a recipe that may be sent, and within what they lie
+    "batch": (1, 4096), "patience": (0, 1000), "learning_rate": (1e-8, 1.0), "gamma": (0.01, 1.0), "finder_high": (1e-7, 1.0),
+}  # fmt: skip
 
 
 class Jobs:
@@ -228,8 +231,9 @@ def _kill(group: int) -> None:
 
 
 def _check_finetune(jobs: Jobs, args: dict[str, Any]) -> dict[str, Any]:
-    """{"name", "ecgs": [...], "weights" or "model", "method", "task", "epochs", "seed"} -> the same, whole. Raises WrongUse."""
-    known = {"name", "ecgs", "weights", "model", "method", "task", "epochs", "seed"}
+    """{"name", "ecgs": [...], "weights" or "model", "method", "task", "epochs", "seed", and of _MORE} -> the same, whole.
+    Raises WrongUse."""
+    known = {"name", "ecgs", "weights", "model", "method", "task", "epochs", "seed", *_MORE}
     if strange := set(args) - known:
         raise WrongUse(f"fine-tuning takes no {', '.join(sorted(strange))} (it takes: {', '.join(sorted(known))})")
     try:
@@ -252,6 +256,14 @@ def _check_finetune(jobs: Jobs, args: dict[str, Any]) -> dict[str, Any]:
     if task not in (None, "single", "multilabel"):
         raise WrongUse("a task is single or multilabel")
     made = {"name": name, "ecgs": list(dict.fromkeys(ecgs)), "method": method, "epochs": epochs, "seed": seed, "task": task}
+    for key, (low, high) in _MORE.items():
+        value = args.get(key)
+        if value is None:
+            continue
+        whole = key in ("batch", "patience")
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not low <= value <= high:
+            raise WrongUse(f"{key} is a {'whole ' if whole else ''}number within {low:g} and {high:g}")
+        made[key] = value
     if args.get("model"):
         from einthoven.models.table import by_name
 
@@ -273,6 +285,9 @@ def _finetune(jobs: Jobs, row: Row, args: dict[str, Any]) -> dict[str, Any]:
     words = ["finetune", "--data", str(data), "--labels", str(data / "labels.csv"), "-o", str(folder / "run")]
     words += ["--method", args["method"], "--epochs", str(args["epochs"]), "--seed", str(args["seed"])]
     words += ["--set", f"name={args['name']}"]
+    for key in _MORE:
+        if key in args:
+            words += ["--set", f"{key}={args[key]}"]
     if args.get("task"):
         words += ["--task", args["task"]]
     if "model" in args:

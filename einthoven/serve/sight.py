@@ -141,4 +141,20 @@ def heat(made: Explanation) -> bytes:
     return packed(made.heat.astype(np.float32), {**head, "start": made.start, "end": made.stop}, fine=True, step_name="step")
 
 
+def median_record(report: Report) -> Record:
+    """The median beat as a recording of its own. Raises EcgError without beats."""
+    if not report.median:
+        raise EcgError("there is no median beat: no beats were found")
+    return Record(report.median.signal, report.median.fs, report.median.leads, patient=report.record.patient)
+
+
+def aligned_record(report: Report) -> Record:
+    """The signal with its R peaks on a grid of 60 a minute, as a recording of its own."""
+    from einthoven.beats.align import align
+
+    made = align(report.record, report.beats)
+    return Record(made.signal, made.fs, made.leads, patient=report.record.patient)
+
+
+RECORDS = {"median": median_record, "aligned": aligned_record}
 VIEWS = {"median": median, "overlay": overlay, "aligned": aligned}

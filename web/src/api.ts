@@ -20,7 +20,7 @@ export type Report = {
   beats: Beats | null;
 };
 export type Beats = { fiducials: string[]; kinds: string[]; overall: (number | null)[][]; leads: Record<string, (number | null)[][]> };
-export type Model = { name: string; task?: string; labels?: string[]; summary?: string; licence?: string | null; version?: string; trained_here?: boolean; error?: string };
+export type Model = { name: string; task?: string; labels?: string[]; summary?: string; licence?: string | null; version?: string; trained_here?: boolean; onnx?: boolean; error?: string };
 export type Job = {
   id: string; kind: string; state: string; created: number; error: string | null; args: { name?: string }; result: { model?: string } | null;
 };

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -32,7 +34,8 @@ def all_models(me: Read, request: Request) -> list[dict[str, Any]]:
         made.append(
             {
                 "name": name, "version": said.version, "task": said.task, "labels": said.names, "summary": said.summary,
-                "sees": [one.kind for one in said.inputs], "trained_here": here, "licence": said.licence,
+                "sees": [one.kind for one in said.inputs], "onnx": "model.onnx" in said.files, "trained_here": here,
+                "licence": said.licence,
             }
         )  # fmt: skip
     return made
@@ -45,6 +48,40 @@ def one_model(name: str, me: Read, request: Request) -> dict[str, Any]:
 
     told: dict[str, Any] = Bundle.open(model_path(store_of(request), name), verify=False).manifest.model_dump(mode="json")
     return told
+
+
+@router.get("/architectures")
+def architectures(me: Read) -> list[dict[str, Any]]:
+    """Models without weights that can be trained from scratch: what they see, how large they are, whose design they follow."""
+    from einthoven.models.table import MODELS
+
+    return [
+        {"name": one.name, "sees": one.kind, "parameters": one.parameters, "citation": one.citation} for one in MODELS.values()
+    ]
+
+
+@router.get("/models/{name}/bundle")
+def model_bundle(name: str, me: Read, request: Request) -> Response:
+    """The whole model as one file: the Bundle as a ZIP, which `einthoven predict --model` takes, too."""
+    from einthoven.exchange.bundle import Bundle
+
+    with tempfile.TemporaryDirectory() as folder:
+        made = Bundle.open(model_path(store_of(request), name)).copy(Path(folder) / "model.zip")
+        data = Path(made.path).read_bytes()
+    head = {"Content-Disposition": f'attachment; filename="{name}.zip"'}
+    return Response(data, media_type="application/zip", headers=head)
+
+
+@router.get("/models/{name}/onnx")
+def model_onnx(name: str, me: Read, request: Request) -> Response:
+    """Its network alone, as ONNX."""
+    from einthoven.exchange.bundle import Bundle
+
+    bundle = Bundle.open(model_path(store_of(request), name))
+    if "model.onnx" not in bundle:
+        raise HTTPException(404, "no such network: this model is more than one, take the whole")
+    head = {"Content-Disposition": f'attachment; filename="{name}.onnx"'}
+    return Response(bundle.read("model.onnx"), media_type="application/octet-stream", headers=head)
 
 
 @router.post("/models/{name}/verify")

@@ -149,13 +149,17 @@ def file(
     speed: Annotated[float, Query(ge=1, le=1000, allow_inf_nan=False)] = 25.0,
     gain: Annotated[float, Query(ge=1, le=1000, allow_inf_nan=False)] = 10.0,
     start: Annotated[float, Query(ge=0, le=1e7, allow_inf_nan=False)] = 0.0,
+    what: Literal["recording", "median", "aligned"] = "recording",
 ) -> Response:
     """The ECG as a file: a page of millimetre paper (png, svg, pdf: `einthoven render`), or the recording (csv, wfdb as a ZIP
-    of header and signal, npz, edf, dcm, xml: HL7 aECG; `einthoven convert`)."""
+    of header and signal, npz, edf, dcm, xml: HL7 aECG; `einthoven convert`).
+    what: the median beat, or the signal with its R peaks on a grid of 60 a minute, in place of the recording."""
     shelf = library_of(request)
     name = shelf.row(ecg)["name"]
     if kind in files.PAGES:
         data = files.page(shelf.report(ecg), kind, layout=layout, speed=speed, gain=gain, start=start)
-    else:
+    elif what == "recording":
         data = files.recording(shelf.record(ecg), kind, name)
+    else:
+        data = files.recording(sight.RECORDS[what](shelf.report(ecg)), kind, f"{name}-{what}")
     return Response(data, media_type=files.media_type(kind), headers=files.headers(name, kind))

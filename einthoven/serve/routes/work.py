@@ -25,7 +25,8 @@ class NewJob(BaseModel):
 
 @router.post("/jobs", status_code=201)
 def add_job(body: NewJob, me: Run, request: Request) -> dict[str, Any]:
-    """Puts work on the queue. finetune: {"name", "ecgs": [ids], "weights" or "model", "method", "task", "epochs", "seed"}."""
+    """Puts work on the queue. finetune: {"name", "ecgs": [ids], "weights" or "model", "method", "task", "epochs", "seed",
+    "batch", "patience", "learning_rate" (null: found), "gamma", "finder_high"}."""
     jobs = jobs_of(request)
     job = jobs.add(body.kind, me.user, body.args)
     store_of(request).note(me.user, f"job {body.kind}", job)
