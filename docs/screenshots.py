@@ -23,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
 
 SIZES = {"desktop": (1280, 860), "phone": (390, 844)}
+TALLEST = 2400  # pixels of a phone's page
 COLOURS = 128  # of a picture: a screen has few, and the files stay small
 SENTENCES = "Left bundle branch block. The QRS duration is 150 ms. The rate is 110 /min."
 
@@ -110,7 +111,6 @@ def correct(page: Any) -> None:
 
 
 def after_correct(page: Any) -> None:
-    page.on("dialog", lambda dialog: dialog.accept())
     page.click("text=Undo all")
     page.wait_for_selector("[data-testid=byhand]", state="detached")
     page.uncheck("[data-testid=correct]")
@@ -161,6 +161,7 @@ def chat(page: Any) -> None:
     _open(page, "left bundle")
     _view(page, "Trace")
     _part(page, "Chat")
+    page.wait_for_timeout(1000)  # what was said before comes back
     if not page.locator("[data-testid=said]").count():
         page.fill("[aria-label='Ask about this ECG']", "What does this ECG show?")
         page.press("[aria-label='Ask about this ECG']", "Enter")
@@ -177,7 +178,8 @@ def tune(page: Any) -> None:
         page.click("text=Start")
     page.wait_for_selector(".job .done")
     page.wait_for_selector(".curve polyline.validation")
-    page.wait_for_timeout(1500)
+    report = page.frame_locator("iframe")
+    report.locator("h1").first.wait_for()
 
 
 def models(page: Any) -> None:
@@ -250,6 +252,7 @@ def main() -> None:
                 browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
                 page = browser.new_page()
                 page.set_default_timeout(90_000)
+                page.on("dialog", lambda dialog: dialog.accept())
                 page.goto(link)
                 page.wait_for_selector("[data-testid=conclusion]")
                 page.set_input_files("[data-testid=files]", [str(p) for p in sorted(_folder.glob("*.[nj]p[zg]"))])
@@ -264,7 +267,12 @@ def main() -> None:
                         go(page)
                         page.mouse.move(2, 2)
                         page.wait_for_timeout(700)
-                        quantised(page.screenshot(full_page=size == "phone"), args.out / f"{name}-{size}.png")
+                        if size == "phone":  # all of it at once: Chromium paints no frame that is out of sight
+                            high = page.evaluate("document.documentElement.scrollHeight")
+                            page.set_viewport_size({"width": SIZES[size][0], "height": min(high, TALLEST)})
+                            page.wait_for_timeout(700)
+                        quantised(page.screenshot(), args.out / f"{name}-{size}.png")
+                        page.set_viewport_size(dict(zip(("width", "height"), SIZES[size])))
                         print(f"{name}-{size}", flush=True)
                         if after is not None:
                             after(page)
