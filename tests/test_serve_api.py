@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("fastapi")
 
 from fastapi.testclient import TestClient
-from serve_door import Door
+from serve_door import Door, put
 
 import einthoven as ecg
 from einthoven.io import write
@@ -331,6 +331,90 @@ def test_fine_tuning_from_labels_to_a_model_that_predicts(tmp_path: Path) -> Non
         assert client.get("/api/models/slow-or-fast/report").status_code == 200
         said = client.post(f"/api/ecgs/{ids[0]}/predict", params={"model": "slow-or-fast"}).json()
         assert set(said["labels"]) == {"fast", "slow"} and sum(said["labels"].values()) == pytest.approx(1)
+
+
+def test_many_are_predicted_into_a_table(tmp_path: Path) -> None:
+    """Each as `predict` says it, one that cannot be is told, and no name is a formula."""
+    import csv
+    import io
+
+    from einthoven.paper import render
+
+    door = Door(tmp_path / "data", work=True, welcome=False)
+    with door.client:
+        client = door.sign_in()
+        record = simulate("lbbb", rate=70, seed=3).record
+        mine = put(client, record, tmp_path)
+        short = put(client, record.pick(["I", "II"]), tmp_path, "short")
+        client.patch(f"/api/ecgs/{mine}", json={"name": "=1+1", "labels": ["LBBB"]})
+        assert client.post("/api/jobs", json={"kind": "predict", "args": {"ecgs": [], "model": "x"}}).status_code == 422
+        page, _ = render.render_png(record, dpi=120, header=False)
+        (paper,) = client.post("/api/ecgs", files={"files": ("page.png", page)}).json()
+        args = {"ecgs": [mine, short, paper["id"]], "model": "einthoven-12"}
+        job = client.post("/api/jobs", json={"kind": "predict", "args": args}).json()
+        until = time.monotonic() + 120
+        while (state := client.get(f"/api/jobs/{job['id']}").json())["state"] in ("queued", "running"):
+            assert time.monotonic() < until and client.get(f"/api/jobs/{job['id']}/table").status_code == 404
+            time.sleep(0.2)
+        assert state["state"] == "done" and state["result"]["done"] + state["result"]["failed"] == 3, state
+        rows = list(csv.DictReader(io.StringIO(client.get(f"/api/jobs/{job['id']}/table").text)))
+        assert rows[0]["file_name"] == "'=1+1" and rows[0]["id"] == mine and rows[0]["own_labels"] == "LBBB"
+        for name, share in ecg_predict(record).items():
+            assert float(rows[0][name]) == pytest.approx(share, abs=1e-4)
+        assert rows[1]["id"] == short and (rows[1]["error"] or rows[1]["NORM"]) and str(tmp_path) not in rows[1]["error"]
+        assert rows[2]["file_name"] == "page.png" and float(rows[2]["CD"]) > 0.5 and "paper" in rows[2]["warnings"]
+
+
+def test_models_come_as_files(tmp_path: Path) -> None:
+    """A Bundle's ZIP is here at once, whole or not at all; a foreign ONNX file is read by a job, and predicts."""
+    pytest.importorskip("torch")
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.normal(size=(3, 12)).astype(np.float32), "b": np.zeros(3, np.float32)}
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["m"], axes=[2], keepdims=0),
+        helper.make_node("Gemm", ["m", "w", "b"], ["y"], transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 12, 1000])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    for key, value in {"target_keys": "['NORM', 'MI', 'STTC']", "standardizer": "None", "sampling_rate": "100"}.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    door = Door(tmp_path / "data", work=True, welcome=False)
+    with door.client:
+        client = door.sign_in()
+
+        def send(data: bytes, **form: str) -> Any:
+            return client.post("/api/models", files={"file": ("a file", data)}, data=form)
+
+        bundle = client.get("/api/models/einthoven-paper-1/bundle").content
+        middle = len(bundle) // 2
+        assert send(bundle[:middle] + bytes([bundle[middle] ^ 1]) + bundle[middle + 1 :]).status_code == 400
+        assert not list((door.app.state.store.folder / "models").iterdir())
+        assert send(bundle).json() == {"model": "einthoven-paper-1"}
+        assert send(bundle).status_code == 422  # is here
+        job = send((tmp_path / "m.onnx").read_bytes(), name="foreign").json()
+        bad = send(b"not a network", name="bad").json()
+        assert send(b"x", name="../up").status_code == 422
+        until = time.monotonic() + 200
+        while client.get(f"/api/jobs/{bad['id']}").json()["state"] in ("queued", "running"):
+            assert time.monotonic() < until
+            time.sleep(0.3)
+        done = client.get(f"/api/jobs/{job['id']}").json()
+        assert done["result"] == {"model": "foreign"}, done["error"]
+        assert client.get(f"/api/jobs/{bad['id']}").json()["state"] == "failed"
+        mine = put(client, simulate(rate=70, seed=3).record, tmp_path)
+        said = client.post(f"/api/ecgs/{mine}/predict", params={"model": "foreign"}).json()["labels"]
+        assert set(said) == {"NORM", "MI", "STTC"} and sum(said.values()) == pytest.approx(1)
+        fake = {"name": "x", "file": "../../etc/passwd"}
+        assert client.post("/api/jobs", json={"kind": "import", "args": fake}).status_code == 404
+        assert not list((door.app.state.store.folder / "jobs").glob("*.onnx"))  # nothing lies about
 
 
 def test_a_model_is_published_and_pulled_on_another_server(tmp_path: Path) -> None:

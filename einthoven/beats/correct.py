@@ -134,7 +134,8 @@ def _beat(home: Times, there: NDArray[np.bool_], r: float) -> int:
 
 def _row(made: Beats, beat: int, lead: str | None) -> Times:
     """(9,) a view."""
-    return made.overall[beat] if lead is None else made.times[beat, made.leads.index(lead)]
+    row: Times = made.overall[beat] if lead is None else made.times[beat, made.leads.index(lead)]
+    return row
 
 
 def _remove(made: Beats, there: NDArray[np.bool_], k: int, one: Correction, beats: list[int]) -> None:

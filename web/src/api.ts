@@ -22,7 +22,7 @@ export type Report = {
 export type Beats = { fiducials: string[]; kinds: string[]; overall: (number | null)[][]; leads: Record<string, (number | null)[][]> };
 export type Model = { name: string; task?: string; labels?: string[]; summary?: string; licence?: string | null; version?: string; trained_here?: boolean; onnx?: boolean; error?: string };
 export type Job = {
-  id: string; kind: string; state: string; created: number; error: string | null; args: { name?: string }; result: { model?: string } | null;
+  id: string; kind: string; state: string; created: number; error: string | null; args: { name?: string }; result: { model?: string; table?: string; done?: number; failed?: number } | null;
 };
 export type Correction = { seq: number; user: string; at: number; name: string; r: number; to: number | null; lead: string | null; every: boolean };
 export type Corrected = { corrections: Correction[]; left_out: string[]; automatic: Record<string, number | null> };

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Form, HTTPException, Query, Request, Response, UploadFile
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
+from einthoven.exchange.manifest import plain_name
 from einthoven.record import EcgError, WrongUse
 from einthoven.serve import access, sight
-from einthoven.serve.jobs import model_path, models
-from einthoven.serve.routes.door import Read, Run, library_of, store_of
+from einthoven.serve.jobs import model_path, models, upload_place
+from einthoven.serve.routes.door import Read, Run, jobs_of, library_of, store_of
 
 router = APIRouter()
 
@@ -39,6 +43,57 @@ def all_models(me: Read, request: Request) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
     return made
+
+
+@router.post("/models", status_code=201)
+async def add_model(
+    me: Run,
+    request: Request,
+    file: UploadFile,
+    name: Annotated[str, Form(max_length=100)] = "",
+    labels: Annotated[str, Form(max_length=20_000)] = "",
+    task: Annotated[str, Form(max_length=20)] = "",
+    preset: Annotated[str, Form(max_length=100)] = "",
+    licence: Annotated[str, Form(max_length=200)] = "",
+) -> dict[str, Any]:
+    """A model from a file: a Bundle as a ZIP is here at once, verified; a foreign ONNX file becomes a job that reads it,
+    proves it against onnxruntime and makes a Bundle of it (`einthoven models import`; `labels` parted by commas where the file
+    has none)."""
+    store, jobs = store_of(request), jobs_of(request)
+    token = secrets.token_hex(12)
+    place = upload_place(store, token)
+    try:
+        with place.open("xb") as out:
+            while piece := await file.read(1 << 20):
+                await run_in_threadpool(out.write, piece)
+        if zipfile.is_zipfile(place):
+            return await run_in_threadpool(_take_bundle, request, place, me.user)
+        args = {"name": name, "file": token, "task": task, "preset": preset, "licence": licence}
+        job = jobs.add("import", me.user, {**args, "labels": [one.strip() for one in labels.split(",") if one.strip()]})
+    except BaseException:
+        place.unlink(missing_ok=True)
+        raise
+    store.note(me.user, "job import", job)
+    return jobs.told(jobs.row(job))
+
+
+def _take_bundle(request: Request, place: Path, user: str) -> dict[str, Any]:
+    from einthoven.exchange.bundle import Bundle
+
+    try:
+        bundle = Bundle.open(place)
+        name = plain_name(bundle.manifest.name)
+    except ValueError as fault:
+        raise WrongUse(str(fault)) from None
+    except EcgError as fault:
+        raise EcgError(fault.what, where=fault.where) from None  # without the place it was put in
+    target = store_of(request).folder / "models" / name
+    if target.exists():
+        raise WrongUse(f"there is a model {name} already")
+    bundle.copy(target)
+    place.unlink()
+    store_of(request).note(user, "model added", name)
+    return {"model": name}
 
 
 @router.get("/models/{name}")

@@ -7,11 +7,12 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
+from einthoven.serve import tables
 from einthoven.serve.jobs import Jobs
 from einthoven.serve.routes.door import Name, Read, Run, jobs_of, store_of
 
@@ -26,7 +27,7 @@ class NewJob(BaseModel):
 @router.post("/jobs", status_code=201)
 def add_job(body: NewJob, me: Run, request: Request) -> dict[str, Any]:
     """Puts work on the queue. finetune: {"name", "ecgs": [ids], "weights" or "model", "method", "task", "epochs", "seed",
-    "batch", "patience", "learning_rate" (null: found), "gamma", "finder_high"}."""
+    "batch", "patience", "learning_rate" (null: found), "gamma", "finder_high"}. predict: {"ecgs": [ids], "model"}."""
     jobs = jobs_of(request)
     job = jobs.add(body.kind, me.user, body.args)
     store_of(request).note(me.user, f"job {body.kind}", job)
@@ -44,6 +45,18 @@ def one_job(job: str, me: Read, request: Request) -> dict[str, Any]:
     """State, and the result once it is there."""
     jobs = jobs_of(request)
     return jobs.told(jobs.row(job))
+
+
+@router.get("/jobs/{job}/table")
+def table(job: str, me: Read, request: Request) -> Response:
+    """What a job of predictions found, as CSV: a row an ECG, a column a label."""
+    jobs = jobs_of(request)
+    row = jobs.told(jobs.row(job))
+    place = jobs.store.folder / "jobs" / row["id"] / tables.TABLE
+    if row["state"] != "done" or not place.exists():
+        raise HTTPException(404, "no such table: the job is of another kind, or not done")
+    head = {"Content-Disposition": 'attachment; filename="predictions.csv"'}
+    return Response(place.read_bytes(), media_type="text/csv; charset=utf-8", headers=head)
 
 
 @router.post("/jobs/{job}/cancel", status_code=204)
