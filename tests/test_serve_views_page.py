@@ -1,5 +1,6 @@
 """Every way to look at an ECG, driven in Debian's Chromium: with the mouse, with the keyboard, at a phone's width."""
 
+import csv
 import io
 import shutil
 import zipfile
@@ -111,6 +112,28 @@ def test_every_view_and_file_of_an_ecg(tmp_path: Path) -> None:
         page.wait_for_selector("[data-testid=heat]")
         page.wait_for_selector("[data-testid=shares]:has-text('%')")
         assert page.evaluate("window.einthoven.heat")
+
+
+def test_many_are_predicted_and_a_model_is_saved_and_added(tmp_path: Path) -> None:
+    with served(tmp_path / "data") as link, chromium(link) as page:
+        part(page, "Models")
+        page.check("label:has-text('einthoven-12') input")
+        page.click("role=button[name='All 3 as a table']")
+        with page.expect_download() as download:
+            page.click("text=table (CSV)")
+        rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+        assert {row["file_name"] for row in rows} >= {"Simulated: normal"} and all(0 <= float(row["NORM"]) <= 1 for row in rows)
+
+        page.click("role=navigation[name='Screens'] >> role=button[name='Models']")
+        page.click(".models li:has-text('einthoven-paper-1') >> text=verify")
+        page.wait_for_selector("text=every file as its maker left it")
+        with page.expect_download() as download:
+            page.click(".models li:has-text('einthoven-paper-1') >> role=link[name='save']")
+        download.value.save_as(tmp_path / "model.zip")
+        page.click("text=Add a model from a file")
+        page.set_input_files("[data-testid=model-file]", str(tmp_path / "model.zip"))
+        page.wait_for_selector("text=einthoven-paper-1 is here, every file as its maker left it")
+        page.wait_for_selector(".models li:has-text('einthoven-paper-1'):has-text('in this data directory')")
 
 
 def test_a_photo_is_read_again_with_its_corners_and_speed(tmp_path: Path) -> None:
