@@ -261,7 +261,7 @@ def main() -> None:
                 for size in args.size:
                     page.set_viewport_size(dict(zip(("width", "height"), SIZES[size])))
                     page.reload()
-                    page.wait_for_selector(".list li")
+                    page.wait_for_selector("header [role=navigation]")
                     for name in args.only:
                         go, after = SCREENS[name]
                         go(page)

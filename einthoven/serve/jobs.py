@@ -381,8 +381,8 @@ def _check_import(jobs: Jobs, args: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(labels, list) or not all(isinstance(one, str) and one.strip() and "," not in one for one in labels):
         raise WrongUse("labels are words without a comma")
     words = {key: str(args[key])[:200] for key in ("task", "preset", "licence") if args.get(key)}
-    if strange := [one for one in (*labels, *words.values()) if one.startswith("-")]:
-        raise WrongUse(f"nothing begins with a dash: {strange[0][:40]!r}")
+    if dashed := [one for one in (*labels, *words.values()) if one.startswith("-")]:
+        raise WrongUse(f"nothing begins with a dash: {dashed[0][:40]!r}")
     return {"name": name, "file": file, "labels": labels, **words}
 
 

@@ -41,7 +41,8 @@ class Speakers:
     def ask(self, path: Path, report: Report, asked: Sequence[Row], *, again: int = 0) -> str:
         """The answer to the last of `asked` (turns). again: 0 is greedy, else the number of a drawn answer. Raises EcgError."""
         try:
-            from einthoven.models.language.answer import Answers, Talk, Turn
+            from einthoven.data.instruct.sample import Turn
+            from einthoven.models.language.answer import Answers, Talk
         except ImportError as fault:
             raise EcgError(f"language models need more packages: pip install 'einthoven[train,language]' ({fault})") from fault
         with self._lock:

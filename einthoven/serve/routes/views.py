@@ -9,6 +9,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from einthoven.beats.correct import Correction
+from einthoven.beats.correct import corrected as put_on
 from einthoven.serve import access, corrections, files, sight
 from einthoven.serve.routes.door import Read, Write, library_of
 
@@ -109,7 +110,7 @@ def corrected(ecg: str, me: Read, request: Request) -> dict[str, Any]:
     found, made = shelf.report(ecg, automatic=True), shelf.report(ecg)
     was = {name: number(found.measurements[name]) for name in found.measurements}
     now = {name: number(made.measurements[name]) for name in made.measurements}
-    left = corrections.corrected(found.beats, corrections.of(rows)).told
+    left = put_on(found.beats, corrections.of(rows)).told
     return {"corrections": rows, "left_out": list(left), "automatic": {k: was[k] for k in was if was[k] != now.get(k)}}
 
 
