@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import einthoven as ecg
+from einthoven.io import write
 from einthoven.synth import simulate
 
 pytest.importorskip("fastapi")
@@ -195,6 +196,29 @@ def test_a_talk_and_what_is_thought_of_it(tmp_path: Path) -> None:
             open_ecg(page, "left bundle")
             part(page, "Chat")
             page.wait_for_selector("text=Better: Left bundle branch block, 75 /min.")
+
+
+def test_names_labels_and_answers_are_words_on_every_screen(tmp_path: Path) -> None:
+    """What users call things is never markup, wherever it is shown."""
+    evil = "<img src=x onerror=document.title=1>"
+    write(simulate("lbbb", rate=75, seed=5).record, tmp_path / "a.npz")
+    with served(tmp_path / "data") as link, chromium(link) as page:
+        sent = {"name": f"{evil}.npz", "mimeType": "application/octet-stream", "buffer": (tmp_path / "a.npz").read_bytes()}
+        page.set_input_files("[data-testid=files]", [sent])
+        until(page, lambda: page.inner_text("article h2") == f"{evil}.npz")
+        part(page, "Labels & files")
+        page.fill("[aria-label='Add a label']", evil)
+        page.press("[aria-label='Add a label']", "Enter")
+        page.wait_for_selector(f".labels span:has-text('{evil}')")
+        for name in ("Beats", "Spectrum", "Compare", "Trace"):
+            view(page, name)
+            page.wait_for_timeout(300)
+        for screen in ("Fine-tune", "Models", "Settings", "Help", "ECGs"):
+            page.click(f"role=navigation[name='Screens'] >> role=button[name='{screen}']")
+            page.wait_for_timeout(300)
+            if screen == "Fine-tune":
+                page.wait_for_selector(f"text={evil} 1")
+        assert page.locator("img").count() == 0 and page.title() == "Einthoven"
 
 
 def test_settings_the_tour_and_a_phone(tmp_path: Path) -> None:
