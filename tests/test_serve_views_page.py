@@ -115,6 +115,20 @@ def test_every_view_and_file_of_an_ecg(tmp_path: Path) -> None:
         assert page.evaluate("window.einthoven.heat")
 
 
+def test_where_model_and_rules_disagree_is_said(tmp_path: Path) -> None:
+    record = simulate("stemi_inferior", rate=72, seed=7).record
+    (told,) = (one for one in ecg.interpret(record).opinions if one.sees == "signal")
+    assert told.disagreements  # of a simulated infarct; where not, take another
+    write(record, tmp_path / "a.npz")
+    with served(tmp_path / "data") as link, chromium(link) as page:
+        page.set_input_files("[data-testid=files]", str(tmp_path / "a.npz"))
+        until(page, lambda: page.inner_text("article h2") == "a.npz")
+        page.wait_for_selector("[data-testid=conclusion]")
+        part(page, "Models")
+        page.wait_for_selector("[data-testid=disagreements]")
+        assert page.locator("[data-testid=disagreements] li").all_inner_texts() == list(told.disagreements)
+
+
 def test_many_are_predicted_and_a_model_is_saved_and_added(tmp_path: Path) -> None:
     with served(tmp_path / "data") as link, chromium(link) as page:
         part(page, "Models")

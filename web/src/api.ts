@@ -16,7 +16,7 @@ export type Measurement = {
 export type Said = { name: string; text: string; probability: number; threshold: number | null; present: boolean; rules: string | null };
 export type Report = {
   conclusion: string; record: { duration_s: number; leads: string[] }; findings: Finding[]; measurements: Record<string, Measurement>; warnings: string[];
-  opinions: { model: string; sees: string; scores: string | null; calibrated: boolean; labels: Said[]; warnings: string[] }[];
+  opinions: { model: string; sees: string; scores: string | null; calibrated: boolean; labels: Said[]; disagreements: string[]; warnings: string[] }[];
   beats: Beats | null;
 };
 export type Beats = { fiducials: string[]; kinds: string[]; overall: (number | null)[][]; leads: Record<string, (number | null)[][]> };
