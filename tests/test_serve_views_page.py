@@ -93,6 +93,9 @@ def test_every_view_and_file_of_an_ecg(tmp_path: Path) -> None:
         back = ecg.read(next((tmp_path / "wfdb").glob("*.hea")))
         assert back.signal.shape == (12, 5000)
 
+        part(page, "Measurements")
+        page.click("text=Lead by lead")
+        assert "µV" in page.inner_text("aside details tr:has-text('V6')")
         view(page, "Beats")
         page.wait_for_selector("[data-testid=beats]:has-text('12 beats; the median beat is of 12')")
         view(page, "Aligned")

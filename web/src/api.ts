@@ -18,6 +18,7 @@ export type Report = {
   conclusion: string; record: { duration_s: number; leads: string[] }; findings: Finding[]; measurements: Record<string, Measurement>; warnings: string[];
   opinions: { model: string; sees: string; scores: string | null; calibrated: boolean; labels: Said[]; disagreements: string[]; warnings: string[] }[];
   beats: Beats | null;
+  quality: { readable: string; flags: string[]; leads: Record<string, { score: number | null; usable: boolean; flags: string[]; noise_uv: number | null; mains_uv: number | null; wander_uv: number | null }> };
 };
 export type Beats = { fiducials: string[]; kinds: string[]; overall: (number | null)[][]; leads: Record<string, (number | null)[][]> };
 export type Model = { name: string; task?: string; labels?: string[]; summary?: string; licence?: string | null; version?: string; trained_here?: boolean; onnx?: boolean; error?: string };
