@@ -1,6 +1,7 @@
 # Two commands for a newcomer: `make demo` and `make test`. Each sets up what it needs, once.
 # make demo ECG=path   the same on your own file          make check   ruff, mypy, import directions
 # make bench           side by side with the peers        make clean   forget the environment
+# make screenshots     every screen of the platform, at two widths, into docs/screens (needs Chromium)
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -11,7 +12,7 @@ JOBS   ?= 2
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
 
-.PHONY: demo test check bench clean setup setup-dev setup-bench
+.PHONY: demo test check bench screenshots clean setup setup-dev setup-bench
 
 demo: setup
 	@$(BIN)/python -m einthoven demo --out "$(OUT)" $(if $(ECG),"$(ECG)")
@@ -27,6 +28,9 @@ check: setup-dev
 
 bench: setup-bench
 	$(BIN)/python bench/run.py
+
+screenshots: setup-dev
+	$(BIN)/python docs/screenshots.py
 
 # A stamp a stage: rebuilt when what it was made from changes, free otherwise.
 setup: $(VENV)/.base

@@ -79,6 +79,7 @@ def interpret(
     page: int | None = None,
     looks: bool = False,
     language: str | Path | None = None,
+    beats: Beats | None = None,
 ) -> Report:
     """Reads, measures and interprets one ECG.
 
@@ -92,6 +93,7 @@ def interpret(
         unit: "mV", "uV", ... for files that do not say.
         layout, speed, gain, corners, page: of paper, where they are known, as in `digitize`.
         language: a language model (a Bundle's name or path) that writes a report beside the rules (`Report.told`).
+        beats: of a Record, where its fiducials are known, or were corrected by hand (`beats.correct`).
         looks: of a picture, also which parts of it the image model's likeliest label rests on (`Opinion.looked`); 1 to 2 s.
 
     Raises:
@@ -125,7 +127,8 @@ def interpret(
         return _unread(str(ecg), reading, _opinions(None, (), None, model, image_model, seen, looks))
     record = derive_limb_leads(read.ecg())  # files come with them; a Record made in memory may not
     quality = assess(record)
-    beats = classify(record, delineate(record))
+    by_hand = beats is not None
+    beats = classify(record, delineate(record)) if beats is None else beats
     median = median_beats(record, beats)
     measurements = measure(record, beats, median)
     findings = find(record, beats, measurements, quality)
@@ -134,8 +137,9 @@ def interpret(
         from einthoven.told import tell
 
         told = tell(record, measurements, findings, quality, language)
-    # The model's features are those of 100 Hz; a record that comes at that rate has just been measured.
-    known = vector(record, beats, median, measurements, quality, findings) if record.fs == FS else None
+    # The model's features are those of 100 Hz; a record that comes at that rate has just been measured, as the model
+    # is used to: by our own delineation.
+    known = vector(record, beats, median, measurements, quality, findings) if record.fs == FS and not by_hand else None
     return Report(
         record=record,
         beats=beats,

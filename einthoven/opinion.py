@@ -7,7 +7,7 @@ reader may be surer; where they disagree, the reader should look at the trace. N
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -188,6 +188,13 @@ def opinion(
         sees,
         _looked(predictor, picture) if looks and picture is not None and sees == "picture" else None,
     )
+
+
+def held_against(said: Opinion, findings: Sequence[Finding]) -> Opinion:
+    """The same opinion, beside other findings than those it was formed with."""
+    if said.units:  # a regression: no rule says its values
+        return said
+    return replace(said, labels=tuple(replace(one, rules=_said(one.name, one.scp, findings)) for one in said.labels))
 
 
 def _looked(predictor: Predictor, picture: NDArray[np.uint8]) -> Looked | None:

@@ -13,36 +13,20 @@ import pytest
 pytest.importorskip("fastapi")
 
 from fastapi.testclient import TestClient
+from serve_door import Door, put
 
 import einthoven as ecg
 from einthoven.io import write
 from einthoven.record import EcgError, Patient, WrongUse
 from einthoven.report import to_json
 from einthoven.serve import access
-from einthoven.serve.app import Settings, allowed, create_app, serve
-from einthoven.serve.library import extremes, labels_csv, samples
+from einthoven.serve.app import allowed, serve
+from einthoven.serve.library import labels_csv
+from einthoven.serve.sight import extremes, samples
 from einthoven.serve.store import CATALOGUE, MIGRATIONS, Store
 from einthoven.synth import simulate
 
 NAME = "Erika <script>alert(1)</script> Mustermann"
-
-
-class Door:
-    """A server in memory, and someone signed in at it."""
-
-    def __init__(self, folder: Path, *, work: bool = False, **settings: Any) -> None:
-        self.app = create_app(Settings(folder, **settings), work=work)
-        self.client = TestClient(self.app, base_url="http://127.0.0.1:8010")
-
-    def sign_in(self) -> TestClient:
-        ticket = self.app.state.tickets.new()
-        assert self.client.get(f"/login?ticket={ticket}", follow_redirects=False).status_code == 303
-        self.client.headers[access.HEADER] = "1"
-        return self.client
-
-    def token(self, scope: access.Scope, **more: Any) -> dict[str, str]:
-        made, _ = access.new_token(self.app.state.store, "a program", scope, **more)
-        return {"Authorization": f"Bearer {made}"}
 
 
 @pytest.fixture
@@ -173,7 +157,7 @@ def routes(app: Any) -> list[tuple[str, str]]:
 
 def test_no_route_answers_without_signing_in_but_the_login(door: Door) -> None:
     told = routes(door.app)
-    assert len(told) >= 25
+    assert len(told) >= 42
     for method, path in told:
         place = (
             path.replace("{kind}", "html")
@@ -181,8 +165,10 @@ def test_no_route_answers_without_signing_in_but_the_login(door: Door) -> None:
             .replace("{name}", "a")
             .replace("{job}", "a")
             .replace("{token}", "a")
+            .replace("{answer}", "1")
+            .replace("{view}", "median")
         )
-        answer = door.client.request(method, place, json={} if method in ("POST", "PATCH") else None)
+        answer = door.client.request(method, place, json={} if method in ("POST", "PATCH", "PUT") else None)
         if path == "/api/login":
             assert answer.status_code in (401, 422)
         else:
@@ -320,7 +306,9 @@ def test_fine_tuning_from_labels_to_a_model_that_predicts(tmp_path: Path) -> Non
         for one in told:
             label = "slow" if int(Path(one["name"]).stem) % 2 else "fast"
             client.patch(f"/api/ecgs/{one['id']}", json={"labels": [label]})
-        args = {"name": "slow-or-fast", "ecgs": ids, "epochs": 3}
+        args = {"name": "slow-or-fast", "ecgs": ids, "epochs": 3, "batch": 8, "gamma": 0.95}
+        for key, value in (("batch", 2.5), ("gamma", 0), ("learning_rate", True), ("layer_decay", 0.5)):
+            assert client.post("/api/jobs", json={"kind": "finetune", "args": args | {key: value}}).status_code == 422
         job = client.post("/api/jobs", json={"kind": "finetune", "args": args}).json()
         until = time.monotonic() + 300
         while (state := client.get(f"/api/jobs/{job['id']}").json())["state"] in ("queued", "running"):
@@ -329,7 +317,12 @@ def test_fine_tuning_from_labels_to_a_model_that_predicts(tmp_path: Path) -> Non
         assert state["state"] == "done", state
         heard = client.get(f"/api/jobs/{job['id']}/events").text
         numbers = [int(line[4:]) for line in heard.splitlines() if line.startswith("id: ")]
-        assert numbers == list(range(1, len(numbers) + 1)) and '"metrics"' in heard and '"state": "done"' in heard
+        assert (
+            numbers == list(range(1, len(numbers) + 1))
+            and heard.count('"metrics"') == 3
+            and '"finder"' in heard
+            and '"state": "done"' in heard
+        )
         later = client.get(f"/api/jobs/{job['id']}/events", headers={"last-event-id": str(numbers[-2])}).text
         assert later.count("id: ") == 1
         named = {one["name"]: one for one in client.get("/api/models").json()}
@@ -338,6 +331,90 @@ def test_fine_tuning_from_labels_to_a_model_that_predicts(tmp_path: Path) -> Non
         assert client.get("/api/models/slow-or-fast/report").status_code == 200
         said = client.post(f"/api/ecgs/{ids[0]}/predict", params={"model": "slow-or-fast"}).json()
         assert set(said["labels"]) == {"fast", "slow"} and sum(said["labels"].values()) == pytest.approx(1)
+
+
+def test_many_are_predicted_into_a_table(tmp_path: Path) -> None:
+    """Each as `predict` says it, one that cannot be is told, and no name is a formula."""
+    import csv
+    import io
+
+    from einthoven.paper import render
+
+    door = Door(tmp_path / "data", work=True, welcome=False)
+    with door.client:
+        client = door.sign_in()
+        record = simulate("lbbb", rate=70, seed=3).record
+        mine = put(client, record, tmp_path)
+        short = put(client, record.pick(["I", "II"]), tmp_path, "short")
+        client.patch(f"/api/ecgs/{mine}", json={"name": "=1+1", "labels": ["LBBB"]})
+        assert client.post("/api/jobs", json={"kind": "predict", "args": {"ecgs": [], "model": "x"}}).status_code == 422
+        page, _ = render.render_png(record, dpi=120, header=False)
+        (paper,) = client.post("/api/ecgs", files={"files": ("page.png", page)}).json()
+        args = {"ecgs": [mine, short, paper["id"]], "model": "einthoven-12"}
+        job = client.post("/api/jobs", json={"kind": "predict", "args": args}).json()
+        until = time.monotonic() + 120
+        while (state := client.get(f"/api/jobs/{job['id']}").json())["state"] in ("queued", "running"):
+            assert time.monotonic() < until and client.get(f"/api/jobs/{job['id']}/table").status_code == 404
+            time.sleep(0.2)
+        assert state["state"] == "done" and state["result"]["done"] + state["result"]["failed"] == 3, state
+        rows = list(csv.DictReader(io.StringIO(client.get(f"/api/jobs/{job['id']}/table").text)))
+        assert rows[0]["file_name"] == "'=1+1" and rows[0]["id"] == mine and rows[0]["own_labels"] == "LBBB"
+        for name, share in ecg_predict(record).items():
+            assert float(rows[0][name]) == pytest.approx(share, abs=1e-4)
+        assert rows[1]["id"] == short and (rows[1]["error"] or rows[1]["NORM"]) and str(tmp_path) not in rows[1]["error"]
+        assert rows[2]["file_name"] == "page.png" and float(rows[2]["CD"]) > 0.5 and "paper" in rows[2]["warnings"]
+
+
+def test_models_come_as_files(tmp_path: Path) -> None:
+    """A Bundle's ZIP is here at once, whole or not at all; a foreign ONNX file is read by a job, and predicts."""
+    pytest.importorskip("torch")
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.normal(size=(3, 12)).astype(np.float32), "b": np.zeros(3, np.float32)}
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["m"], axes=[2], keepdims=0),
+        helper.make_node("Gemm", ["m", "w", "b"], ["y"], transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 12, 1000])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    for key, value in {"target_keys": "['NORM', 'MI', 'STTC']", "standardizer": "None", "sampling_rate": "100"}.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    door = Door(tmp_path / "data", work=True, welcome=False)
+    with door.client:
+        client = door.sign_in()
+
+        def send(data: bytes, **form: str) -> Any:
+            return client.post("/api/models", files={"file": ("a file", data)}, data=form)
+
+        bundle = client.get("/api/models/einthoven-paper-1/bundle").content
+        middle = len(bundle) // 2
+        assert send(bundle[:middle] + bytes([bundle[middle] ^ 1]) + bundle[middle + 1 :]).status_code == 400
+        assert not list((door.app.state.store.folder / "models").iterdir())
+        assert send(bundle).json() == {"model": "einthoven-paper-1"}
+        assert send(bundle).status_code == 422  # is here
+        job = send((tmp_path / "m.onnx").read_bytes(), name="foreign").json()
+        bad = send(b"not a network", name="bad").json()
+        assert send(b"x", name="../up").status_code == 422
+        until = time.monotonic() + 200
+        while client.get(f"/api/jobs/{bad['id']}").json()["state"] in ("queued", "running"):
+            assert time.monotonic() < until
+            time.sleep(0.3)
+        done = client.get(f"/api/jobs/{job['id']}").json()
+        assert done["result"] == {"model": "foreign"}, done["error"]
+        assert client.get(f"/api/jobs/{bad['id']}").json()["state"] == "failed"
+        mine = put(client, simulate(rate=70, seed=3).record, tmp_path)
+        said = client.post(f"/api/ecgs/{mine}/predict", params={"model": "foreign"}).json()["labels"]
+        assert set(said) == {"NORM", "MI", "STTC"} and sum(said.values()) == pytest.approx(1)
+        fake = {"name": "x", "file": "../../etc/passwd"}
+        assert client.post("/api/jobs", json={"kind": "import", "args": fake}).status_code == 404
+        assert not list((door.app.state.store.folder / "jobs").glob("*.onnx"))  # nothing lies about
 
 
 def test_a_model_is_published_and_pulled_on_another_server(tmp_path: Path) -> None:

@@ -1,16 +1,10 @@
 """The page in Debian's Chromium, as a newcomer meets it. Skips where there is no Chromium."""
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from serve_page import CHROMIUM, drag, served, until
 
 from einthoven.io import write
 from einthoven.synth import simulate
@@ -18,9 +12,7 @@ from einthoven.synth import simulate
 pytest.importorskip("fastapi")
 playwright = pytest.importorskip("playwright.sync_api")
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 STATIC = Path(__file__).parents[1] / "einthoven" / "serve" / "static"
-PX = 96 / 25.4  # of a millimetre
 
 
 def test_the_page_is_built_and_loads_nothing_from_elsewhere() -> None:
@@ -39,26 +31,8 @@ def test_the_page_is_built_and_loads_nothing_from_elsewhere() -> None:
 @pytest.fixture
 def link(tmp_path: Path) -> Iterator[str]:
     """A server on a free port, and the link that signs in."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = ["-m", "einthoven", "serve", "--data-dir", str(tmp_path / "data"), "--no-browser", "--port", str(port)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    server = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True, env=env)
-    try:
-        assert server.stdout is not None
-        told = server.stdout.readline().strip()
-        assert told.startswith(f"http://127.0.0.1:{port}/login?ticket=")
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
+    with served(tmp_path / "data") as told:
         yield told
-    finally:
-        server.terminate()
-        server.wait(20)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
@@ -79,23 +53,24 @@ def test_a_newcomer_s_way(link: str, tmp_path: Path) -> None:
         assert page.locator(".list li").count() == 3 and "ticket" not in page.url
 
         page.click("text=1:1")
-        _drag(page, (40, 10), (60, 5))
+        drag(page, (40, 10), (60, 5))
         made = page.evaluate("window.einthoven.caliper")
         assert made["ms"] == pytest.approx(800, abs=0.5) and made["mv"] == pytest.approx(0.5, abs=0.005)
         assert page.inner_text("[data-testid=caliper]") == "800 ms · 75/min · +0.50 mV"
         page.select_option("label:has-text('Speed') select", "50")
-        _until(page, lambda: page.evaluate("window.einthoven.plan.speed") == 50)
+        until(page, lambda: page.evaluate("window.einthoven.plan.speed") == 50)
         assert page.evaluate("window.einthoven.caliper.ms") == pytest.approx(400, abs=0.5)
 
         page.set_input_files("[data-testid=files]", [str(tmp_path / "mine.npz"), str(tmp_path / "none.xml")])
         page.wait_for_selector(".arrivals .fault")
-        _until(page, lambda: page.inner_text("article h2") == "mine.npz")
+        until(page, lambda: page.inner_text("article h2") == "mine.npz")
         page.wait_for_selector("[data-testid=conclusion]:has-text('bundle branch')")
         page.click("role=tab[name='Labels & files']")
         page.fill("[aria-label='Add a label']", "LBBB")
         page.press("[aria-label='Add a label']", "Enter")
         page.wait_for_selector(".labels span:has-text('LBBB')")
         page.reload()
+        page.click("role=button[name='Fine-tune']")
         page.wait_for_selector("text=1 labelled ECGs")
         assert faults == []
         browser.close()
@@ -117,37 +92,25 @@ def test_fine_tuning_by_a_click(link: str, tmp_path: Path) -> None:
         page.goto(link)
         page.set_input_files("[data-testid=files]", [str(path) for path in sorted(tmp_path.glob("*.npz"))])
         page.wait_for_selector("text=24 of 24 read")
+        page.click("role=button[name='Fine-tune']")
         page.set_input_files("[data-testid=labels]", str(tmp_path / "labels.csv"))
         page.wait_for_selector("text=24 labelled ECGs: fast 12, slow 12")
-        page.click("role=button[name='Fine-tune a model']")
-        page.fill(".tune input", "slow-or-fast")
-        page.click(".tune > button")
+        page.fill("[data-testid=name]", "slow-or-fast")
+        page.click("role=button[name='Start']")
+        page.wait_for_selector("[data-testid=finder]")
         page.wait_for_selector(".job .done")
-        page.wait_for_selector(".curve polyline.validation")
+        assert page.locator(".curve polyline.validation").count() == 2  # its loss, and its AUROC
+        page.frame_locator("iframe").locator("text=slow-or-fast").first.wait_for()
+        page.click("role=button[name='Use it on an ECG']")
         page.wait_for_selector("[data-testid=conclusion]")
-        page.click("role=tab[name='Models']")
-        page.select_option("[aria-label=Model]", "slow-or-fast")
+        for name in ("slow-or-fast", "einthoven-12"):
+            page.check(f"label:has-text('{name}') input")
         page.click("role=button[name='Predict']")
-        page.wait_for_selector("[data-testid=own] li:has-text('fast')")
+        until(page, lambda: page.locator("[data-testid=own] thead th").count() == 3)
+        page.wait_for_selector("[data-testid=own] tr:has-text('fast')")
+        page.click("role=button[name='Fine-tune']")
         with page.context.expect_page() as opened:
             page.click("role=link[name='how good it is']")
         opened.value.wait_for_load_state()
         assert "slow-or-fast" in opened.value.content()
         browser.close()
-
-
-def _until(page: Any, holds: Callable[[], bool]) -> None:
-    """Waits; the page's own policy forbids what Playwright would evaluate there."""
-    until = time.monotonic() + 120
-    while not holds():
-        assert time.monotonic() < until
-        page.wait_for_timeout(100)
-
-
-def _drag(page: Any, a: tuple[float, float], b: tuple[float, float]) -> None:
-    """From a to b, millimetres of the paper at 1:1."""
-    box = page.locator("[data-testid=ecg]").bounding_box()
-    page.mouse.move(box["x"] + a[0] * PX, box["y"] + a[1] * PX)
-    page.mouse.down()
-    page.mouse.move(box["x"] + b[0] * PX, box["y"] + b[1] * PX)
-    page.mouse.up()

@@ -99,7 +99,7 @@ def read_paper(path: str | Path, hints: Hints | None = None) -> tuple[Record | N
         EcgError: the file is no picture and no PDF, or is broken, or what was hinted at is no layout, speed, ...
     """
     hints = hints or Hints()
-    _checked(hints)
+    checked(hints)
     from einthoven.paper.digitise import digitize
     from einthoven.paper.digitise.digitised import DIGITISED
 
@@ -166,7 +166,7 @@ def _basis(name: str, hints: Hints, warnings: Sequence[str]) -> str:
     return "assumed" if any(_TAKEN[name] in words for words in warnings) else "read"
 
 
-def _checked(hints: Hints) -> None:
+def checked(hints: Hints) -> None:
     """Raises WrongUse for hints that fit no page: they are the user's to mend, and no fault of the picture."""
     from einthoven.paper.page import parse_layout
 

@@ -18,10 +18,11 @@ from einthoven import __version__
 from einthoven.exchange.stores import open_store
 from einthoven.record import EcgError, WrongUse
 from einthoven.serve import access
-from einthoven.serve.api import router
 from einthoven.serve.jobs import Jobs
 from einthoven.serve.library import Library
+from einthoven.serve.routes import router
 from einthoven.serve.store import Store
+from einthoven.serve.talk import Speakers
 
 STATIC = Path(__file__).parent / "static"
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -73,7 +74,7 @@ def create_app(settings: Settings, *, work: bool = True) -> FastAPI:
         lifespan=life,
     )
     app.state.settings, app.state.store, app.state.library, app.state.jobs = settings, store, library, jobs
-    app.state.tickets = access.Tickets()
+    app.state.tickets, app.state.speakers = access.Tickets(), Speakers()
     calls, tries = access.Rate(settings.calls, 60.0), access.Rate(20, 60.0)
 
     @app.middleware("http")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,12 +24,16 @@ from typing import Any
 from einthoven.exchange.manifest import plain_name
 from einthoven.io.files import replacing
 from einthoven.record import EcgError, WrongUse
+from einthoven.serve import tables
 from einthoven.serve.library import Library, chosen
 from einthoven.serve.store import Row, Store, new_id, to_json
 
 OVER = ("done", "failed", "cancelled")
 _LOOK_S = 0.25
 _METHODS = ("head", "full", "lora", "adapter")
+_MORE: Mapping[str, tuple[float, float]] = {  # lines of a recipe that may be sent, and within what they lie
+    "batch": (1, 4096), "patience": (0, 1000), "learning_rate": (1e-8, 1.0), "gamma": (0.01, 1.0), "finder_high": (1e-7, 1.0),
+}  # fmt: skip
 
 
 class Jobs:
@@ -110,6 +115,12 @@ class Jobs:
                 _kill(int(row["pid"]))  # it would write into the folder beside its successor
             self.store.db.execute("UPDATE job SET state = 'queued', pid = NULL WHERE id = ?", (row["id"],))
             self.say(row["id"], {"state": "queued", "why": "the server was restarted"})
+        waiting = {
+            json.loads(row["args"]).get("file") for row in self.store.rows("SELECT args FROM job WHERE state = 'queued'")
+        }
+        for place in (self.store.folder / "jobs").glob("*.onnx"):
+            if place.stem not in waiting:  # its job was cancelled, or the server killed before there was one
+                place.unlink()
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
         self._thread.start()
 
@@ -153,9 +164,9 @@ class Jobs:
             )
         self.say(job, {"state": state, **({"error": error} if error else {})})
 
-    def command(self, job: str, args: list[str], folder: Path, metrics: Path) -> None:
-        """Runs `einthoven ARGS` in a process group of its own; its lines and the rows of `metrics` become events. Raises
-        EcgError with its last line where it fails."""
+    def command(self, job: str, args: list[str], folder: Path, made: Path, metrics: Path, finder: Path | None = None) -> None:
+        """Runs `einthoven ARGS` in a process group of its own; its lines, the rows of `metrics` and what `finder` holds once it
+        is there become events. Raises EcgError with its last line where it fails: `made` is what must be there at the end."""
         log = folder / "output.txt"
         seen = _Tail(metrics, to_the_end=metrics.exists())
         with log.open("ab") as out:
@@ -165,7 +176,7 @@ class Jobs:
                 stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
             )  # fmt: skip
-        lines = _Tail(log, start)
+        lines, looked_for = _Tail(log, start), finder if finder is not None and not finder.exists() else None
         self.store.db.execute("UPDATE job SET pid = ? WHERE id = ?", (process.pid, job))
         last = ""
         while True:
@@ -176,6 +187,10 @@ class Jobs:
             for line in seen.new():
                 with contextlib.suppress(ValueError):
                     self.say(job, {"metrics": json.loads(line)})
+            if looked_for is not None and looked_for.exists():
+                with contextlib.suppress(ValueError, OSError):
+                    self.say(job, {"finder": json.loads(looked_for.read_text(encoding="utf-8"))})
+                looked_for = None
             if over:
                 break
             state = self.row(job)["state"]
@@ -187,9 +202,10 @@ class Jobs:
             time.sleep(_LOOK_S)
         if self.row(job)["state"] != "running":
             raise _Interrupted
+        last = last.replace(f"{self.store.folder / 'jobs'}{os.sep}", "")  # where the server keeps it is nobody's business
         if process.returncode not in (0, 1):
             raise EcgError(f"ended with {process.returncode}: {last[:300]}")
-        if process.returncode == 1 and not (folder / "run" / "bundle").exists():
+        if process.returncode == 1 and not made.exists():
             raise EcgError(last[:500].removeprefix("error: "))
 
 
@@ -224,8 +240,9 @@ def _kill(group: int) -> None:
 
 
 def _check_finetune(jobs: Jobs, args: dict[str, Any]) -> dict[str, Any]:
-    """{"name", "ecgs": [...], "weights" or "model", "method", "task", "epochs", "seed"} -> the same, whole. Raises WrongUse."""
-    known = {"name", "ecgs", "weights", "model", "method", "task", "epochs", "seed"}
+    """{"name", "ecgs": [...], "weights" or "model", "method", "task", "epochs", "seed", and of _MORE} -> the same, whole.
+    Raises WrongUse."""
+    known = {"name", "ecgs", "weights", "model", "method", "task", "epochs", "seed", *_MORE}
     if strange := set(args) - known:
         raise WrongUse(f"fine-tuning takes no {', '.join(sorted(strange))} (it takes: {', '.join(sorted(known))})")
     try:
@@ -248,6 +265,14 @@ def _check_finetune(jobs: Jobs, args: dict[str, Any]) -> dict[str, Any]:
     if task not in (None, "single", "multilabel"):
         raise WrongUse("a task is single or multilabel")
     made = {"name": name, "ecgs": list(dict.fromkeys(ecgs)), "method": method, "epochs": epochs, "seed": seed, "task": task}
+    for key, (low, high) in _MORE.items():
+        value = args.get(key)
+        if value is None:
+            continue
+        whole = key in ("batch", "patience")
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not low <= value <= high:
+            raise WrongUse(f"{key} is a {'whole ' if whole else ''}number within {low:g} and {high:g}")
+        made[key] = value
     if args.get("model"):
         from einthoven.models.table import by_name
 
@@ -269,13 +294,17 @@ def _finetune(jobs: Jobs, row: Row, args: dict[str, Any]) -> dict[str, Any]:
     words = ["finetune", "--data", str(data), "--labels", str(data / "labels.csv"), "-o", str(folder / "run")]
     words += ["--method", args["method"], "--epochs", str(args["epochs"]), "--seed", str(args["seed"])]
     words += ["--set", f"name={args['name']}"]
+    for key in _MORE:
+        if key in args:
+            words += ["--set", f"{key}={args[key]}"]
     if args.get("task"):
         words += ["--task", args["task"]]
     if "model" in args:
         words += ["--model", args["model"]]
     else:
         words += ["--weights", str(model_path(jobs.store, args["weights"]))]
-    jobs.command(row["id"], words, folder, folder / "run" / "metrics.jsonl")
+    run = folder / "run"
+    jobs.command(row["id"], words, folder, run / "bundle", run / "metrics.jsonl", run / "work" / "rate.json")
     place = jobs.store.folder / "models" / args["name"]
     draft = place.with_name(f".{args['name']}.part")
     shutil.rmtree(draft, ignore_errors=True)
@@ -311,6 +340,79 @@ def _write_out(jobs: Jobs, ecgs: list[str], data: Path) -> None:
         draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+# ---- predicting many ------------------------------------------------------------------------------------------------------
+
+
+def _check_predict(jobs: Jobs, args: dict[str, Any]) -> dict[str, Any]:
+    made = tables.check(jobs.library, args)
+    model_path(jobs.store, made["model"])
+    return made
+
+
+def _predict(jobs: Jobs, row: Row, args: dict[str, Any]) -> dict[str, Any]:
+    """Writes the ECGs out, predicts them one by one, and puts the answers into a table."""
+    folder = jobs.store.folder / "jobs" / row["id"]
+    lines = folder / tables.LINES
+    words = ["predict", *tables.write_out(jobs.library, args["ecgs"], folder)]
+    words += ["--model", str(model_path(jobs.store, args["model"])), "--output", str(lines), "--resume", "--jobs", "1"]
+    jobs.command(row["id"], words, folder, lines, folder / "none")
+    told = tables.write_table(folder)
+    shutil.rmtree(folder / "data", ignore_errors=True)
+    return {"table": tables.TABLE, **told}
+
+
+# ---- a foreign model ------------------------------------------------------------------------------------------------------
+
+
+def _check_import(jobs: Jobs, args: dict[str, Any]) -> dict[str, Any]:
+    """{"name", "file": as `upload_place` named it, "labels": [...], "task", "preset", "licence"}. Raises WrongUse."""
+    if strange := set(args) - {"name", "file", "labels", "task", "preset", "licence"}:
+        raise WrongUse(f"importing takes no {', '.join(sorted(strange))}")
+    try:
+        name = plain_name(str(args.get("name", "")))
+    except ValueError as fault:
+        raise WrongUse(f"the model's name: {fault}") from None
+    if (jobs.store.folder / "models" / name).exists():
+        raise WrongUse(f"there is a model {name} already: choose another name")
+    file = str(args.get("file", ""))
+    if not re.fullmatch(r"[0-9a-f]{24}", file) or not upload_place(jobs.store, file).is_file():
+        raise WrongUse("no such upload: send the file to /api/models")
+    labels = args.get("labels") or []
+    if not isinstance(labels, list) or not all(isinstance(one, str) and one.strip() and "," not in one for one in labels):
+        raise WrongUse("labels are words without a comma")
+    words = {key: str(args[key])[:200] for key in ("task", "preset", "licence") if args.get(key)}
+    if dashed := [one for one in (*labels, *words.values()) if one.startswith("-")]:
+        raise WrongUse(f"nothing begins with a dash: {dashed[0][:40]!r}")
+    return {"name": name, "file": file, "labels": labels, **words}
+
+
+def _import(jobs: Jobs, row: Row, args: dict[str, Any]) -> dict[str, Any]:
+    """`einthoven models import` in a process of its own: a hostile file costs that process, not the server."""
+    folder, source = jobs.store.folder / "jobs" / row["id"], upload_place(jobs.store, args["file"])
+    made = folder / args["name"]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    words = ["models", "import", str(source), "--output", str(made)]
+    if args["labels"]:
+        words += ["--labels", ",".join(args["labels"])]
+    for key in ("task", "preset", "licence"):
+        if key in args:
+            words += [f"--{key}", args[key]]
+    try:
+        jobs.command(row["id"], words, folder, made, folder / "none")
+    except EcgError:
+        source.unlink(missing_ok=True)
+        raise
+    os.replace(made, jobs.store.folder / "models" / args["name"])
+    source.unlink()
+    return {"model": args["name"]}
+
+
+def upload_place(store: Store, file: str) -> Path:
+    """Where an ONNX file waits for its job; 24 hexadecimal digits name it."""
+    return store.folder / "jobs" / f"{file}.onnx"
+
+
 def model_path(store: Store, name: str) -> Path:
     """The Bundle of this name: of this data directory first, then those that ship or were pulled. Raises EcgError."""
     from einthoven.exchange.shelf import shelved
@@ -339,4 +441,6 @@ def models(store: Store) -> dict[str, Path]:
 
 Check = Callable[[Jobs, dict[str, Any]], dict[str, Any]]
 Work = Callable[[Jobs, Row, dict[str, Any]], dict[str, Any]]
-KINDS: Mapping[str, tuple[Check, Work]] = {"finetune": (_check_finetune, _finetune)}
+KINDS: Mapping[str, tuple[Check, Work]] = {
+    "finetune": (_check_finetune, _finetune), "predict": (_check_predict, _predict), "import": (_check_import, _import),
+}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Files that come in become ECGs of the library, and what is known of an ECG is told: its Record, its Report, its samples.
+"""Files that come in become ECGs of the library, and what is known of an ECG is told: its Record, its Report.
 
 A recording is kept as what was read of it (NPZ: float32 mV by lead, exactly), a photo or PDF as the file it is. With
 `anonymize`, which is how a library begins, no name, id, date or free text of a recording is ever kept (io/anonymize.py);
@@ -10,22 +10,19 @@ from __future__ import annotations
 import io
 import json
 import math
-import struct
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from einthoven.io import anonymize, find_inputs, read, read_all
 from einthoven.io.arrays import write_npz
 from einthoven.paper.entry import PICTURES, is_paper, picture_of
 from einthoven.record import Device, EcgError, Record, Source
+from einthoven.serve import corrections
 from einthoven.serve.store import Row, Store, new_id, to_json
 
 if TYPE_CHECKING:
@@ -38,7 +35,6 @@ DEMOS: tuple[tuple[str, tuple[str, ...], float | None], ...] = (
 )
 MOST = 20_000  # ECGs out of one upload
 _REPORTS = 12  # that are kept at hand
-_LOST = -32768  # a sample that was not recorded
 _PAPER_SAYS = "a picture is kept as it is: look whether it shows the patient's name"
 
 
@@ -187,7 +183,7 @@ class Library:
         """The Record as it was read; of paper as it was digitised. Raises EcgError."""
         row = self.row(ecg)
         if row["kind"] == "paper":
-            return self.report(ecg).record
+            return self.report(ecg, automatic=True).record
         about = json.loads(row["about"])
         made = read(self.path(row).read_bytes())
         return replace(
@@ -199,80 +195,75 @@ class Library:
             source=Source(row["name"], row["format"] or None, about.get("version")),
         )
 
-    def report(self, ecg: str) -> Report:
-        """Read, measured, interpreted; the last ones are kept at hand. Two who ask for one ECG wait for one answer."""
-        from einthoven.interpretation import interpret
+    def report(self, ecg: str, *, automatic: bool = False) -> Report:
+        """Read, measured, interpreted; with what users corrected by hand, unless it is to be as it was found (`automatic`)."""
+        found = self._kept(ecg, lambda: self._read(ecg))
+        rows = [] if automatic else corrections.listed(self.store, ecg)
+        if not rows:
+            return found
+        last = f"{rows[-1]['seq']} {rows[-1]['at']}"
+        return self._kept(f"{ecg} by hand {last}", lambda: corrections.applied(found, rows)[0])
 
+    def _kept(self, key: str, make: Callable[[], Report]) -> Report:
+        """The last ones are kept at hand. Two who ask for one report wait for one answer."""
         with self._lock:
-            if ecg in self._reports:
-                self._reports.move_to_end(ecg)
-                return self._reports[ecg]
-            mine = self._busy.setdefault(ecg, threading.Lock())
+            if key in self._reports:
+                self._reports.move_to_end(key)
+                return self._reports[key]
+            mine = self._busy.setdefault(key, threading.Lock())
         with mine:
             with self._lock:
-                if ecg in self._reports:
-                    return self._reports[ecg]
-            row = self.row(ecg)
-            made = interpret(self.path(row)) if row["kind"] == "paper" else interpret(self.record(ecg))
-            if row["kind"] == "paper":  # under the name it came with, not that of a hash
-                made = replace(made, record=replace(made.record, source=replace(made.record.source, path=row["name"])))
+                if key in self._reports:
+                    return self._reports[key]
+            made = make()
             with self._lock:
-                self._reports[ecg] = made
-                self._busy.pop(ecg, None)
+                self._reports[key] = made
+                self._busy.pop(key, None)
                 while len(self._reports) > _REPORTS:
                     self._reports.popitem(last=False)
             return made
+
+    def _read(self, ecg: str) -> Report:
+        from einthoven.interpretation import interpret
+
+        row = self.row(ecg)
+        if row["kind"] != "paper":
+            return interpret(self.record(ecg))
+        from einthoven.paper.reading import Hints
+
+        made = interpret(self.path(row), **asdict(Hints(**self.hints(ecg))))
+        # under the name it came with, not that of a hash
+        return replace(made, record=replace(made.record, source=replace(made.record.source, path=row["name"])))
+
+    def hints(self, ecg: str) -> dict[str, Any]:
+        """What users know of a page: `paper.reading.Hints` by name."""
+        row = self.store.row("SELECT value FROM hint WHERE ecg = ?", (ecg,))
+        return {} if row is None else dict(json.loads(row["value"]))
+
+    def hint(self, ecg: str, known: Mapping[str, Any]) -> None:
+        """Keeps what a user knows of a page, in place of what was known. Raises WrongUse where it fits no page."""
+        from einthoven.paper.reading import Hints, checked
+
+        checked(Hints(**known))
+        with self.store.change() as db:
+            db.execute("DELETE FROM hint WHERE ecg = ?", (ecg,))
+            if known:
+                db.execute("INSERT INTO hint VALUES (?, ?)", (ecg, to_json(dict(known))))
+        self.forget(ecg)
+
+    def forget(self, ecg: str, *, corrected: bool = False) -> None:
+        """Reports of an ECG about which something has changed; corrected: only those with corrections."""
+        with self._lock:
+            for key in [one for one in self._reports if one.startswith(f"{ecg} ") or (one == ecg and not corrected)]:
+                del self._reports[key]
 
     def delete(self, ecg: str) -> None:
         """For good: row, results and, where nobody else's ECG is the same, the file."""
         row = self.row(ecg)
         with self.store.change() as db:
             db.execute("DELETE FROM ecg WHERE id = ?", (ecg,))
-        with self._lock:
-            self._reports.pop(ecg, None)
+        self.forget(ecg)
         self.store.drop_unused(row["file"])
-
-
-def samples(record: Record, start: float = 0.0, end: float | None = None, most: int | None = None) -> bytes:
-    """A stretch of the signal for a viewer: 4 bytes length of the header (little endian), the header as JSON, then int16 (L, N)
-    by lead. A number times `step_mv` is the voltage; -32768 was not recorded.
-
-    most: where the stretch has more samples than this, N is 2 `most`: lowest and highest of each of `most` equal parts, in
-    turn (`pairs`), so that no QRS is lost in a long recording.
-
-    Raises EcgError for a stretch outside the recording.
-    """
-    end = record.duration if end is None else min(end, record.duration)
-    if not 0 <= start < end:
-        raise EcgError(f"a stretch lies within 0 and {record.duration:g} s, not from {start:g} to {end:g}")
-    first, last = math.floor(start * record.fs), min(math.ceil(end * record.fs), record.signal.shape[1])
-    part = record.signal[:, first:last]
-    pairs = most is not None and part.shape[1] > 2 * most
-    if pairs and most is not None:
-        part = extremes(part, most)
-    with np.errstate(invalid="ignore"):
-        top = float(np.nanmax(np.abs(part), initial=0.0))
-    step = 0.001 if top < 32.7 else top / 32_000
-    known = np.isfinite(part)
-    numbers = np.where(known, np.round(np.where(known, part, 0) / step), _LOST).astype("<i2")
-    head = to_json(
-        {
-            "leads": list(record.leads), "fs": record.fs, "start": first / record.fs, "end": last / record.fs, "step_mv": step,
-            "samples": int(numbers.shape[1]), "pairs": bool(pairs), "duration": record.duration,
-        }
-    ).encode()  # fmt: skip
-    return struct.pack("<I", len(head)) + head + numbers.tobytes()
-
-
-def extremes(signal: NDArray[np.float32], parts: int) -> NDArray[np.float32]:
-    """(L, T) -> (L, 2 parts): lowest and highest of each of `parts` stretches, in turn; NaN where all of one is."""
-    bounds = np.linspace(0, signal.shape[1], parts + 1).astype(int)[:-1]
-    out = np.empty((signal.shape[0], 2 * parts), np.float32)
-    known = np.isfinite(signal)
-    out[:, 0::2] = np.minimum.reduceat(np.where(known, signal, np.inf), bounds, axis=1)
-    out[:, 1::2] = np.maximum.reduceat(np.where(known, signal, -np.inf), bounds, axis=1)
-    out[~np.isfinite(out)] = np.nan
-    return out
 
 
 def labels_csv(text: str, names: Mapping[str, str]) -> tuple[dict[str, list[str]], list[str]]:

@@ -61,6 +61,20 @@ MIGRATIONS = (
     CREATE TABLE audit (at REAL NOT NULL, user TEXT NOT NULL, action TEXT NOT NULL, what TEXT NOT NULL);
     CREATE INDEX audit_at ON audit (at);
     """,
+    """
+    CREATE TABLE correction (
+        seq INTEGER PRIMARY KEY, ecg TEXT NOT NULL REFERENCES ecg (id) ON DELETE CASCADE, user TEXT NOT NULL, at REAL NOT NULL,
+        name TEXT NOT NULL, r REAL NOT NULL, "to" REAL, lead TEXT, every INTEGER NOT NULL
+    );
+    CREATE INDEX correction_ecg ON correction (ecg, seq);
+    CREATE TABLE hint (ecg TEXT PRIMARY KEY REFERENCES ecg (id) ON DELETE CASCADE, value TEXT NOT NULL);
+    CREATE TABLE answer (
+        seq INTEGER PRIMARY KEY, ecg TEXT NOT NULL REFERENCES ecg (id) ON DELETE CASCADE, user TEXT NOT NULL,
+        model TEXT NOT NULL, at REAL NOT NULL, asked TEXT NOT NULL, said TEXT NOT NULL, grounded TEXT,
+        verdict INTEGER NOT NULL DEFAULT 0, better TEXT
+    );
+    CREATE INDEX answer_ecg ON answer (ecg, user, seq);
+    """,
 )
 
 

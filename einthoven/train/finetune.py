@@ -463,6 +463,9 @@ def _loop(
 
     def report(row: dict[str, Any], best: int) -> None:
         history.append(row)
+        if accelerator.is_main_process:  # for whoever watches; at the end it is written whole
+            with (out / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
         figures = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k in ("train_loss", "validation_loss", *FIGURES))
         log(f"epoch {row['epoch']:>3}  {figures}  rate {row['learning_rate']:.2g}  {row['records_per_s']:.0f} records/s"
             + ("  *" if best == row["epoch"] - 1 else ""))  # fmt: skip

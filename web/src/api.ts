@@ -15,15 +15,35 @@ export type Measurement = {
 };
 export type Said = { name: string; text: string; probability: number; threshold: number | null; present: boolean; rules: string | null };
 export type Report = {
-  conclusion: string; findings: Finding[]; measurements: Record<string, Measurement>; warnings: string[];
-  opinions: { model: string; sees: string; scores: string | null; calibrated: boolean; labels: Said[]; warnings: string[] }[];
+  conclusion: string; record: { duration_s: number; leads: string[] }; findings: Finding[]; measurements: Record<string, Measurement>; warnings: string[];
+  opinions: { model: string; sees: string; scores: string | null; calibrated: boolean; labels: Said[]; disagreements: string[]; warnings: string[] }[];
   beats: Beats | null;
+  quality: { readable: string; flags: string[]; leads: Record<string, { score: number | null; usable: boolean; flags: string[]; noise_uv: number | null; mains_uv: number | null; wander_uv: number | null }> };
 };
 export type Beats = { fiducials: string[]; kinds: string[]; overall: (number | null)[][]; leads: Record<string, (number | null)[][]> };
-export type Model = { name: string; version?: string; task?: string; labels?: string[]; summary?: string; trained_here?: boolean; error?: string };
+export type Model = { name: string; task?: string; labels?: string[]; summary?: string; licence?: string | null; version?: string; trained_here?: boolean; onnx?: boolean; error?: string };
 export type Job = {
-  id: string; kind: string; state: string; created: number; error: string | null; args: { name?: string }; result: { model?: string } | null;
+  id: string; kind: string; state: string; created: number; error: string | null; args: { name?: string }; result: { model?: string; table?: string; done?: number; failed?: number } | null;
 };
+export type Correction = { seq: number; user: string; at: number; name: string; r: number; to: number | null; lead: string | null; every: boolean };
+export type Corrected = { corrections: Correction[]; left_out: string[]; automatic: Record<string, number | null> };
+export type Claim = { kind: string; name: string; verdict: string; asserted: boolean; value: number | null; unit: string; leads: string[]; evidence: Evidence[]; why: string };
+export type Sentence = { text: string; verdict: string; claims: Claim[] };
+export type Answer = {
+  seq: number; model: string; question: string; said: string; verdict: number; better: string | null; turns: { role: string; content: string }[];
+  grounded: { sentences: Sentence[]; abstain: string | null } | null;
+};
+export type Paper = {
+  why_not: string | null; means: string | null; layout: string | null; speed_mm_s: number | null; gain_mm_mv: number | null; basis: Record<string, string>;
+  outline_px: [number, number][] | null; confidence: Record<string, number>; missing_leads: string[]; warnings: string[]; picture_px: [number, number] | null;
+  known: { layout?: string; speed?: number; gain?: number; corners?: [number, number][]; page?: number }; sheet: boolean;
+};
+export type Heat = {
+  leads: string[]; fs: number; start: number; end: number; label: string; text: string; model: string; method: string; score: number; probability: number;
+  signed: boolean; per_lead: boolean; warnings: string[]; shares: { leads: string[]; waves: string[]; share: number[][]; time: number[][] }; rows: Float32Array[];
+};
+export type Median = { leads: string[]; fs: number; beats: number; kind: string; fiducials: string[]; at: (number | null)[]; noise_uv: (number | null)[]; rows: Float32Array[] };
+export type Overlay = { leads: string[]; fs: number; before: number; beats: number[]; kinds: string[]; of: number; rows: Float32Array[] };
 
 export type Signal = {
   leads: string[]; fs: number; start: number; end: number; duration: number; pairs: boolean; samples: number; step_mv: number;
@@ -77,19 +97,27 @@ export async function signal(id: string, start: number, end: number, most: numbe
   return decode(raw);
 }
 
+export async function numbers<T>(path: string): Promise<T & { rows: Float32Array[] }> { return unpack<T>(await (await asked(path)).arrayBuffer()); }
+
 export function decode(raw: ArrayBuffer): Signal {
+  const { rows, ...head } = unpack<Omit<Signal, "mv">>(raw);
+  return { ...head, mv: rows };
+}
+
+// Numbers of two bytes, row by row, behind a header of JSON (einthoven/serve/sight.py).
+export function unpack<T>(raw: ArrayBuffer): T & { rows: Float32Array[] } {
   const length = new DataView(raw).getUint32(0, true);
-  const head = JSON.parse(new TextDecoder().decode(raw.slice(4, 4 + length))) as Omit<Signal, "mv">;
-  const numbers = new Int16Array(raw.slice(4 + length));
-  const mv = head.leads.map((_, k) => {
+  const head = JSON.parse(new TextDecoder().decode(raw.slice(4, 4 + length))) as { samples: number; step_mv?: number; step?: number };
+  const told = new Int16Array(raw.slice(4 + length)), step = head.step_mv ?? head.step ?? 1;
+  const rows = Array.from({ length: told.length / Math.max(head.samples, 1) }, (_, k) => {
     const row = new Float32Array(head.samples);
     for (let i = 0; i < head.samples; i++) {
-      const n = numbers[k * head.samples + i]!;
-      row[i] = n === LOST ? NaN : n * head.step_mv;
+      const n = told[k * head.samples + i]!;
+      row[i] = n === LOST ? NaN : n * step;
     }
     return row;
   });
-  return { ...head, mv };
+  return { ...head, rows } as unknown as T & { rows: Float32Array[] };
 }
 
 // A folder that was dropped, file by file, each with its path in it.

@@ -1,0 +1,58 @@
+"""What every route needs: who asks and whether they may, and the rooms of the server behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, HTTPException, Request
+from pydantic import Field
+
+from einthoven.serve import access
+from einthoven.serve.access import Scope, Who
+from einthoven.serve.jobs import Jobs
+from einthoven.serve.library import Library
+from einthoven.serve.store import Store
+
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+def need(scope: Scope) -> Callable[[Request], Who]:
+    """Who asks, if they may."""
+
+    def check(request: Request) -> Who:
+        store: Store = request.app.state.store
+        head = request.headers.get("authorization", "")
+        kind, _, token = head.partition(" ")
+        if kind.lower() == "bearer":
+            found = access.who(store, token.strip(), session=False)
+        else:
+            found = access.who(store, request.cookies.get(access.COOKIE), session=True)
+        if found is None:
+            raise HTTPException(401, "sign in, or send a token", headers={"WWW-Authenticate": "Bearer"})
+        if not found.may(scope):
+            raise HTTPException(403, f"this token may {found.scope}, not {scope}")
+        return found
+
+    return check
+
+
+Read = Annotated[Who, Depends(need("read"))]
+Write = Annotated[Who, Depends(need("write"))]
+Run = Annotated[Who, Depends(need("run"))]
+Admin = Annotated[Who, Depends(need("admin"))]
+
+
+def store_of(request: Request) -> Store:
+    made: Store = request.app.state.store
+    return made
+
+
+def library_of(request: Request) -> Library:
+    made: Library = request.app.state.library
+    return made
+
+
+def jobs_of(request: Request) -> Jobs:
+    made: Jobs = request.app.state.jobs
+    return made

@@ -1,0 +1,82 @@
+"""An ECG that came on paper: the photo, the rectified page with what was read off it, and what a user knows of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from pydantic import BaseModel, Field
+
+from einthoven.record import EcgError
+from einthoven.serve.routes.door import Read, Write, library_of
+from einthoven.serve.store import Row
+
+router = APIRouter()
+Pixels = Annotated[float, Field(ge=-1e5, le=1e5, allow_inf_nan=False)]
+
+
+class Known(BaseModel):
+    """What a user knows of a page; null is to be found. layout: "3x4+1", ...; speed in mm/s; gain in mm/mV; corners of the
+    sheet in the picture, x and y in its pixels, from the upper left clockwise; page of a PDF, from 0."""
+
+    layout: str | None = Field(default=None, min_length=1, max_length=200)
+    speed: float | None = Field(default=None, ge=1, le=1000, allow_inf_nan=False)
+    gain: float | None = Field(default=None, ge=1, le=1000, allow_inf_nan=False)
+    corners: list[tuple[Pixels, Pixels]] | None = Field(default=None, min_length=4, max_length=4)
+    page: int | None = Field(default=None, ge=0, le=1000)
+
+
+def _paper(request: Request, ecg: str) -> Row:
+    row = library_of(request).row(ecg)
+    if row["kind"] != "paper":
+        raise HTTPException(404, "this ECG came as a recording")
+    return row
+
+
+@router.get("/ecgs/{ecg}/picture")
+def picture(ecg: str, me: Read, request: Request) -> Response:
+    """The photo or scan that an ECG on paper came as."""
+    row = _paper(request, ecg)
+    from einthoven.paper.entry import picture_of
+    from einthoven.paper.reading import PHOTO_PX, bounded, jpeg_bytes
+
+    shelf = library_of(request)
+    rgb, _ = picture_of(shelf.path(row), shelf.hints(ecg).get("page"))
+    return Response(jpeg_bytes(bounded(rgb, PHOTO_PX)), media_type="image/jpeg")
+
+
+@router.get("/ecgs/{ecg}/sheet")
+def sheet(ecg: str, me: Read, request: Request) -> Response:
+    """The page set straight, with the traces that were read over the print and how sure each is."""
+    _paper(request, ecg)
+    from einthoven.paper.reading import jpeg_bytes
+
+    reading = library_of(request).report(ecg, automatic=True).paper
+    if reading is None or reading.sheet is None:
+        raise HTTPException(404, "no page was read from this picture")
+    return Response(jpeg_bytes(reading.sheet), media_type="image/jpeg")
+
+
+@router.get("/ecgs/{ecg}/paper")
+def paper(ecg: str, me: Read, request: Request) -> dict[str, Any]:
+    """How it was read: layout, speed, gain and whether each was given, read or assumed; the sheet's outline in the picture and
+    the picture's size, in pixels; how sure each lead is; and what a user said of it (`known`)."""
+    _paper(request, ecg)
+    from einthoven.report.asjson import paper_json
+
+    shelf = library_of(request)
+    reading = shelf.report(ecg, automatic=True).paper
+    if reading is None:
+        raise EcgError("no such reading")
+    size = None if reading.photo is None else [round(n / reading.scale) for n in reading.photo.shape[1::-1]]
+    return {**paper_json(reading), "picture_px": size, "known": shelf.hints(ecg), "sheet": reading.sheet is not None}
+
+
+@router.put("/ecgs/{ecg}/paper")
+def read_again(ecg: str, body: Known, me: Write, request: Request) -> dict[str, Any]:
+    """Reads the page again with what a user knows of it; all null: as it was found."""
+    _paper(request, ecg)
+    shelf = library_of(request)
+    shelf.hint(ecg, body.model_dump(exclude_none=True))
+    shelf.store.note(me.user, "paper read again", ecg)
+    return paper(ecg, me, request)
