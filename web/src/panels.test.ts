@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { SPEED, panels, panelsSize } from "./canvas";
+import { SPEED, kept, panels, panelsSize } from "./canvas";
 
 describe("panels", () => {
   it("stand in columns of three, in the order of paper, whatever order the leads come in", () => {
@@ -9,5 +9,13 @@ describe("panels", () => {
     expect(made[1]!.y - made[0]!.y).toBe(36);
     expect(panelsSize(12, 0.8, 4)).toEqual({ width: 6 + 4 * 44, height: 6 + 3 * 36 });
     expect(panels(["II", "V1"], 0.8, 1).map((one) => one.y)).toEqual([22, 58]);
+  });
+});
+
+describe("curves", () => {
+  it("draw of a column of pixels the first, lowest, highest and last sample, and gaps stay gaps", () => {
+    const row = new Float32Array([0, 3, -1, 2, 1, 5, 4, 6, NaN, 7, 7, 7]);
+    expect(kept(row, 0, 12, 4)).toEqual([0, 1, 2, 3, 4, 7, -1, 9, 11]);
+    expect(kept(row, 0, 9, 1)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, -1]);
   });
 });
