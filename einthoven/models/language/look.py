@@ -159,14 +159,20 @@ class TextLook(Look):
 
     leads: bool = False
     findings: bool = False
+    limits: bool = False
+    quality: bool = False
 
     def __call__(self, record: Record) -> Array:
         from einthoven.represent.words import words
 
-        return np.frombuffer(words(record, leads=self.leads, findings=self.findings).encode(), np.uint8).copy()
+        return np.frombuffer(words(record, **self._parts).encode(), np.uint8).copy()
+
+    @property
+    def _parts(self) -> dict[str, bool]:
+        return {"leads": self.leads, "findings": self.findings, "limits": self.limits, "quality": self.quality}
 
     def to_dict(self) -> dict[str, Any]:
-        return {"represent": "text", "leads": self.leads, "findings": self.findings}
+        return {"represent": "text", **self._parts}
 
 
 def look_of(words: Mapping[str, Any], folder: Path | None = None) -> Look:
@@ -184,7 +190,9 @@ def look_of(words: Mapping[str, Any], folder: Path | None = None) -> Look:
         "image": lambda form="page": ImageLook(_form(form)),
         "symbols": lambda tokenizer, seconds=10.0: SymbolLook(_tokenizer(tokenizer, folder), float(seconds)),
         "features": lambda patient=False: FeatureLook(bool(patient)),
-        "text": lambda leads=False, findings=False: TextLook(bool(leads), bool(findings)),
+        "text": lambda leads=False, findings=False, limits=False, quality=False: TextLook(
+            bool(leads), bool(findings), bool(limits), bool(quality)
+        ),
     }
     if kind not in makers:
         raise WrongUse(f"no representation {kind} (there are: {', '.join(makers)})")
