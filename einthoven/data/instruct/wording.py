@@ -151,12 +151,17 @@ VERIFY = (
     "Is there evidence of {} on this ECG?",
     "Would you report {} on this ECG?",
     "Are there signs of {} in this recording?",
+    "Is there {}?",
+    "Do you see {} here?",
+    "Any {}?",
+    "Could this be {}?",
 )
 # Of a normal ECG there are no signs.
 VERIFY_NORMAL = (
     "Is this a normal ECG?",
     "Would you report this ECG as normal?",
     "Is this ECG within normal limits?",
+    "Is it normal?",
 )
 CHOOSE = (
     "Which does this ECG show: {} or {}?",
@@ -168,6 +173,7 @@ QUERY: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "rhythm": (
             "What rhythm-related findings does this ECG show?",
             "Name everything that concerns the rhythm of this ECG.",
+            "Which rhythm findings are there?",
         ),
         "form": (
             "What form-related findings does this ECG show?",
@@ -176,6 +182,8 @@ QUERY: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "diagnostic": (
             "What diagnostic findings does this ECG show?",
             "List the diagnostic statements of this ECG.",
+            "What is your diagnosis?",
+            "What are the diagnoses?",
         ),
     }
 )
@@ -184,13 +192,21 @@ SUPERCLASSES_ASKED = (
     "STTC (ST/T change), CD (conduction disturbance), HYP (hypertrophy).",
     "Classify this ECG. The labels are NORM, MI, STTC, CD and HYP; several may hold.",
 )
-RHYTHM_OPEN = ("What is the rhythm?", "Describe the rhythm of this ECG.", "Which rhythm do you see?")
+RHYTHM_OPEN = (
+    "What is the rhythm?",
+    "Describe the rhythm of this ECG.",
+    "Which rhythm do you see?",
+    "Rhythm?",
+    "What is the rhythm of this ECG?",
+)
 RHYTHM_FILL = ("Complete the sentence: The underlying rhythm is ____.", "Fill in the blank: This ECG shows ____ (rhythm).")
 VALUE = (
     "What is the {}?",
     "Measure the {}.",
     "How large is the {} on this ECG?",
     "Give the {}.",
+    "Tell me the {}.",
+    "How about the {}?",
 )
 VALUE_FILL = ("Fill in the blank: The {} is ____ {}.", "Complete: {} = ____ {}.")
 NORMAL_RANGE = (
@@ -203,6 +219,10 @@ REPORT = (
     "Please interpret this ECG.",
     "Give a clinical report of this ECG.",
     "What does this ECG show? Answer as a report.",
+    "Write a short report.",
+    "Report, please.",
+    "Interpret this ECG.",
+    "What do you see?",
 )
 REPORT_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -222,4 +242,16 @@ UNANSWERABLE = (
     ("How long has the patient had this rhythm?", "a single ECG does not show the past"),
     ("Does the patient have chest pain?", "an ECG does not tell symptoms"),
     ("What is the oxygen saturation?", "an ECG does not measure oxygen saturation"),
+    ("What is the potassium level?", "an ECG does not measure potassium; it shows at most its effects"),
+    ("How high is the blood pressure?", "an ECG does not measure blood pressure"),
+    ("What is the ejection fraction?", "an ECG does not measure ejection fraction"),
+    ("What is the troponin level?", "an ECG does not measure troponin"),
+    ("What is the haemoglobin?", "an ECG does not measure haemoglobin"),
+    ("Which artery is blocked?", "that takes an angiogram"),
+    ("How severe is the stenosis of the aortic valve?", "that takes an echocardiogram"),
+    ("Since when has this been so?", "a single ECG does not show the past"),
+    ("Was it like this a year ago?", "there is no earlier ECG to compare with"),
+    ("Is the patient short of breath?", "an ECG does not tell symptoms"),
+    ("Which drugs does the patient take?", "an ECG does not tell drugs; it shows at most their effects"),
+    ("Will the patient survive?", "an ECG does not tell the future"),
 )
