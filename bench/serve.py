@@ -199,7 +199,7 @@ def load(clients: int, minutes: float) -> None:
                                 n = next(uploads)
                                 answer = me.post("/api/ecgs", files={"files": (f"u{n}.npz", fresh[n % len(fresh)])})
                             elif what == "predict":
-                                answer = me.post(f"/api/ecgs/{ecg}/predict", json={"model": "einthoven-12"})
+                                answer = me.post(f"/api/ecgs/{ecg}/predict?model=einthoven-12")
                             else:
                                 answer = me.get(f"/api/ecgs/{ecg}/{what}")
                             if answer.status_code >= 400:
@@ -212,7 +212,7 @@ def load(clients: int, minutes: float) -> None:
                             times[what].append(time.perf_counter() - begun)
                         time.sleep(float(rng.exponential(2.0)))  # a person looks at what came
 
-            job = boss.post("/api/jobs", json={"kind": "finetune", "args": {"name": "under-load", "model": "einthoven-12"}})
+            job = boss.post("/api/jobs", json={"kind": "finetune", "args": {"name": "under-load", "ecgs": ids}})
             print("fine-tuning:", job.status_code, job.text[:120])
             threads = [threading.Thread(target=one, args=(k,)) for k in range(clients)]
             for thread in threads:

@@ -119,6 +119,9 @@ export const NAMES: Record<string, string> = {
   p_axis_deg: "P axis", qrs_axis_deg: "QRS axis", t_axis_deg: "T axis", p_ms: "P duration",
 };
 export const number = (value: Evidence["value"]): string => (typeof value === "number" ? String(Math.round(value * 1000) / 1000) : value ?? "");
+const WAVES = new Set(["p", "q", "r", "s", "t", "u", "pr", "qrs", "qt", "rr", "st", "jt"]); // written large in a measurement's name
+const named = (measurement: string): string => measurement.replace(/_(mv|mvms|ms|deg|bpm|s|hz)$/, "").split("_").map((word) => (WAVES.has(word) ? word.toUpperCase() : word)).join(" ");
+const sized = (value: Evidence["value"], unit: string): string => (typeof value !== "number" ? number(value) : ["ms", "deg", "/min"].includes(unit) ? value.toFixed(0) : unit === "mV" ? value.toFixed(2) : number(value));
 export const facts = (evidence: Evidence[]): string =>
-  evidence.map((one) => [one.measurement.replace(/_(mv|ms|deg|bpm|s|hz)$/, "").replaceAll("_", " "), number(one.value), one.unit, one.leads.join(", "), one.threshold && `(${one.threshold})`].filter(Boolean).join(" ")).join("; ");
+  evidence.map((one) => [named(one.measurement), sized(one.value, one.unit), one.unit, one.leads.length && `in ${one.leads.join(", ")}`, one.threshold && `(${one.threshold.replace(">=", "≥").replace("<=", "≤")})`].filter(Boolean).join(" ")).join("; ");
 export const signed = (mv: number, digits = 2): string => `${mv >= 0 ? "+" : "−"}${Math.abs(mv).toFixed(digits)}`;
