@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.paper.digitise.lattice import SCALE, Field, Image, Lattice, paper_of, sheet_to_image
+from einthoven.paper.digitise.lattice import SCALE, Field, Image, Lattice, paper_of, unseen
 from einthoven.paper.page import Floats
 from einthoven.record import EcgError
 
@@ -25,7 +25,7 @@ def ink_of(sheet: Image, lattice: Lattice, source: Image) -> Field:
 
     share = cv2.divide(sheet, paper_of(sheet, 4 * SCALE), scale=255)
     dark = 255 - share  # (H, W, 3) uint8
-    outside = _outside(lattice, sheet.shape[:2], source.shape[:2])
+    outside = unseen(lattice, sheet.shape, source.shape)
     outside |= _blanked(sheet)
     dark[outside] = 0
     weights = _unmix(dark, outside)
@@ -88,13 +88,6 @@ def _weighted(dark: Image, weights: Floats) -> Field:
     for plane, weight in zip(planes[1:], weights[1:], strict=True):
         out += plane.astype(np.float32) * np.float32(weight / 255)
     return np.asarray(out, np.float32)
-
-
-def _outside(lattice: Lattice, shape: tuple[int, ...], source: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Which pixels of the rectified sheet the image does not show."""
-    x, y = sheet_to_image(lattice, shape[1], shape[0])
-    edge = 1.0
-    return (x < edge) | (y < edge) | (x > source[1] - 1 - edge) | (y > source[0] - 1 - edge)
 
 
 def _blanked(sheet: Image) -> NDArray[np.bool_]:

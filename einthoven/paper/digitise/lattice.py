@@ -22,7 +22,7 @@ Field = NDArray[np.float32]
 
 SCALE = 8  # pixels to the millimetre of the rectified sheet
 _SQUARE = 5 * SCALE  # pixels of a large square
-_WORK = 2000  # longer side, pixels, at which frequencies are looked for
+_FEW, _WORK = 2000, 3000  # longer side, pixels, at which frequencies are looked for, and phases measured
 _WINDOW = 256
 _SHORTEST_SIDE, _LONGEST_SIDE = 45.0, 520.0  # mm that an image's longer side may show
 _LEAST = 3.0  # how far a carrier must stand out of its surroundings
@@ -83,53 +83,63 @@ def find_lattice(image: Image, corners: Floats | None = None) -> Lattice:
 
     Raises EcgError where no grid can be found.
     """
-    import cv2
-
     if corners is not None:
         return _within(image, corners)
-    h, w = image.shape[:2]
-    shrink = min(_WORK / max(h, w), 1.0)
-    small = image if shrink == 1 else cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-    faint, spectra, centres, jacobian = _seen(small)
+    # Frequencies are looked for in a picture of which lines as fine as a pixel have become grey; phases measured in a sharper one.
+    small, work = _reduced(image, _FEW), _reduced(image, _WORK)
+    faint, level, spectra, centres, jacobian = _seen(small)
     fields, weights = _follow(spectra, centres, jacobian)
-    to_mm = _projective(centres, fields, weights, small.shape)
-    # The work image's pixel centres against the image's: x_small = (x + 0.5) * shrink - 0.5.
-    sx, sy = small.shape[1] / w, small.shape[0] / h
-    to_mm = to_mm @ np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1.0]])
-    to_mm, size = _placed(to_mm, w, h)
-    return _bent(image, np.asarray(np.linalg.inv(to_mm), np.float64), size, faint)
+    to_mm = _projective(centres, fields, weights, small.shape) @ np.linalg.inv(_enlarging(small.shape, work.shape))
+    to_mm, size = _placed(to_mm, *work.shape[1::-1])
+    lattice = _bent(_lines(*paleness(work), level, faint), np.asarray(np.linalg.inv(to_mm), np.float64), size)
+    return replace(lattice, homography=_enlarging(work.shape, image.shape) @ lattice.homography)
 
 
-def _seen(image: Image) -> tuple[bool, Field, Floats, Floats]:
-    """Whether the grid is seen best as what is far paler than ink; its spectra, their centres, and the first guess of it.
+def _reduced(image: Image, longest: int) -> Image:
+    """An image whose longer side has no more pixels than `longest`."""
+    import cv2
+
+    shrink = longest / max(image.shape[:2])
+    if shrink >= 1:
+        return image
+    return cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)  # type: ignore[no-any-return]
+
+
+def _enlarging(small: tuple[int, ...], large: tuple[int, ...]) -> Floats:
+    """(3, 3): pixels of a reduced image -> those of the image, by their shapes. Pixel i reaches from i - 0.5 to i + 0.5."""
+    sx, sy = large[1] / small[1], large[0] / small[0]
+    return np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1.0]])
+
+
+def _seen(image: Image) -> tuple[bool, float, Field, Floats, Floats]:
+    """Whether the grid is seen best as what is far paler than ink; how dark a line is; the grid's spectra, their centres, and the
+    first guess of it.
 
     Raises EcgError where there is none.
     """
     dark, black = paleness(image)
     fault: EcgError | None = None
-    best: tuple[float, bool, Field, Floats, Floats] | None = None
+    best: tuple[bool, Field, Floats, Floats] | None = None
+    clearest = 0.0
     # Where most of what is printed is as dark as ink, it is the grid's lines (a copy), or there is little grid (a faint one).
-    for faint in (False, True) if _typical(dark) > _DARK else (False,):
-        spectra, centres = _spectra(_lines(dark.copy(), black, faint))
+    level = _typical(dark)
+    for faint in (False, True) if level > _DARK else (False,):
+        spectra, centres = _spectra(_levelled(_lines(dark, black, level, faint), _NEAR))
         try:
             jacobian, clear = _first_guess(spectra, max(image.shape[:2]))
         except EcgError as found:
             fault = fault or found
             continue
-        if best is None or clear > best[0]:
-            best = clear, faint, spectra, centres, jacobian
+        if best is None or clear > clearest:
+            clearest, best = clear, (faint, spectra, centres, jacobian)
     if best is None:
         raise fault or EcgError("no millimetre grid was found")
-    return best[1:]
+    return best[0], level, *best[1:]
 
 
 _DARK = 85.0  # darkness from which a line may be ink
 _PALE = 110  # darker than this is no faint grid
-
-
-def grid_lines(image: Image, faint: bool = False) -> Field:
-    """How much of a grid line is in each pixel, without the local mean; ink is cut off. faint: all that is dark is ink."""
-    return _lines(*paleness(image), faint)
+_NEAR = 31  # pixels
 
 
 def _typical(dark: Image) -> float:
@@ -139,19 +149,25 @@ def _typical(dark: Image) -> float:
     return float(np.percentile(some, 75)) if len(some) else 25.0
 
 
-def _lines(dark: Image, black: Image, faint: bool) -> Field:
+def _lines(dark: Image, black: Image, level: float, faint: bool) -> Image:
+    """How much of a grid's line is in each pixel, (H, W) uint8; ink is cut off. level: how dark a line is. faint: all that is dark
+    is ink."""
     import cv2
 
     if faint:
         # The rim of ink is as pale as a faint line.
-        dark[cv2.dilate(black, np.ones((5, 5), np.uint8)) > _PALE] = 0
-        whole = dark.astype(np.float32)
-    else:
-        # What is darker than twice the typical line is ink, and counts as paper.
-        level = _typical(dark)
-        dark[black > max(2.0 * level, 90)] = 0
-        whole = cv2.min(dark, round(min(1.5 * level, 255))).astype(np.float32)
-    return cv2.subtract(whole, cv2.blur(whole, (31, 31)))  # type: ignore[no-any-return]
+        return cv2.bitwise_and(dark, cv2.compare(cv2.dilate(black, np.ones((5, 5), np.uint8)), _PALE, cv2.CMP_LE))  # type: ignore[no-any-return]
+    # What is darker than twice the typical line is ink, and counts as paper.
+    paper = cv2.compare(black, round(min(max(2.0 * level, 90), 255)), cv2.CMP_LE)
+    return cv2.bitwise_and(cv2.min(dark, round(min(1.5 * level, 255))), paper)  # type: ignore[no-any-return]
+
+
+def _levelled(lines: Image, near: int) -> Field:
+    """Lines without their mean over `near` pixels."""
+    import cv2
+
+    whole = lines.astype(np.float32)
+    return cv2.subtract(whole, cv2.blur(whole, (near, near)))  # type: ignore[no-any-return]
 
 
 def _spectra(lines: Field) -> tuple[Field, Floats]:
@@ -363,18 +379,19 @@ def _within(image: Image, corners: Floats) -> Lattice:
 _FLAT = 0.12  # mm: what a homography leaves on flat paper, by rounding and noise
 
 
-def _bent(image: Image, to_pixel: Floats, size: tuple[float, float], faint: bool) -> Lattice:
-    """The lattice made exact by the carriers' phases on the rectified sheet: first the homography, then what it leaves."""
+def _bent(lines: Image, to_pixel: Floats, size: tuple[float, float]) -> Lattice:
+    """The lattice of a picture of grid lines, made exact by the carriers' phases on the rectified sheet: first the homography,
+    then what it leaves."""
     lattice = Lattice(to_pixel, _no_bend(size), size)
     for _ in range(2):
-        step, clear = _measured(image, lattice, faint)
+        step, clear = _measured(lines, lattice)
         moved = _refit(step, clear)
-        h, w = image.shape[:2]
+        h, w = lines.shape
         to_mm, size = _placed(np.asarray(np.linalg.inv(lattice.homography @ moved), np.float64), w, h)
         lattice = Lattice(np.asarray(np.linalg.inv(to_mm), np.float64), _no_bend(size), size)
         if np.abs(step - step.mean(axis=(0, 1))).max() < 0.1:
             break
-    step, clear = _measured(image, lattice, faint)
+    step, clear = _measured(lines, lattice)
     # The whole lattice may stand anywhere on the sheet: the mean says where the first line is, and bends nothing.
     origin = np.array([np.average(step[:, :, k], weights=clear[:, :, k] ** 2) for k in (0, 1)], np.float32)
     for _ in range(2):
@@ -383,7 +400,7 @@ def _bent(image: Image, to_pixel: Floats, size: tuple[float, float], faint: bool
         if np.sqrt(np.mean(step[sure] ** 2)) < _FLAT:
             break
         lattice = replace(lattice, bend=lattice.bend + step)
-        step, clear = _measured(image, lattice, faint)
+        step, clear = _measured(lines, lattice)
     return replace(lattice, origin=(float(origin[0] % 5), float(origin[1] % 5)), clear=clear)
 
 
@@ -391,11 +408,20 @@ def _no_bend(size: tuple[float, float]) -> Field:
     return np.zeros((int(np.ceil(size[1] / 5)) + 1, int(np.ceil(size[0] / 5)) + 1, 2), np.float32)
 
 
-def _measured(image: Image, lattice: Lattice, faint: bool) -> tuple[Field, Field]:
+_FINE = 6  # pixels to the millimetre of the sheet on which phases are measured
+
+
+def _measured(lines: Image, lattice: Lattice) -> tuple[Field, Field]:
     """How far (mm) the lines stand from multiples of 5 mm at every 5 mm, (h, w, 2) in x and y, and how clear they are there."""
-    lines = grid_lines(rectify(image, lattice), faint)
+    import cv2
+
+    w, h = (round(v * _FINE) for v in lattice.size)
+    at_x, at_y = sheet_to_image(lattice, w, h, _FINE)
+    # Straight lines between pixels would blur the millimetre lines, and more in one place than in another.
+    flat = cv2.remap(lines, at_x, at_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    flat = _levelled(flat, 4 * _FINE | 1)
     shape = lattice.bend.shape[:2]
-    moves, clear = zip(*(_displacement(lines, axis, shape) for axis in (0, 1)), strict=True)
+    moves, clear = zip(*(_displacement(flat, axis, shape) for axis in (0, 1)), strict=True)
     return np.stack(moves, axis=2), np.stack(clear, axis=2)
 
 
@@ -431,27 +457,26 @@ def _displacement(lines: Field, axis: int, shape: tuple[int, int]) -> tuple[Fiel
     """How far (mm) the lines stand from multiples of 5 mm in x (axis 0) or y (1), at every 5 mm; and how clear they are."""
     import cv2
 
-    part = lines if axis == 0 else np.ascontiguousarray(lines.T)
-    h, w = part.shape
-    x = np.arange(w)
-    rows, columns = h // _SQUARE, w // _SQUARE
+    square = 5 * _FINE
+    h, w = lines.shape
+    rows, columns = h // square, w // square
+    part = lines[: rows * square, : columns * square]
+    # Both carriers go through all their phases in a square: the mean along the lines first, then once across them.
+    if axis == 0:
+        mean = cv2.resize(part, (columns * square, rows), interpolation=cv2.INTER_AREA).reshape(rows, columns, square)
+    else:
+        mean = cv2.resize(part, (columns, rows * square), interpolation=cv2.INTER_AREA).T.reshape(columns, rows, square)
+    x = np.arange(square)
 
     def carrier(period: float) -> tuple[NDArray[np.complex64], Field]:
-        wave = np.exp(-2j * np.pi * (x + 0.5) / period)
-        mixed = [
-            cv2.resize(
-                (part * side.astype(np.float32)[None])[: rows * _SQUARE, : columns * _SQUARE],
-                (columns, rows),
-                interpolation=cv2.INTER_AREA,
-            )
-            for side in (wave.real, wave.imag)
-        ]
+        wave = np.exp(-2j * np.pi * (x + 0.5) / period) / square
+        mixed = [np.ascontiguousarray(mean @ side.astype(np.float32)) for side in (wave.real, wave.imag)]
         smooth = [cv2.GaussianBlur(m, (0, 0), 1.6, borderType=cv2.BORDER_REPLICATE) for m in mixed]
         whole = (smooth[0] + 1j * smooth[1]).astype(np.complex64)
         return whole, np.abs(whole).astype(np.float32)
 
-    five, clear5 = carrier(_SQUARE)
-    one, clear1 = carrier(SCALE)
+    five, clear5 = carrier(square)
+    one, clear1 = carrier(_FINE)
     coarse = -np.angle(five) / (2 * np.pi) * 5.0
     coarse = _unwrapped(coarse, clear5, 5.0)
     fine = -np.angle(one) / (2 * np.pi)
@@ -482,26 +507,34 @@ def _grow(value: Floats, clear: Floats, period: float) -> Floats:
     h, w = value.shape
     out = value.copy()
     done = np.zeros((h, w), np.bool_)
-    start = int(np.argmax(clear))
-    done[start // w, start % w] = True
-    for _ in range(h * w - 1):
-        top, ti, tj = -1.0, -1, -1
-        for i in range(h):
-            for j in range(w):
-                if done[i, j] or clear[i, j] <= top:
-                    continue
-                beside = (i > 0 and done[i - 1, j]) or (i < h - 1 and done[i + 1, j])
-                beside = beside or (j > 0 and done[i, j - 1]) or (j < w - 1 and done[i, j + 1])
-                if beside:
-                    top, ti, tj = clear[i, j], i, j
-        total, weight = 0.0, 1e-12
-        for i in range(max(ti - 2, 0), min(ti + 3, h)):
-            for j in range(max(tj - 2, 0), min(tj + 3, w)):
-                if done[i, j]:
-                    total += clear[i, j] * out[i, j]
-                    weight += clear[i, j]
-        out[ti, tj] += period * np.round((total / weight - out[ti, tj]) / period)
+    edge, edges = np.empty(h * w, np.int64), 0  # what stands beside those that are done
+    beside = np.zeros((h, w), np.bool_)
+    at = int(np.argmax(clear))
+    for step in range(h * w):
+        ti, tj = at // w, at % w
+        if step > 0:
+            top, best = -1.0, 0
+            for k in range(edges):
+                here = clear[edge[k] // w, edge[k] % w]
+                if here > top:
+                    top, best = here, k
+            ti, tj = edge[best] // w, edge[best] % w
+            edges -= 1
+            edge[best] = edge[edges]
+            total, weight = 0.0, 1e-12
+            for i in range(max(ti - 2, 0), min(ti + 3, h)):
+                for j in range(max(tj - 2, 0), min(tj + 3, w)):
+                    if done[i, j]:
+                        total += clear[i, j] * out[i, j]
+                        weight += clear[i, j]
+            out[ti, tj] += period * np.round((total / weight - out[ti, tj]) / period)
         done[ti, tj] = True
+        beside[ti, tj] = True
+        for i, j in ((ti - 1, tj), (ti + 1, tj), (ti, tj - 1), (ti, tj + 1)):
+            if 0 <= i < h and 0 <= j < w and not beside[i, j]:
+                beside[i, j] = True
+                edge[edges] = i * w + j
+                edges += 1
     return out
 
 
@@ -530,24 +563,43 @@ def rectify(image: Image, lattice: Lattice) -> Image:
     return cv2.remap(image, at_x, at_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[no-any-return]
 
 
-def sheet_to_image(lattice: Lattice, w: int, h: int) -> tuple[Field, Field]:
-    """Where each pixel of the rectified sheet (h, w) lies in the image: x, y (h, w) float32."""
+def sheet_to_image(lattice: Lattice, w: int, h: int, scale: int = SCALE) -> tuple[Field, Field]:
+    """Where each pixel of the rectified sheet (h, w), `scale` pixels to the millimetre, lies in the image: x, y (h, w) float32."""
+    step = 5 * scale // 2
+    x, y = (_dense(node, w, h, step) for node in _nodes(lattice, w, h, scale))
+    return x, y
+
+
+def _nodes(lattice: Lattice, w: int, h: int, scale: int) -> tuple[Field, Field]:
+    """Where points of the sheet lie in the image, at every 2.5 mm from half a step outside on; the map is straight between them
+    (to 1/50 pixel even where the paper is seen at 45 degrees)."""
     import cv2
 
-    # Rectified pixel i is at (i + 0.5) / SCALE mm; bend's entry k stands at 5 k mm. The map is exact at every 2.5 mm, and
-    # straight between (to 1/50 pixel even where the paper is seen at 45 degrees).
-    step = _SQUARE // 2
+    # Rectified pixel i is at (i + 0.5) / scale mm; bend's entry k stands at 5 k mm.
+    step = 5 * scale // 2
     nodes_w, nodes_h = w // step + 3, h // step + 3
-    mm_x = ((np.arange(nodes_w, dtype=np.float32) - 0.5) * step / SCALE)[None]
-    mm_y = ((np.arange(nodes_h, dtype=np.float32) - 0.5) * step / SCALE)[:, None]
+    mm_x = ((np.arange(nodes_w, dtype=np.float32) - 0.5) * step / scale)[None]
+    mm_y = ((np.arange(nodes_h, dtype=np.float32) - 0.5) * step / scale)[:, None]
     at_x, at_y = (np.ascontiguousarray(np.broadcast_to(v / 5, (nodes_h, nodes_w))) for v in (mm_x, mm_y))
     bend = cv2.remap(lattice.bend, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     x, y = mm_x.astype(np.float64) + bend[:, :, 0], mm_y.astype(np.float64) + bend[:, :, 1]
     m = lattice.homography
     z = m[2, 0] * x + m[2, 1] * y + m[2, 2]
-    out = []
-    for row in (0, 1):
-        node = ((m[row, 0] * x + m[row, 1] * y + m[row, 2]) / z).astype(np.float32)
-        dense = cv2.resize(node, (nodes_w * step, nodes_h * step), interpolation=cv2.INTER_LINEAR)
-        out.append(np.ascontiguousarray(dense[step : step + h, step : step + w]))
-    return out[0], out[1]
+    at = [((m[row, 0] * x + m[row, 1] * y + m[row, 2]) / z).astype(np.float32) for row in (0, 1)]
+    return at[0], at[1]
+
+
+def _dense(node: Field, w: int, h: int, step: int) -> Field:
+    """What is known at nodes, straight between them, at the pixels of a sheet (h, w)."""
+    import cv2
+
+    dense = cv2.resize(node, (node.shape[1] * step, node.shape[0] * step), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(dense[step : step + h, step : step + w])
+
+
+def unseen(lattice: Lattice, shape: tuple[int, ...], source: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which pixels of the rectified sheet (H, W) the image (of shape `source`) does not show."""
+    x, y = _nodes(lattice, shape[1], shape[0], SCALE)
+    edge = 1.0
+    inside = np.minimum(np.minimum(x, y) - edge, np.minimum(source[1] - 1 - edge - x, source[0] - 1 - edge - y))
+    return np.asarray(_dense(inside.astype(np.float32), shape[1], shape[0], _SQUARE // 2) < 0)
