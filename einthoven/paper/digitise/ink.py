@@ -144,10 +144,10 @@ def _spread(table: Field, known: NDArray[np.bool_]) -> Field:
     """A table (h, w, n) with what is known of the nearest entry where an entry is not known."""
     if known.all() or not known.any():
         return table
-    from scipy.ndimage import distance_transform_edt
-
-    i, j = distance_transform_edt(~known, return_distances=False, return_indices=True)
-    return np.asarray(table[i, j], np.float32)
+    at, out = np.argwhere(known), table.copy()
+    for i, j in np.argwhere(~known):
+        out[i, j] = table[tuple(at[np.argmin((at[:, 0] - i) ** 2 + (at[:, 1] - j) ** 2)])]
+    return out
 
 
 def _of_grid(ink: Field, lattice: Lattice) -> tuple[Field, Field]:

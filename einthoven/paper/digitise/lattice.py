@@ -8,6 +8,7 @@ it leaves (curl, folds, lenses) is read from the phases of the carriers on the r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -312,8 +313,6 @@ def _follow(spectra: Field, centres: Floats, guess: Floats) -> tuple[Floats, Flo
 
 def _projective(centres: Floats, fields: Floats, clear: Floats, shape: tuple[int, ...]) -> Floats:
     """The homography, pixels -> mm, whose derivatives at the windows' centres are the frequencies found there (robustly)."""
-    from scipy.optimize import least_squares
-
     middle = np.array([shape[1] / 2, shape[0] / 2])
     unit = max(shape[:2]) / 2.0
     x, y = ((centres - middle) / unit).T
@@ -323,7 +322,7 @@ def _projective(centres: Floats, fields: Floats, clear: Floats, shape: tuple[int
     weight = np.sqrt(weight / weight.max())
     scale = np.linalg.norm(np.median(fields[weight.min(axis=1) > 0], axis=0)) * unit
 
-    def jacobian(p: Floats) -> Floats:
+    def derivatives(p: Floats) -> Floats:
         a, b, c, d, g, h = p
         w = 1 + g * x + h * y
         u, v = a * x + b * y, c * x + d * y
@@ -335,16 +334,44 @@ def _projective(centres: Floats, fields: Floats, clear: Floats, shape: tuple[int
 
     def gap(p: Floats) -> Floats:
         # A weak pull keeps a sheet of which little is seen flat.
-        return np.concatenate([((jacobian(p) - measured) * each).ravel(), 0.02 * p[4:]])
+        return np.concatenate([((derivatives(p) - measured) * each).ravel(), 0.02 * p[4:]])
 
-    start = np.concatenate([np.median(measured[weight.min(axis=1) > 0], axis=0), [0.0, 0.0]])
-    fit = least_squares(gap, start, loss="soft_l1", f_scale=0.01, max_nfev=200)
-    a, b, c, d, g, h = fit.x
+    fit = _robust(gap, np.concatenate([np.median(measured[weight.min(axis=1) > 0], axis=0), [0.0, 0.0]]), 0.01)
+    a, b, c, d, g, h = fit
     if (1 + g * x + h * y).min() < 0.3:
         raise EcgError("the paper is seen too much from the side to be read")
     to_unit = np.array([[1 / unit, 0, -middle[0] / unit], [0, 1 / unit, -middle[1] / unit], [0, 0, 1]])
     found: Floats = np.diag([scale, scale, 1.0]) @ np.array([[a, b, 0], [c, d, 0], [g, h, 1]]) @ to_unit
     return found
+
+
+def _robust(gap: Callable[[Floats], Floats], start: Floats, scale: float) -> Floats:
+    """The parameters at which gaps are least, as sum of 2 scale^2 (sqrt(1 + (gap / scale)^2) - 1): Levenberg's and Marquardt's steps
+    with weights that a gap's size takes from it. (scipy.optimize does it too; loading that takes longer than all of the grid.)"""
+
+    def cost(rest: Floats) -> float:
+        return float((np.sqrt(1 + (rest / scale) ** 2) - 1).sum())
+
+    p, rest = start, gap(start)
+    least, damp = cost(rest), 1e-3
+    for _ in range(200):
+        step = 1e-7 * np.maximum(np.abs(p), 1e-2)
+        slope = np.stack([(gap(p + step[k] * np.eye(len(p))[k]) - rest) / step[k] for k in range(len(p))], axis=1)
+        weight = 1 / np.sqrt(1 + (rest / scale) ** 2)
+        normal, pull = (slope * weight[:, None]).T @ slope, slope.T @ (weight * rest)
+        moved = p - np.linalg.solve(normal + damp * np.diag(np.diag(normal) + 1e-12), pull)
+        new = gap(moved)
+        now = cost(new)
+        if now < least:
+            done = least - now < 1e-9 * least
+            p, rest, least, damp = moved, new, now, max(damp / 5, 1e-9)
+            if done:
+                break
+        else:
+            damp *= 5
+            if damp > 1e6:
+                break
+    return p
 
 
 def _placed(to_mm: Floats, w: int, h: int) -> tuple[Floats, tuple[float, float]]:
