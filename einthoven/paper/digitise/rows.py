@@ -80,7 +80,7 @@ def take_parts(ink: Field) -> Parts:
             x, y, w, h = stats[k, :4]
             box = ink[y : y + h, x : x + w]
             box[label[y : y + h, x : x + w] == k] = 0
-    return Parts(small[label].astype(np.uint8), letters.astype(np.int32), tuple(pulses))
+    return Parts(small.astype(np.uint8)[label], letters.astype(np.int32), tuple(pulses))
 
 
 def _pulse(mask: Mask, label: NDArray[np.int32], k: int, stat: NDArray[np.int32]) -> Pulse | None:
