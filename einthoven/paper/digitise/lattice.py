@@ -172,8 +172,8 @@ def _levelled(lines: Image, near: int) -> Field:
 
 
 def _spectra(lines: Field) -> tuple[Field, Floats]:
-    """Spectra of overlapping windows (N, W, W), zero frequency in the middle, as logarithms of amplitude over its surroundings;
-    and the windows' centres (N, 2)."""
+    """Spectra of overlapping windows (N, W, W / 2 + 2), as logarithms of amplitude over its surroundings; and the windows' centres
+    (N, 2). Rows: frequencies down from -1/2 on; columns: those across from one step below 0 on, for the other half is the same."""
     import cv2
 
     h, w = lines.shape
@@ -185,16 +185,22 @@ def _spectra(lines: Field) -> tuple[Field, Floats]:
     xs = np.linspace(0, w - size, max(round((w - size) / (size * 0.6)) + 1, 1)).astype(int)
     hann = np.hanning(size).astype(np.float32)
     window = hann[:, None] * hann[None, :]
-    out, centres = [], []
-    for y in ys:
-        for x in xs:
-            part = lines[y : y + size, x : x + size] * window
-            whole = cv2.dft(part, flags=cv2.DFT_COMPLEX_OUTPUT)
-            amplitude = np.fft.fftshift(cv2.magnitude(whole[:, :, 0], whole[:, :, 1]))
-            around = cv2.blur(amplitude, (25, 25)) + 0.05 * float(amplitude.mean()) + 1e-6
-            out.append(np.log(cv2.GaussianBlur(amplitude, (0, 0), 0.7) / around + 1e-6))
-            centres.append((x + size / 2 - 0.5, y + size / 2 - 0.5))
-    return np.array(out, np.float32), np.array(centres, np.float64)
+    out = np.empty((len(ys) * len(xs), size, size // 2 + 2), np.float32)
+    centres = np.array([(x + size / 2 - 0.5, y + size / 2 - 0.5) for y in ys for x in xs], np.float64)
+    near, opposite = 12, -np.arange(size) % size
+    half = np.empty((size, size // 2 + 1), np.float32)
+    for k, (y, x) in enumerate((y, x) for y in ys for x in xs):
+        packed = cv2.dft(lines[y : y + size, x : x + size] * window)
+        np.sqrt(packed[:, 1:-1:2] ** 2 + packed[:, 2:-1:2] ** 2, out=half[:, 1:-1])
+        for side in (0, -1):  # frequencies 0 and 1/2 across are packed into one column each
+            column = packed[:, side]
+            half[0, side], half[size // 2, side] = abs(column[0]), abs(column[-1])
+            half[1 : size // 2, side] = np.hypot(column[1:-1:2], column[2::2])
+            half[size // 2 + 1 :, side] = half[size // 2 - 1 : 0 : -1, side]
+        amplitude = np.roll(np.concatenate([half[opposite, near + 1 : 0 : -1], half], axis=1), size // 2, axis=0)
+        around = cv2.blur(amplitude, (2 * near + 1, 2 * near + 1)) + np.float32(0.05 * float(amplitude.mean()) + 1e-6)
+        cv2.log((cv2.GaussianBlur(amplitude, (5, 5), 0.7) / around + np.float32(1e-6))[:, near:], out[k])
+    return out, centres
 
 
 def _first_guess(spectra: Field, longest: int) -> tuple[Floats, float]:
@@ -231,14 +237,16 @@ def _first_guess(spectra: Field, longest: int) -> tuple[Floats, float]:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _at(spectrum: Field, fx: float, fy: float) -> float:
-    """A centred logarithmic spectrum at a frequency (cycles a pixel); 0, the surroundings' level, beyond its edge.
+    """A logarithmic spectrum at a frequency (cycles a pixel); 0, the surroundings' level, beyond its edge.
 
     By parabolas through the nearest bins: on a logarithmic scale a Hann window's peak is one.
     """
     size = spectrum.shape[0]
-    x, y = fx * size + size // 2, fy * size + size // 2
-    i, j = int(np.floor(x + 0.5)), int(np.floor(y + 0.5))
-    if i < 1 or j < 1 or i > size - 2 or j > size - 2:
+    if fx < 0:
+        fx, fy = -fx, -fy
+    x, y = fx * size + 1, fy * size + size // 2
+    i, j = int(x + 0.5), int(y + 0.5)
+    if j < 1 or i > size // 2 or j > size - 2:
         return 0.0
     u, v = x - i, y - j
     c, w, e, n, s = spectrum[j, i], spectrum[j, i - 1], spectrum[j, i + 1], spectrum[j - 1, i], spectrum[j + 1, i]
@@ -268,17 +276,19 @@ def _comb(spectrum: Field, frequencies: Floats, angles: Floats) -> Field:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _refined(spectrum: Field, f: Floats, width: float) -> tuple[Floats, float]:
-    """The frequency vector near f where a spectrum's comb is clearest, and how clear. width: relative reach."""
+def _refined(spectrum: Field, f: Floats, width: float, steps: int) -> tuple[Floats, float]:
+    """The frequency vector near f where a spectrum's comb is clearest, and how clear. width: relative reach, which each step
+    makes narrower."""
     best = f.copy()
     top = -1.0
-    for step in range(3):
+    for step in range(steps):
         centre = best.copy()
         reach = width / 4.0**step
-        for i in range(-6, 7):
-            for j in range(-6, 7):
+        fine = 6 if step == 0 else 4
+        for i in range(-fine, fine + 1):
+            for j in range(-fine, fine + 1):
                 # Along f (spacing) and across (turn).
-                s, t = 1 + reach * i / 6, reach * j / 6
+                s, t = 1 + reach * i / fine, reach * j / fine
                 x, y = centre[0] * s - centre[1] * t, centre[1] * s + centre[0] * t
                 score = _comb_at(spectrum, x, y)
                 if score > top:
@@ -293,21 +303,26 @@ def _follow(spectra: Field, centres: Floats, guess: Floats) -> tuple[Floats, Flo
     found, clear = np.zeros((n, 2, 2)), np.zeros((n, 2))
     for i in range(n):
         for k in range(2):
-            found[i, k], clear[i, k] = _refined(spectra[i], guess[k].copy(), 0.1)
+            found[i, k], clear[i, k] = _refined(spectra[i], guess[k].copy(), 0.1, 2)
     seed = int(np.argmax(clear.min(axis=1)))
+    for k in range(2):
+        found[seed, k], clear[seed, k] = _refined(spectra[seed], found[seed, k], 0.02, 3)
+    apart = np.linalg.norm(centres[:, None] - centres[None], axis=2)
     done = [seed]
-    todo = set(range(n)) - {seed}
-    while todo:
+    todo = np.ones(n, np.bool_)
+    todo[seed] = False
+    gap = apart[seed].copy()  # to the nearest of those that are known
+    while todo.any():
         # The window next to those known; its guess is what they say.
-        gaps = {i: np.linalg.norm(centres[done] - centres[i], axis=1) for i in todo}
-        i = min(todo, key=lambda i: float(gaps[i].min()) - 3 * clear[i].min())
-        near = np.array(done)[np.argsort(gaps[i])[:4]]
+        i = int(np.argmin(np.where(todo, gap - 3 * clear.min(axis=1), np.inf)))
+        near = np.array(done)[np.argsort(apart[i, done], kind="stable")[:4]]
         for k in range(2):
             trust = np.maximum(clear[near, k], 0.1)
             start = (found[near, k] * trust[:, None]).sum(axis=0) / trust.sum()
-            found[i, k], clear[i, k] = _refined(spectra[i], start, 0.05)
-        todo.remove(i)
+            found[i, k], clear[i, k] = _refined(spectra[i], start, 0.05, 3)
+        todo[i] = False
         done.append(i)
+        gap = np.minimum(gap, apart[i])
     return found, clear
 
 
