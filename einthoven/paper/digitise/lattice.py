@@ -88,11 +88,11 @@ def find_lattice(image: Image, corners: Floats | None = None) -> Lattice:
         return _within(image, corners)
     # Frequencies are looked for in a picture of which lines as fine as a pixel have become grey; phases measured in a sharper one.
     small, work = _reduced(image, _FEW), _reduced(image, _WORK)
-    faint, spectra, centres, jacobian = _seen(small)
+    faint, level, spectra, centres, jacobian = _seen(small)
     fields, weights = _follow(spectra, centres, jacobian)
     to_mm = _projective(centres, fields, weights, small.shape) @ np.linalg.inv(_enlarging(small.shape, work.shape))
     to_mm, size = _placed(to_mm, *work.shape[1::-1])
-    lattice = _bent(paleness(work), np.asarray(np.linalg.inv(to_mm), np.float64), size, faint)
+    lattice = _bent(paleness(work), np.asarray(np.linalg.inv(to_mm), np.float64), size, level, faint)
     return replace(lattice, homography=_enlarging(work.shape, image.shape) @ lattice.homography)
 
 
@@ -112,8 +112,9 @@ def _enlarging(small: tuple[int, ...], large: tuple[int, ...]) -> Floats:
     return np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1.0]])
 
 
-def _seen(image: Image) -> tuple[bool, Field, Floats, Floats]:
-    """Whether the grid is seen best as what is far paler than ink; its spectra, their centres, and the first guess of it.
+def _seen(image: Image) -> tuple[bool, float, Field, Floats, Floats]:
+    """Whether the grid is seen best as what is far paler than ink; how dark a line is; the grid's spectra, their centres, and the
+    first guess of it.
 
     Raises EcgError where there is none.
     """
@@ -122,8 +123,9 @@ def _seen(image: Image) -> tuple[bool, Field, Floats, Floats]:
     best: tuple[bool, Field, Floats, Floats] | None = None
     clearest = 0.0
     # Where most of what is printed is as dark as ink, it is the grid's lines (a copy), or there is little grid (a faint one).
-    for faint in (False, True) if _typical(dark) > _DARK else (False,):
-        spectra, centres = _spectra(_levelled(_lines(dark, black, faint), _NEAR))
+    level = _typical(dark)
+    for faint in (False, True) if level > _DARK else (False,):
+        spectra, centres = _spectra(_levelled(_lines(dark, black, level, faint), _NEAR))
         try:
             jacobian, clear = _first_guess(spectra, max(image.shape[:2]))
         except EcgError as found:
@@ -133,7 +135,7 @@ def _seen(image: Image) -> tuple[bool, Field, Floats, Floats]:
             clearest, best = clear, (faint, spectra, centres, jacobian)
     if best is None:
         raise fault or EcgError("no millimetre grid was found")
-    return best
+    return best[0], level, *best[1:]
 
 
 _DARK = 85.0  # darkness from which a line may be ink
@@ -148,15 +150,15 @@ def _typical(dark: Image) -> float:
     return float(np.percentile(some, 75)) if len(some) else 25.0
 
 
-def _lines(dark: Image, black: Image, faint: bool) -> Image:
-    """How much of a grid's line is in each pixel, (H, W) uint8; ink is cut off. faint: all that is dark is ink."""
+def _lines(dark: Image, black: Image, level: float, faint: bool) -> Image:
+    """How much of a grid's line is in each pixel, (H, W) uint8; ink is cut off. level: how dark a line is. faint: all that is dark
+    is ink."""
     import cv2
 
     if faint:
         # The rim of ink is as pale as a faint line.
         return cv2.bitwise_and(dark, cv2.compare(cv2.dilate(black, np.ones((5, 5), np.uint8)), _PALE, cv2.CMP_LE))  # type: ignore[no-any-return]
     # What is darker than twice the typical line is ink, and counts as paper.
-    level = _typical(dark)
     paper = cv2.compare(black, round(min(max(2.0 * level, 90), 255)), cv2.CMP_LE)
     return cv2.bitwise_and(cv2.min(dark, round(min(1.5 * level, 255))), paper)  # type: ignore[no-any-return]
 
@@ -419,19 +421,19 @@ def _within(image: Image, corners: Floats) -> Lattice:
 _FLAT = 0.12  # mm: what a homography leaves on flat paper, by rounding and noise
 
 
-def _bent(shades: tuple[Image, Image], to_pixel: Floats, size: tuple[float, float], faint: bool) -> Lattice:
+def _bent(shades: tuple[Image, Image], to_pixel: Floats, size: tuple[float, float], level: float, faint: bool) -> Lattice:
     """The lattice of a picture's `paleness`, made exact by the carriers' phases on the rectified sheet: first the homography, then
     what it leaves."""
     lattice = Lattice(to_pixel, _no_bend(size), size)
     for _ in range(2):
-        step, clear = _measured(shades, lattice, faint)
+        step, clear = _measured(shades, lattice, level, faint)
         moved = _refit(step, clear)
         h, w = shades[0].shape
         to_mm, size = _placed(np.asarray(np.linalg.inv(lattice.homography @ moved), np.float64), w, h)
         lattice = Lattice(np.asarray(np.linalg.inv(to_mm), np.float64), _no_bend(size), size)
         if np.abs(step - step.mean(axis=(0, 1))).max() < 0.1:
             break
-    step, clear = _measured(shades, lattice, faint)
+    step, clear = _measured(shades, lattice, level, faint)
     # The whole lattice may stand anywhere on the sheet: the mean says where the first line is, and bends nothing.
     origin = np.array([np.average(step[:, :, k], weights=clear[:, :, k] ** 2) for k in (0, 1)], np.float32)
     for _ in range(2):
@@ -440,7 +442,7 @@ def _bent(shades: tuple[Image, Image], to_pixel: Floats, size: tuple[float, floa
         if np.sqrt(np.mean(step[sure] ** 2)) < _FLAT:
             break
         lattice = replace(lattice, bend=lattice.bend + step)
-        step, clear = _measured(shades, lattice, faint)
+        step, clear = _measured(shades, lattice, level, faint)
     return replace(lattice, origin=(float(origin[0] % 5), float(origin[1] % 5)), clear=clear)
 
 
@@ -451,7 +453,7 @@ def _no_bend(size: tuple[float, float]) -> Field:
 _FINE = 6  # pixels to the millimetre of the sheet on which phases are measured
 
 
-def _measured(shades: tuple[Image, Image], lattice: Lattice, faint: bool) -> tuple[Field, Field]:
+def _measured(shades: tuple[Image, Image], lattice: Lattice, level: float, faint: bool) -> tuple[Field, Field]:
     """How far (mm) the lines stand from multiples of 5 mm at every 5 mm, (h, w, 2) in x and y, and how clear they are there."""
     import cv2
 
@@ -460,7 +462,7 @@ def _measured(shades: tuple[Image, Image], lattice: Lattice, faint: bool) -> tup
     # Straight lines between pixels would blur the millimetre lines, and more in one place than in another; and so would ink that
     # is cut off before.
     dark, black = (cv2.remap(s, at_x, at_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE) for s in shades)
-    flat = _levelled(_lines(dark, black, faint), 4 * _FINE | 1)
+    flat = _levelled(_lines(dark, black, level, faint), 4 * _FINE | 1)
     shape = lattice.bend.shape[:2]
     moves, clear = zip(*(_displacement(flat, axis, shape) for axis in (0, 1)), strict=True)
     return np.stack(moves, axis=2), np.stack(clear, axis=2)
