@@ -17,6 +17,7 @@ Mask = NDArray[np.uint8]
 
 _TRACE_MM = 7.0  # a connected piece of ink as wide as this is a trace (or a line that is drawn), not a letter
 _LETTERS_MM = 5.0
+_BEHIND_MM = 20.0  # a row begins nearer than this to its pulse's end
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,9 @@ def take_parts(ink: Field) -> Parts:
     shaped[0] = False
     found = [(k, pulse) for k in np.flatnonzero(shaped) if (pulse := _pulse(mask, label, int(k), stats[k])) is not None]
     pulses = []
+    column = [sum(abs(p.start - q.start) < 3 * SCALE and abs(p.height - q.height) < 0.6 * SCALE for _, q in found) for _, p in found]
+    if column and max(column) > 2:  # a recorder's pulses stand over each other: one by itself is a letter
+        found = [one for one, n in zip(found, column, strict=True) if n > 1]
     for k, pulse in found:
         alike = [p for _, p in found if abs(p.start - pulse.start) < 3 * SCALE and abs(p.height - pulse.height) < 0.6 * SCALE]
         if len(alike) == max(len([p for _, p in found if abs(p.start - pulse.start) < 3 * SCALE]), 1) or len(alike) > 1:
@@ -120,7 +124,7 @@ def find_rows(runs: Runs, shape: tuple[int, ...], on_grid: NDArray[np.bool_], pu
     share = on_grid.mean(axis=1)
 
     def printed(y: float) -> bool:
-        return bool(share[min(max(round(y / SCALE / 5), 0), len(share) - 1)] > 0.5 * share.max())
+        return bool(share[min(max(round(y / SCALE / 5), 0), len(share) - 1)] > 0.6 * share.max())
 
     levels = [level for level in levels if printed(level)]
     # Where a pulse stands there is a row, however it wanders.
@@ -206,8 +210,8 @@ def bridged(y: Floats, longest_mm: float = 0.6) -> Floats:
 
 
 def _with_pulses(rows: list[Row], pulses: Sequence[Pulse]) -> list[Row]:
-    """Without what lies over or under all rows that have a pulse where nearly all have one: the edge of the paper, a line of
-    words."""
+    """Without what lies over or under all rows that have a pulse where nearly all have one: the edge of the paper, which goes on
+    beyond them, or a line of words, which begins far behind their pulses."""
     feet = [p.foot for p in pulses]
     have = [any(abs(foot - row.baseline) < 6 * SCALE for foot in feet) for row in rows]
     if len(feet) < 3 or sum(have) < 0.75 * len(rows):
@@ -216,7 +220,12 @@ def _with_pulses(rows: list[Row], pulses: Sequence[Pulse]) -> list[Row]:
     left = min(p.start for p in pulses) - 8 * SCALE
     right = float(np.median([row.ends[1] for row, there in zip(rows, have, strict=True) if there])) + 8 * SCALE
     first, last = have.index(True), len(have) - 1 - have[::-1].index(True)
-    return [r for k, r in enumerate(rows) if first <= k <= last or r.ends[0] > left or r.ends[1] < right]
+    behind = max(p.stop for p in pulses) + _BEHIND_MM * SCALE
+    return [
+        r
+        for k, r in enumerate(rows)
+        if first <= k <= last or ((r.ends[0] > left or r.ends[1] < right) and r.ends[0] < behind)
+    ]
 
 
 def _apart(rows: list[Row]) -> list[Row]:
