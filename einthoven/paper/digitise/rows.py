@@ -112,8 +112,11 @@ def _pulse(mask: Mask, label: NDArray[np.int32], k: int, stat: NDArray[np.int32]
     return Pulse(x + left + 1, x + right - 1, height, y + h - 0.5 - pen / 2)
 
 
-def find_rows(runs: Runs, shape: tuple[int, ...], on_grid: NDArray[np.bool_], pulses: Sequence[Pulse]) -> list[Row]:
-    """The rows from the top; `on_grid` (h, w) says for every 5 mm of the sheet whether it is millimetre paper.
+def find_rows(
+    runs: Runs, shape: tuple[int, ...], on_grid: NDArray[np.bool_], clear: Floats, pulses: Sequence[Pulse]
+) -> list[Row]:
+    """The rows from the top; `on_grid` (h, w) says for every 5 mm of the sheet whether it is millimetre paper, `clear` (h,) how
+    clear that is down the sheet, 0 to 1.
 
     Raises EcgError where there are none.
     """
@@ -122,9 +125,10 @@ def find_rows(runs: Runs, shape: tuple[int, ...], on_grid: NDArray[np.bool_], pu
     levels = _levels(0.5 * (runs.top + runs.bottom)[flat], column[flat], shape)
     # A title is no row, nor are its letters pulses: rows stand where the sheet is millimetre paper over most of its width.
     share = on_grid.mean(axis=1)
+    paper = (share > 0.6 * share.max()) | (clear > 0.5)
 
     def printed(y: float) -> bool:
-        return bool(share[min(max(round(y / SCALE / 5), 0), len(share) - 1)] > 0.6 * share.max())
+        return bool(paper[min(max(round(y / SCALE / 5), 0), len(paper) - 1)])
 
     levels = [level for level in levels if printed(level)]
     # Where a pulse stands there is a row, however it wanders.
