@@ -53,8 +53,8 @@ def find_bars(ink: Field) -> list[Bar]:
     strokes = _strokes(ink)
     out = []
     for bar in strokes:
-        # A name printed beside one end leaves the other; then the same line must stand in other rows and in other columns, or be
-        # taller than any beat.
+        # A name printed beside one end leaves the other; then the same line must stand in other rows and in other columns, or
+        # be taller than any beat.
         if bar.free == 1 and (bar.height > _LONE_MM * SCALE or _in_rows_and_columns(bar, strokes)):
             out.append(bar)
         if bar.free < 2:

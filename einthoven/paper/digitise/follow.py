@@ -84,8 +84,8 @@ def find_runs(ink: Field, small: NDArray[np.uint8]) -> Runs:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def runs_of(ink: Field, low: float, small: NDArray[np.uint8]) -> tuple[Ints, Floats, Floats, NDArray[np.uint8]]:
-    """The runs of ink in each column of a sheet that lies on its side, (W, H): first run of each column (W + 1,), upper and lower
-    edges between pixels (N,), and whether the run is part of something small, (H, W) (N,)."""
+    """The runs of ink in each column of a sheet that lies on its side, (W, H): first run of each column (W + 1,), upper and
+    lower edges between pixels (N,), and whether the run is part of something `small` (H, W) (N,)."""
     w, h = ink.shape
     first = np.zeros(w + 1, np.int32)
     count = 0

@@ -123,7 +123,16 @@ def _weighted(dark: Image, outside: NDArray[np.bool_], weights: Floats) -> Field
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _without_grid(
-    ink: Field, upright: Field, low_y: Ints, share_y: Field, flat: Field, low_x: Ints, share_x: Field, most: float, darkest: float, black: float
+    ink: Field,
+    upright: Field,
+    low_y: Ints,
+    share_y: Field,
+    flat: Field,
+    low_x: Ints,
+    share_x: Field,
+    most: float,
+    darkest: float,
+    black: float,
 ) -> Mask:
     """Takes the grid out of the ink, and says where an upright (1) or a level (2) line is as dark as a trace.
 

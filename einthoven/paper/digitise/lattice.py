@@ -91,7 +91,7 @@ def find_lattice(image: Image, corners: Floats | None = None) -> Lattice:
     """
     if corners is not None:
         return _within(image, corners)
-    # Frequencies are looked for in a picture of which lines as fine as a pixel have become grey; phases measured in a sharper one.
+    # Frequencies are looked for in a picture in which lines as fine as a pixel have become grey, phases in a sharper one.
     small, work = _reduced(image, _FEW), _reduced(image, _WORK)
     faint, level, spectra, centres, jacobian = _seen(small)
     fields, weights = _follow(spectra, centres, jacobian)
@@ -118,8 +118,8 @@ def _enlarging(small: tuple[int, ...], large: tuple[int, ...]) -> Floats:
 
 
 def _seen(image: Image) -> tuple[bool, float, Field, Floats, Floats]:
-    """Whether the grid is seen best as what is far paler than ink; how dark a line is; the grid's spectra, their centres, and the
-    first guess of it.
+    """Whether the grid is seen best as what is far paler than ink; how dark a line is; the grid's spectra, their centres, and
+    the first guess of it.
 
     Raises EcgError where there is none.
     """
@@ -156,8 +156,8 @@ def _typical(dark: Image) -> float:
 
 
 def _lines(dark: Image, black: Image, level: float, faint: bool) -> Image:
-    """How much of a grid's line is in each pixel, (H, W) uint8; ink is cut off. level: how dark a line is. faint: all that is dark
-    is ink."""
+    """How much of a grid's line is in each pixel, (H, W) uint8; ink is cut off. level: how dark a line is. faint: all that is
+    dark is ink."""
     import cv2
 
     if faint:
@@ -177,8 +177,8 @@ def _levelled(lines: Image, near: int) -> Field:
 
 
 def _spectra(lines: Field) -> tuple[Field, Floats]:
-    """Spectra of overlapping windows (N, W, W / 2 + 2), as logarithms of amplitude over its surroundings; and the windows' centres
-    (N, 2). Rows: frequencies down from -1/2 on; columns: those across from one step below 0 on, for the other half is the same."""
+    """Spectra of overlapping windows (N, W, W / 2 + 2), as logarithms of amplitude over its surroundings; and the windows'
+    centres (N, 2). Rows: frequencies down from -1/2 on; columns: those across from one step below 0 on (the rest is the same)."""
     import cv2
 
     h, w = lines.shape
@@ -366,8 +366,8 @@ def _projective(centres: Floats, fields: Floats, clear: Floats, shape: tuple[int
 
 
 def _robust(gap: Callable[[Floats], Floats], start: Floats, scale: float) -> Floats:
-    """The parameters at which gaps are least, as sum of 2 scale^2 (sqrt(1 + (gap / scale)^2) - 1): Levenberg's and Marquardt's steps
-    with weights that a gap's size takes from it. (scipy.optimize does it too; loading that takes longer than all of the grid.)"""
+    """The parameters at which gaps are least, as sum of 2 scale^2 (sqrt(1 + (gap / scale)^2) - 1), by Levenberg's and
+    Marquardt's steps. (scipy.optimize does it too; loading that takes longer than all of the grid.)"""
 
     def cost(rest: Floats) -> float:
         return float((np.sqrt(1 + (rest / scale) ** 2) - 1).sum())
@@ -427,8 +427,8 @@ _FLAT = 0.12  # mm: what a homography leaves on flat paper, by rounding and nois
 
 
 def _bent(shades: tuple[Image, Image], to_pixel: Floats, size: tuple[float, float], level: float, faint: bool) -> Lattice:
-    """The lattice of a picture's `paleness`, made exact by the carriers' phases on the rectified sheet: first the homography, then
-    what it leaves."""
+    """The lattice of a picture's `paleness`, made exact by the carriers' phases on the rectified sheet: first the homography,
+    then what it leaves."""
     lattice = Lattice(to_pixel, _no_bend(size), size)
     for _ in range(2):
         step, clear = _measured(shades, lattice, level, faint)
@@ -464,8 +464,8 @@ def _measured(shades: tuple[Image, Image], lattice: Lattice, level: float, faint
 
     w, h = (round(v * _FINE) for v in lattice.size)
     at_x, at_y = sheet_to_image(lattice, w, h, _FINE)
-    # Straight lines between pixels would blur the millimetre lines, and more in one place than in another; and so would ink that
-    # is cut off before.
+    # Straight lines between pixels would blur the millimetre lines, and more in one place than in another; and so would ink
+    # that is cut off before.
     dark, black = (cv2.remap(s, at_x, at_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE) for s in shades)
     flat = _levelled(_lines(dark, black, level, faint), 4 * _FINE | 1)
     shape = lattice.bend.shape[:2]
@@ -612,7 +612,7 @@ def rectify(image: Image, lattice: Lattice) -> Image:
 
 
 def sheet_to_image(lattice: Lattice, w: int, h: int, scale: int = SCALE) -> tuple[Field, Field]:
-    """Where each pixel of the rectified sheet (h, w), `scale` pixels to the millimetre, lies in the image: x, y (h, w) float32."""
+    """Where each pixel of the rectified sheet (h, w), `scale` pixels to the mm, lies in the image: x, y (h, w) float32."""
     step = 5 * scale // 2
     x, y = (_dense(node, w, h, step) for node in _nodes(lattice, w, h, scale))
     return x, y

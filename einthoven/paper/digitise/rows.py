@@ -74,7 +74,9 @@ def take_parts(ink: Field) -> Parts:
     shaped[0] = False
     found = [(k, pulse) for k in np.flatnonzero(shaped) if (pulse := _pulse(mask, label, int(k), stats[k])) is not None]
     pulses = []
-    column = [sum(abs(p.start - q.start) < 3 * SCALE and abs(p.height - q.height) < 0.6 * SCALE for _, q in found) for _, p in found]
+    column = [
+        sum(abs(p.start - q.start) < 3 * SCALE and abs(p.height - q.height) < 0.6 * SCALE for _, q in found) for _, p in found
+    ]
     if column and max(column) > 2:  # a recorder's pulses stand over each other: one by itself is a letter
         found = [one for one, n in zip(found, column, strict=True) if n > 1]
     for k, pulse in found:
@@ -226,9 +228,7 @@ def _with_pulses(rows: list[Row], pulses: Sequence[Pulse]) -> list[Row]:
     first, last = have.index(True), len(have) - 1 - have[::-1].index(True)
     behind = max(p.stop for p in pulses) + _BEHIND_MM * SCALE
     return [
-        r
-        for k, r in enumerate(rows)
-        if first <= k <= last or ((r.ends[0] > left or r.ends[1] < right) and r.ends[0] < behind)
+        r for k, r in enumerate(rows) if first <= k <= last or ((r.ends[0] > left or r.ends[1] < right) and r.ends[0] < behind)
     ]
 
 

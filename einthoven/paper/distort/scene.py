@@ -334,9 +334,21 @@ def _take(
                 if share < one and bare:
                     t = np.float32((i + 0.5) / step + 0.5 - m)
                     v, w = (one - t) * (one - share) * np.float32(_FULL), t * (one - share) * np.float32(_FULL)
-                    red = np.int64(share * red + v * (a * desk[k, m, 0] + b * desk[k + 1, m, 0]) + w * (a * desk[k, m + 1, 0] + b * desk[k + 1, m + 1, 0]))
-                    green = np.int64(share * green + v * (a * desk[k, m, 1] + b * desk[k + 1, m, 1]) + w * (a * desk[k, m + 1, 1] + b * desk[k + 1, m + 1, 1]))
-                    blue = np.int64(share * blue + v * (a * desk[k, m, 2] + b * desk[k + 1, m, 2]) + w * (a * desk[k, m + 1, 2] + b * desk[k + 1, m + 1, 2]))
+                    red = np.int64(
+                        share * red
+                        + v * (a * desk[k, m, 0] + b * desk[k + 1, m, 0])
+                        + w * (a * desk[k, m + 1, 0] + b * desk[k + 1, m + 1, 0])
+                    )
+                    green = np.int64(
+                        share * green
+                        + v * (a * desk[k, m, 1] + b * desk[k + 1, m, 1])
+                        + w * (a * desk[k, m + 1, 1] + b * desk[k + 1, m + 1, 1])
+                    )
+                    blue = np.int64(
+                        share * blue
+                        + v * (a * desk[k, m, 2] + b * desk[k + 1, m, 2])
+                        + w * (a * desk[k, m + 1, 2] + b * desk[k + 1, m + 1, 2])
+                    )
                 out[j, i, 0] = np.uint8(min((red * r + 8388608) >> 24, 255))
                 out[j, i, 1] = np.uint8(min((green * g + 8388608) >> 24, 255))
                 out[j, i, 2] = np.uint8(min((blue * u + 8388608) >> 24, 255))
