@@ -179,7 +179,7 @@ def _spectrum(x: NDArray[np.float32], fs: float) -> _Spectrum:
     first, last = np.median(x[:, :k], axis=1, keepdims=True), np.median(x[:, -k:], axis=1, keepdims=True)
     length = _smooth_length(n)
     bins = rfft(x - (first + (last - first) * np.linspace(0, 1, n, dtype=np.float32)), length, axis=1)
-    return _Spectrum(bins, rfftfreq(length, 1 / fs), fs, n, length)
+    return _Spectrum(bins, np.asarray(rfftfreq(length, 1 / fs), np.float64), fs, n, length)
 
 
 def _smooth_length(n: int) -> int:

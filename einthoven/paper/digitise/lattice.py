@@ -178,7 +178,7 @@ def _levelled(lines: Image, near: int) -> Field:
 
 def _spectra(lines: Field) -> tuple[Field, Floats]:
     """Spectra of overlapping windows (N, W, W / 2 + 2), as logarithms of amplitude over its surroundings; and the windows'
-    centres (N, 2). Rows: frequencies down from -1/2 on; columns: those across from one step below 0 on (the rest is the same)."""
+    centres (N, 2). Rows: frequencies down from -1/2 on; columns: those across, from one step below 0 on."""
     import cv2
 
     h, w = lines.shape

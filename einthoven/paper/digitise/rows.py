@@ -74,9 +74,8 @@ def take_parts(ink: Field) -> Parts:
     shaped[0] = False
     found = [(k, pulse) for k in np.flatnonzero(shaped) if (pulse := _pulse(mask, label, int(k), stats[k])) is not None]
     pulses = []
-    column = [
-        sum(abs(p.start - q.start) < 3 * SCALE and abs(p.height - q.height) < 0.6 * SCALE for _, q in found) for _, p in found
-    ]
+    at = np.array([(p.start, p.height) for _, p in found]).reshape(-1, 2)
+    column = (np.abs(at[:, None] - at[None]) < (3 * SCALE, 0.6 * SCALE)).all(axis=2).sum(axis=1).tolist()
     if column and max(column) > 2:  # a recorder's pulses stand over each other: one by itself is a letter
         found = [one for one, n in zip(found, column, strict=True) if n > 1]
     for k, pulse in found:
@@ -216,8 +215,8 @@ def bridged(y: Floats, longest_mm: float = 0.6) -> Floats:
 
 
 def _with_pulses(rows: list[Row], pulses: Sequence[Pulse]) -> list[Row]:
-    """Without what lies over or under all rows that have a pulse where nearly all have one: the edge of the paper, which goes on
-    beyond them, or a line of words, which begins far behind their pulses."""
+    """Without what lies over or under all rows that have a pulse where nearly all have one: the edge of the paper, which goes
+    on beyond them, or a line of words, which begins far behind their pulses."""
     feet = [p.foot for p in pulses]
     have = [any(abs(foot - row.baseline) < 6 * SCALE for foot in feet) for row in rows]
     if len(feet) < 3 or sum(have) < 0.75 * len(rows):

@@ -257,6 +257,14 @@ def _packed(sheet: Image) -> Packed:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
+def _between(nodes: NDArray[np.float32], j: int, i: int, c: int, down: float, across: float) -> float:
+    """A channel between four nodes."""
+    above = nodes[j, i, c] + across * (nodes[j, i + 1, c] - nodes[j, i, c])
+    below = nodes[j + 1, i, c] + across * (nodes[j + 1, i + 1, c] - nodes[j + 1, i, c])
+    return float(above + down * (below - above))
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def _take(
     sheet: Packed,
     xs: NDArray[np.float32],
@@ -333,22 +341,13 @@ def _take(
                 blue = np.int64(mixed >> np.uint64(2 * _LANE))
                 if share < one and bare:
                     t = np.float32((i + 0.5) / step + 0.5 - m)
-                    v, w = (one - t) * (one - share) * np.float32(_FULL), t * (one - share) * np.float32(_FULL)
-                    red = np.int64(
-                        share * red
-                        + v * (a * desk[k, m, 0] + b * desk[k + 1, m, 0])
-                        + w * (a * desk[k, m + 1, 0] + b * desk[k + 1, m + 1, 0])
-                    )
-                    green = np.int64(
-                        share * green
-                        + v * (a * desk[k, m, 1] + b * desk[k + 1, m, 1])
-                        + w * (a * desk[k, m + 1, 1] + b * desk[k + 1, m + 1, 1])
-                    )
-                    blue = np.int64(
-                        share * blue
-                        + v * (a * desk[k, m, 2] + b * desk[k + 1, m, 2])
-                        + w * (a * desk[k, m + 1, 2] + b * desk[k + 1, m + 1, 2])
-                    )
+                    bare_r = _between(desk, k, m, 0, b, t)
+                    bare_g = _between(desk, k, m, 1, b, t)
+                    bare_b = _between(desk, k, m, 2, b, t)
+                    rest = (one - share) * np.float32(_FULL)
+                    red = np.int64(share * red + rest * bare_r)
+                    green = np.int64(share * green + rest * bare_g)
+                    blue = np.int64(share * blue + rest * bare_b)
                 out[j, i, 0] = np.uint8(min((red * r + 8388608) >> 24, 255))
                 out[j, i, 1] = np.uint8(min((green * g + 8388608) >> 24, 255))
                 out[j, i, 2] = np.uint8(min((blue * u + 8388608) >> 24, 255))

@@ -274,7 +274,7 @@ def _inverse(
     k: float,
     close: float,
 ) -> None:
-    """In place, pixels to mm, to `close` mm. Points come in rows, so the shift of the last one is a good first guess for the next."""
+    """In place, pixels to mm, to `close` mm. Points come in rows: the last one's shift is a good first guess for the next."""
     dx = dy = 0.0
     for n in range(len(xs)):
         px, py = xs[n], ys[n]
