@@ -40,6 +40,8 @@ def test_bars_between_columns_enter_no_trace(kind: str) -> None:
     assert found.record.leads == truth.record.leads and found.page.layout == "3x4+1"
     for lead in truth.record.leads:
         a, b = truth.record.lead(lead), found.record.lead(lead)
+        n = min(len(a), len(b))  # where the last sample falls on the sheet's edge, one page may have it and the other not
+        a, b = a[:n], b[:n]
         both = np.isfinite(a) & np.isfinite(b)
         assert both.sum() > 0.97 * np.isfinite(a).sum(), lead
         ends = np.flatnonzero(np.diff(both)) if both.sum() < len(a) - 20 else np.zeros(0, int)

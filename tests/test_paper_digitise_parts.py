@@ -10,7 +10,7 @@ from einthoven.paper.digitise.follow import find_runs
 from einthoven.paper.digitise.ink import evened
 from einthoven.paper.digitise.lattice import SCALE
 from einthoven.paper.digitise.names import read_names
-from einthoven.paper.digitise.rows import Row
+from einthoven.paper.digitise.rows import Row, peaks_of, take_parts
 from einthoven.paper.digitise.sheet import _columns, _lawful, _Slot, _without_bars
 from einthoven.paper.digitise.snr import snr_db
 from einthoven.paper.page import Box, Page, Strip, parse_layout
@@ -107,3 +107,29 @@ def test_names_are_read_where_they_stand() -> None:
             near = [n for n in names if abs(n.x - text.x) < 3 and abs(n.y - text.y) < 3]
             right += bool(near) and max(near, key=lambda n: n.sure).lead == text.text
     assert right >= 7  # of twelve; the layout and Einthoven's law do the rest
+
+
+def test_peaks_are_those_that_scipy_finds() -> None:
+    from scipy.signal import find_peaks
+
+    rng = np.random.default_rng(3)
+    for wide in (1, 3, 9):
+        y = np.abs(np.convolve(rng.normal(size=400), np.ones(wide), "same"))
+        y[50:53] = y.max() + 1  # a flat top
+        for distance, share in ((1, 0.05), (12, 0.2), (40, 0.5)):
+            there, _ = find_peaks(y, height=0.3 * y.max(), distance=distance, prominence=share * y.max())
+            assert peaks_of(y, 0.3 * y.max(), distance, share * y.max()) == there.tolist()
+
+
+def test_lone_letters_are_no_pulses() -> None:
+    """Three pulses over each other and one rectangle elsewhere: only the three are pulses."""
+    ink = np.zeros((900, 600), np.float32)
+
+    def pulse(x: int, foot: int) -> None:
+        ink[foot - 80 : foot + 2, x : x + 3] = ink[foot - 80 : foot + 2, x + 40 : x + 43] = 1
+        ink[foot - 80 : foot - 77, x : x + 43] = 1
+
+    for foot in (200, 500, 800):
+        pulse(60, foot)
+    pulse(400, 350)
+    assert sorted(p.start // 10 for p in take_parts(ink).pulses) == [6, 6, 6]

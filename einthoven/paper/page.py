@@ -434,8 +434,9 @@ def _baselines(
                 continue
             place = (slot.column * slot.seconds + np.arange(len(mm)) / record.fs) / seconds
             k = np.clip((place * (bins - 1)).astype(int) + 1, 1, bins - 1)[good]
-            np.maximum.at(up[r], k, mm[good] + 1.0)
-            np.maximum.at(down[r], k, -mm[good] + 1.0)
+            begin = np.flatnonzero(np.diff(k, prepend=-1))  # of each bin's samples, which follow one another
+            for e, high in ((up[r], mm[good] + 1.0), (down[r], 1.0 - mm[good])):
+                e[k[begin]] = np.maximum(e[k[begin]], np.maximum.reduceat(high, begin))
     # A line between two samples may cross a bin, so each bin sees its neighbours.
     for e in (up, down):
         wide = np.maximum(e[:, 1:-1], np.maximum(e[:, :-2], e[:, 2:]))
@@ -484,12 +485,16 @@ def _labels(record: Record, page: Page) -> tuple[Text, ...]:
     for strip in page.strips:
         x = _stretch(record, strip.lead, strip.start, strip.stop - strip.start).astype(np.float64)
         at, y = page.to_mm(strip, strip.start + np.arange(len(x)) / record.fs, x)
-        lines.append((at, np.minimum(y[1:], y[:-1]), np.maximum(y[1:], y[:-1])))
+        low, high = np.minimum(y[1:], y[:-1]), np.maximum(y[1:], y[:-1])
+        if np.isfinite(low).any():
+            lines.append((at, low, high, float(np.nanmin(low)), float(np.nanmax(high))))
     texts: list[Text] = []
     for strip in page.strips:
         width = 2.2 * len(strip.label)
         near = []
-        for x, low, high in lines:
+        for x, low, high, least, most in lines:
+            if x[-1] < strip.x - 1 or x[0] > strip.x + 34 or most < strip.baseline - 12 or least > strip.baseline + 8:
+                continue  # out of any place's reach
             a, b = np.searchsorted(x, strip.x - 1, "right"), np.searchsorted(x, strip.x + 34, "left")
             if b - a > 1:
                 near.append((x[a : b - 1], x[a + 1 : b], low[a : b - 1], high[a : b - 1]))

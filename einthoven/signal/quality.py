@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.fft import irfft, rfft, rfftfreq
 from numpy.typing import NDArray
-from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from einthoven.record import LIMB_LEADS, Record
 from einthoven.signal.stretches import fill_gaps
@@ -177,9 +177,21 @@ def _spectrum(x: NDArray[np.float32], fs: float) -> _Spectrum:
     n = x.shape[1]
     k = max(1, round(0.1 * fs))
     first, last = np.median(x[:, :k], axis=1, keepdims=True), np.median(x[:, -k:], axis=1, keepdims=True)
-    length = next_fast_len(n, real=True)
+    length = _smooth_length(n)
     bins = rfft(x - (first + (last - first) * np.linspace(0, 1, n, dtype=np.float32)), length, axis=1)
-    return _Spectrum(bins, rfftfreq(length, 1 / fs), fs, n, length)
+    return _Spectrum(bins, np.asarray(rfftfreq(length, 1 / fs), np.float64), fs, n, length)
+
+
+def _smooth_length(n: int) -> int:
+    """The least length from n on that is a product of 2, 3 and 5, for which transforms are fast."""
+    while True:
+        rest = n
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return n
+        n += 1
 
 
 def _figures(x: NDArray[np.float32], valid: NDArray[np.bool_], fs: float, spectrum: _Spectrum) -> dict[str, Array]:

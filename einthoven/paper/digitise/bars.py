@@ -53,8 +53,9 @@ def find_bars(ink: Field) -> list[Bar]:
     strokes = _strokes(ink)
     out = []
     for bar in strokes:
-        # A name printed beside one end leaves the other; then the same line must stand in other rows and in other columns.
-        if bar.free == 1 and _in_rows_and_columns(bar, strokes):
+        # A name printed beside one end leaves the other; then the same line must stand in other rows and in other columns, or
+        # be taller than any beat.
+        if bar.free == 1 and (bar.height > _LONE_MM * SCALE or _in_rows_and_columns(bar, strokes)):
             out.append(bar)
         if bar.free < 2:
             continue
@@ -183,7 +184,9 @@ def _straight(mask: Mask, x: int, top: int, bottom: int) -> Bar | None:
         return None
     slope, first = np.polyfit(y[even], middle[even], 1)
     gap = np.abs(middle[even] - (first + slope * y[even]))
-    if abs(slope) > _STEEP or (gap > 0.8).mean() > 0.08:
+    # What rectification leaves of a bend shows in a line over several rows.
+    most = 0.8 if bottom - top < _LONE_MM * SCALE else 1.3
+    if abs(slope) > _STEEP or (gap > most).mean() > 0.08:
         return None
     bar = Bar(x - reach + float(first), float(slope) * (bottom - top), top, bottom - 1, usual / 2, 0)
     return Bar(bar.x, bar.lean, bar.top, bar.bottom, bar.half, _free(mask, bar))

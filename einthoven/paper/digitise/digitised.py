@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from einthoven.paper.digitise.confidence import probability
 from einthoven.paper.page import Floats, Page, Strip
 from einthoven.record import EcgError, Record, Source, canonical_order, einthoven_residual
+from einthoven.signal.spline import cubic
 
 DIGITISED = "digitised"  # Source.format of what comes from paper
 
@@ -82,15 +83,13 @@ def _between(at: Floats, seconds: Floats, mv: Floats) -> Floats:
     A pixel is 5 ms wide at 200 dpi, as long as half a QRS's flank: straight lines between them would cut its peaks. So a cubic
     is laid through each stretch (a spline follows band-limited curves, and monotone ones less so).
     """
-    from scipy.interpolate import CubicSpline
-
     out = np.interp(at, seconds, mv)
     good = np.isfinite(mv)
     for a, b in np.flatnonzero(np.diff(np.concatenate([[False], good, [False]]).astype(np.int8))).reshape(-1, 2):
         if b - a < 4:
             continue
         inner = (at >= seconds[a]) & (at <= seconds[b - 1])
-        out[inner] = CubicSpline(seconds[a:b], mv[a:b])(at[inner])
+        out[inner] = cubic(seconds[a:b], mv[a:b], at[inner])
     return np.asarray(out, np.float64)
 
 

@@ -77,20 +77,22 @@ class Runs:
 
 def find_runs(ink: Field, small: NDArray[np.uint8]) -> Runs:
     """The runs of an ink image (H, W); `small` (H, W) marks what is too small to be a trace."""
-    return Runs(*runs_of(ink, INK, small))
+    import cv2
+
+    return Runs(*runs_of(cv2.transpose(ink), INK, small))  # a column's pixels beside each other, for memory's sake
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def runs_of(ink: Field, low: float, small: NDArray[np.uint8]) -> tuple[Ints, Floats, Floats, NDArray[np.uint8]]:
-    """The runs of ink in each column: first run of each column (W + 1,), upper and lower edges between pixels (N,), and
-    whether the run is part of something small (N,)."""
-    h, w = ink.shape
+    """The runs of ink in each column of a sheet that lies on its side, (W, H): first run of each column (W + 1,), upper and
+    lower edges between pixels (N,), and whether the run is part of something `small` (H, W) (N,)."""
+    w, h = ink.shape
     first = np.zeros(w + 1, np.int32)
     count = 0
     for x in range(w):
         inside = False
         for y in range(h):
-            dark = ink[y, x] > low
+            dark = ink[x, y] > low
             if dark and not inside:
                 count += 1
             inside = dark
@@ -101,14 +103,14 @@ def runs_of(ink: Field, low: float, small: NDArray[np.uint8]) -> tuple[Ints, Flo
     for x in range(w):
         inside = False
         for y in range(h):
-            dark = ink[y, x] > low
+            dark = ink[x, y] > low
             if dark and not inside:
                 # The edge is where the ink, straight between pixel centres, crosses the level.
-                above = ink[y - 1, x] if y > 0 else 0.0
-                top[k] = y - (ink[y, x] - low) / max(ink[y, x] - above, 1e-6)
+                above = ink[x, y - 1] if y > 0 else 0.0
+                top[k] = y - (ink[x, y] - low) / max(ink[x, y] - above, 1e-6)
                 tiny[k] = small[y, x]
             if inside and not dark:
-                bottom[k] = y - 1 + (ink[y - 1, x] - low) / max(ink[y - 1, x] - ink[y, x], 1e-6)
+                bottom[k] = y - 1 + (ink[x, y - 1] - low) / max(ink[x, y - 1] - ink[x, y], 1e-6)
                 k += 1
             inside = dark
         if inside:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from einthoven.paper.digitise.lattice import SCALE, Field, Image, Lattice, paper_of, sheet_to_image
+from einthoven.paper.digitise.lattice import SCALE, Field, Image, Lattice, paper_of, unseen
 from einthoven.paper.page import Floats
 from einthoven.record import EcgError
+
+Mask = NDArray[np.uint8]
+Ints = NDArray[np.int32]
 
 _SQUARE = 5 * SCALE
 _BLACK = 0.5  # a grid's line as dark as this share of a trace hides what is drawn over it
@@ -23,30 +27,25 @@ def ink_of(sheet: Image, lattice: Lattice, source: Image) -> Field:
     """
     import cv2
 
-    share = cv2.divide(sheet, paper_of(sheet, 4 * SCALE), scale=255)
-    dark = 255 - share  # (H, W, 3) uint8
-    outside = _outside(lattice, sheet.shape[:2], source.shape[:2])
+    dark = cv2.bitwise_not(cv2.divide(sheet, paper_of(sheet, 4 * SCALE), scale=255))  # (H, W, 3) uint8
+    outside = unseen(lattice, sheet.shape, source.shape)
     outside |= _blanked(sheet)
-    dark[outside] = 0
     weights = _unmix(dark, outside)
-    ink = _weighted(dark, weights)
+    ink = _weighted(dark, outside, weights / 255)
     # Ink hides the grid under it: of a pixel on a line, what lies between the line's darkness and the ink's own counts.
     upright, flat = _of_grid(ink, lattice)
     darkest = max(float(np.percentile(ink[::3, ::3], 99.3)), 1e-3)
-    black = upright > _BLACK * darkest, flat > _BLACK * darkest
-    grid = np.minimum(np.maximum(upright, flat), 0.7 * darkest)
-    ink = np.asarray((ink - grid) * (darkest / (darkest - grid)), np.float32)
-    np.clip(ink, 0.0, 1.5, out=ink)
-    for lines, part in ((black[0], ink), (black[1].T, ink.T)):
-        _under_lines(part, lines)
-    ink[outside] = 0
+    lines = _without_grid(ink, *upright, *flat, np.float32(0.7 * darkest), np.float32(darkest), np.float32(_BLACK * darkest))
+    if lines.any():
+        _under_lines(ink, (lines & 1).astype(bool))
+        _under_lines(ink.T, (lines & 2).astype(bool).T)
     # The middle of traces is 1: they cover one or two percent of a sheet.
     some = ink[::2, ::2][~outside[::2, ::2]]
     level = float(np.percentile(some, 99.3))
     if level < 0.08:
         raise EcgError("nothing on this paper is as dark as a trace")
-    np.minimum(ink / level, 1.3, out=ink)
-    return ink
+    ink[outside] = 0
+    return cv2.min(cv2.multiply(ink, 1 / level), 1.3)  # type: ignore[no-any-return]
 
 
 # What of a trace's ink is still a stroke, and whether it may lie flat: the first that does not find the grid as well is taken.
@@ -64,37 +63,96 @@ def evened(ink: Field) -> Field:
     import cv2
 
     darkest = cv2.dilate(ink, np.ones((5, 5), np.uint8))
-    before = int((ink > 0.5).sum())
+    before = cv2.countNonZero(cv2.compare(ink, 0.5, cv2.CMP_GT))
     for faint, flat in _FAINT:
-        even = np.minimum(ink / np.clip(darkest, 2 * faint, 1.0), 1.3)
-        mask = (even > 0.5).astype(np.uint8)
+        even, mask = _evened(ink, darkest, np.float32(2 * faint))
         if not flat:
-            mask &= cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((_STEEP, 1), np.uint8)) | (ink > 0.5)
-        _, label, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-        dark = np.bincount(label.ravel(), (ink > 0.5).ravel(), len(stats))
-        stroke = dark >= np.maximum(0.25 * stats[:, cv2.CC_STAT_AREA], 4)
-        stroke[0] = False
-        out = np.where(stroke[label], even, np.minimum(ink, even))
-        if (out > 0.5).sum() < _GROWTH * before:
+            steep = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((_STEEP, 1), np.uint8))
+            mask &= steep | cv2.min(cv2.compare(ink, 0.5, cv2.CMP_GT), 1)
+        count, label = cv2.connectedComponents(mask, connectivity=8)
+        out, after = _of_strokes(ink, even, label, count)
+        if after < _GROWTH * before:
             return np.asarray(out, np.float32)
     return ink
 
 
-def _weighted(dark: Image, weights: Floats) -> Field:
-    import cv2
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _evened(ink: Field, darkest: Field, least: float) -> tuple[Field, Mask]:
+    """Ink over the darkest nearby, and where that is ink."""
+    h, w = ink.shape
+    even, mask = np.empty((h, w), np.float32), np.empty((h, w), np.uint8)
+    for i in range(h):
+        for j in range(w):
+            value = min(ink[i, j] / min(max(darkest[i, j], least), np.float32(1.0)), np.float32(1.3))
+            even[i, j] = value
+            mask[i, j] = value > 0.5
+    return even, mask
 
-    planes = cv2.split(dark)
-    out = planes[0].astype(np.float32) * np.float32(weights[0] / 255)
-    for plane, weight in zip(planes[1:], weights[1:], strict=True):
-        out += plane.astype(np.float32) * np.float32(weight / 255)
-    return np.asarray(out, np.float32)
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _of_strokes(ink: Field, even: Field, label: NDArray[np.int32], count: int) -> tuple[Field, int]:
+    """`even` in the pieces that are a stroke's, elsewhere the lesser of both; and how many pixels of that are ink."""
+    h, w = ink.shape
+    area, dark = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    for i in range(h):
+        for j in range(w):
+            area[label[i, j]] += 1
+            dark[label[i, j]] += ink[i, j] > 0.5
+    out, after = np.empty((h, w), np.float32), 0
+    for i in range(h):
+        for j in range(w):
+            k = label[i, j]
+            stroke = k > 0 and dark[k] >= max(0.25 * area[k], 4)
+            out[i, j] = even[i, j] if stroke else min(ink[i, j], even[i, j])
+            after += out[i, j] > 0.5
+    return out, after
 
 
-def _outside(lattice: Lattice, shape: tuple[int, ...], source: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Which pixels of the rectified sheet the image does not show."""
-    x, y = sheet_to_image(lattice, shape[1], shape[0])
-    edge = 1.0
-    return (x < edge) | (y < edge) | (x > source[1] - 1 - edge) | (y > source[0] - 1 - edge)
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _weighted(dark: Image, outside: NDArray[np.bool_], weights: Floats) -> Field:
+    """The weighted sum of darkness in R, G, B; 0 outside."""
+    h, w = outside.shape
+    a, b, c = np.float32(weights[0]), np.float32(weights[1]), np.float32(weights[2])
+    out = np.zeros((h, w), np.float32)
+    for i in range(h):
+        for j in range(w):
+            if not outside[i, j]:
+                out[i, j] = dark[i, j, 0] * a + dark[i, j, 1] * b + dark[i, j, 2] * c
+    return out
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _without_grid(
+    ink: Field,
+    upright: Field,
+    low_y: Ints,
+    share_y: Field,
+    flat: Field,
+    low_x: Ints,
+    share_x: Field,
+    most: float,
+    darkest: float,
+    black: float,
+) -> Mask:
+    """Takes the grid out of the ink, and says where an upright (1) or a level (2) line is as dark as a trace.
+
+    upright: (tiles, W), what of upright lines is in each column, known at some heights; low_y (H,), share_y (H,): between which
+    of them a row lies, and where. flat: (tiles, H), low_x, share_x: the same of level lines.
+    """
+    h, w = ink.shape
+    lines = np.zeros((h, w), np.uint8)
+    last_y, last_x = len(upright) - 1, len(flat) - 1
+    for i in range(h):
+        a, f = low_y[i], share_y[i]
+        b = min(a + 1, last_y)
+        for j in range(w):
+            u = upright[a, j] * (1 - f) + upright[b, j] * f
+            c, g = low_x[j], share_x[j]
+            v = flat[c, i] * (1 - g) + flat[min(c + 1, last_x), i] * g
+            grid = min(max(u, v), most)
+            ink[i, j] = min(max((ink[i, j] - grid) * (darkest / (darkest - grid)), np.float32(0.0)), np.float32(1.5))
+            lines[i, j] = (u > black) + 2 * (v > black)
+    return lines
 
 
 def _blanked(sheet: Image) -> NDArray[np.bool_]:
@@ -102,23 +160,29 @@ def _blanked(sheet: Image) -> NDArray[np.bool_]:
     paper that is not white itself."""
     import cv2
 
-    palest = cv2.min(cv2.min(sheet[:, :, 0], sheet[:, :, 1]), sheet[:, :, 2])
-    if np.median(palest) > 243:
-        return np.zeros(palest.shape, np.bool_)
-    white = cv2.morphologyEx((palest >= 251).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3 * SCALE, 3 * SCALE), np.uint8))
+    planes = cv2.split(sheet)
+    palest = cv2.min(cv2.min(planes[0], planes[1]), planes[2])
+    none = np.zeros(palest.shape, np.bool_)
+    if np.median(palest[::3, ::3]) > 243:
+        return none
+    white = cv2.compare(palest, 250, cv2.CMP_GT)
+    # A blank is 3 mm wide at least: where the mean over that is nowhere white, there is none.
+    if cv2.blur(white, (3 * SCALE, 3 * SCALE)).max() < 255:
+        return none
+    white = cv2.morphologyEx(white, cv2.MORPH_OPEN, np.ones((3 * SCALE, 3 * SCALE), np.uint8))
     return np.asarray(cv2.dilate(white, np.ones((10 * SCALE + 1, 10 * SCALE + 1), np.uint8)) > 0)
 
 
 def _unmix(dark: Image, outside: NDArray[np.bool_]) -> Floats:
     """(3,): what to multiply a pixel's darkness in R, G, B by, so that ink gives 1 and grid little."""
-    some = dark[::2, ::2][~outside[::2, ::2]].astype(np.float64)  # (N, 3)
-    mean = some.mean(axis=1)
-    palest = some.min(axis=1)  # of ink, every channel is dark
-    order = palest + 0.3 * mean
-    ink = np.median(some[order >= np.percentile(order, 99.3)], axis=0) / 255
+    some = dark[::2, ::2][~outside[::2, ::2]]  # (N, 3)
+    whole = some[:, 0].astype(np.uint16) + some[:, 1] + some[:, 2]
+    # Of ink, every channel is dark: the least of them and 0.3 of their mean, times ten.
+    order = 10 * np.minimum(np.minimum(some[:, 0], some[:, 1]), some[:, 2]).astype(np.uint16) + whole
+    darkest = np.percentile(order, 99.3)
+    ink = np.median(some[order >= darkest], axis=0) / 255
     # Grid: what is darker than the paper's noise, and not as dark as ink.
-    floor = np.percentile(mean, 50)
-    middling = (mean > floor + 0.02 * 255) & (order < 0.5 * np.percentile(order, 99.3))
+    middling = (whole > np.percentile(whole, 50) + 0.06 * 255) & (order < 0.5 * darkest)
     grid = np.mean(some[middling], axis=0) / 255 if middling.sum() > 100 else np.zeros(3)
     if np.linalg.norm(ink) < 0.05:
         raise EcgError("nothing on this paper is as dark as a trace")
@@ -151,17 +215,16 @@ def _spread(table: Field, known: NDArray[np.bool_]) -> Field:
     """A table (h, w, n) with what is known of the nearest entry where an entry is not known."""
     if known.all() or not known.any():
         return table
-    from scipy.ndimage import distance_transform_edt
+    at, out = np.argwhere(known), table.copy()
+    for i, j in np.argwhere(~known):
+        out[i, j] = table[tuple(at[np.argmin((at[:, 0] - i) ** 2 + (at[:, 1] - j) ** 2)])]
+    return out
 
-    i, j = distance_transform_edt(~known, return_distances=False, return_indices=True)
-    return np.asarray(table[i, j], np.float32)
 
-
-def _of_grid(ink: Field, lattice: Lattice) -> tuple[Field, Field]:
-    """The part of upright and of level lines of the grid in each pixel, (H, W) each: in tiles of 40 mm, the median of what
-    stands alike to the lattice."""
-    import cv2
-
+def _of_grid(ink: Field, lattice: Lattice) -> tuple[tuple[Field, Ints, Field], tuple[Field, Ints, Field]]:
+    """The part of upright and of level lines of the grid in each pixel: in tiles of 40 mm, the median of what stands alike to
+    the lattice. For upright lines (tiles down, W), and for each row between which tiles it lies (H,), and where (H,); for level
+    ones (tiles across, H), (W,), (W,)."""
     # A square is printed where the crossings at its corners are.
     corners = lattice.on_grid()
     h, w = (-(-v // _SQUARE) for v in ink.shape)
@@ -186,7 +249,9 @@ def _of_grid(ink: Field, lattice: Lattice) -> tuple[Field, Field]:
                 # What is beside the millimetre paper has no lines, and says nothing of theirs.
                 on = printed[np.minimum(at // _SQUARE, len(printed) - 1), a // _SQUARE : b // _SQUARE]
                 if on.sum() > 2 * _SQUARE:
-                    table[j, i] = np.median(part[at, a:b].reshape(len(at), -1, _SQUARE)[on], axis=0)
+                    alike = np.ascontiguousarray(part[at, a:b].reshape(len(at), -1, _SQUARE)[on].T)
+                    middle = alike.shape[1] // 2
+                    table[j, i] = np.partition(alike, middle, axis=1)[:, middle]
                     known[j, i] = True
         table = _spread(table, known)
         table -= np.minimum(table.min(axis=2, keepdims=True), 0.0)
@@ -197,8 +262,6 @@ def _of_grid(ink: Field, lattice: Lattice) -> tuple[Field, Field]:
         high = np.minimum(low + 1, tiles_x - 1)
         f = centre_x - low
         lines = table[:, low, phase] * (1 - f) + table[:, high, phase] * f  # (tiles_y, columns)
-        map_y = np.ascontiguousarray(np.broadcast_to(centre_y[:, None], (rows, columns)))
-        map_x = np.ascontiguousarray(np.broadcast_to(np.arange(columns, dtype=np.float32)[None], (rows, columns)))
-        grid = cv2.remap(lines.astype(np.float32), map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        out.append(np.asarray(grid if axis == 0 else grid.T, np.float32))
+        first = np.floor(centre_y).astype(np.int32)
+        out.append((lines.astype(np.float32), first, (centre_y - first).astype(np.float32)))
     return out[0], out[1]

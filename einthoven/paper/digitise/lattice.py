@@ -8,6 +8,7 @@ it leaves (curl, folds, lenses) is read from the phases of the carriers on the r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,7 +23,7 @@ Field = NDArray[np.float32]
 
 SCALE = 8  # pixels to the millimetre of the rectified sheet
 _SQUARE = 5 * SCALE  # pixels of a large square
-_WORK = 2000  # longer side, pixels, at which frequencies are looked for
+_FEW, _WORK = 2000, 3000  # longer side, pixels, at which frequencies are looked for, and phases measured
 _WINDOW = 256
 _SHORTEST_SIDE, _LONGEST_SIDE = 45.0, 520.0  # mm that an image's longer side may show
 _LEAST = 3.0  # how far a carrier must stand out of its surroundings
@@ -42,6 +43,11 @@ class Lattice:
     size: tuple[float, float]
     origin: tuple[float, float] = (0.0, 0.0)
     clear: Field = field(default_factory=lambda: np.ones((1, 1, 2), np.float32))
+
+    def by_height(self) -> Floats:
+        """How clear the grid is at every 5 mm down the sheet, (h,), against the height at which it is clearest."""
+        mean = np.sqrt(self.clear[:, :, 0] * self.clear[:, :, 1]).mean(axis=1)
+        return np.asarray(mean / mean.max(), np.float64)
 
     def on_grid(self) -> NDArray[np.bool_]:
         """Where there is grid, (h, w) at steps of 5 mm: where its lines are a third as clear as in its clearer half."""
@@ -83,53 +89,63 @@ def find_lattice(image: Image, corners: Floats | None = None) -> Lattice:
 
     Raises EcgError where no grid can be found.
     """
-    import cv2
-
     if corners is not None:
         return _within(image, corners)
-    h, w = image.shape[:2]
-    shrink = min(_WORK / max(h, w), 1.0)
-    small = image if shrink == 1 else cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-    faint, spectra, centres, jacobian = _seen(small)
+    # Frequencies are looked for in a picture in which lines as fine as a pixel have become grey, phases in a sharper one.
+    small, work = _reduced(image, _FEW), _reduced(image, _WORK)
+    faint, level, spectra, centres, jacobian = _seen(small)
     fields, weights = _follow(spectra, centres, jacobian)
-    to_mm = _projective(centres, fields, weights, small.shape)
-    # The work image's pixel centres against the image's: x_small = (x + 0.5) * shrink - 0.5.
-    sx, sy = small.shape[1] / w, small.shape[0] / h
-    to_mm = to_mm @ np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1.0]])
-    to_mm, size = _placed(to_mm, w, h)
-    return _bent(image, np.asarray(np.linalg.inv(to_mm), np.float64), size, faint)
+    to_mm = _projective(centres, fields, weights, small.shape) @ np.linalg.inv(_enlarging(small.shape, work.shape))
+    to_mm, size = _placed(to_mm, *work.shape[1::-1])
+    lattice = _bent(paleness(work), np.asarray(np.linalg.inv(to_mm), np.float64), size, level, faint)
+    return replace(lattice, homography=_enlarging(work.shape, image.shape) @ lattice.homography)
 
 
-def _seen(image: Image) -> tuple[bool, Field, Floats, Floats]:
-    """Whether the grid is seen best as what is far paler than ink; its spectra, their centres, and the first guess of it.
+def _reduced(image: Image, longest: int) -> Image:
+    """An image whose longer side has no more pixels than `longest`."""
+    import cv2
+
+    shrink = longest / max(image.shape[:2])
+    if shrink >= 1:
+        return image
+    return cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)  # type: ignore[no-any-return]
+
+
+def _enlarging(small: tuple[int, ...], large: tuple[int, ...]) -> Floats:
+    """(3, 3): pixels of a reduced image -> those of the image, by their shapes. Pixel i reaches from i - 0.5 to i + 0.5."""
+    sx, sy = large[1] / small[1], large[0] / small[0]
+    return np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1.0]])
+
+
+def _seen(image: Image) -> tuple[bool, float, Field, Floats, Floats]:
+    """Whether the grid is seen best as what is far paler than ink; how dark a line is; the grid's spectra, their centres, and
+    the first guess of it.
 
     Raises EcgError where there is none.
     """
     dark, black = paleness(image)
     fault: EcgError | None = None
-    best: tuple[float, bool, Field, Floats, Floats] | None = None
+    best: tuple[bool, Field, Floats, Floats] | None = None
+    clearest = 0.0
     # Where most of what is printed is as dark as ink, it is the grid's lines (a copy), or there is little grid (a faint one).
-    for faint in (False, True) if _typical(dark) > _DARK else (False,):
-        spectra, centres = _spectra(_lines(dark.copy(), black, faint))
+    level = _typical(dark)
+    for faint in (False, True) if level > _DARK else (False,):
+        spectra, centres = _spectra(_levelled(_lines(dark, black, level, faint), _NEAR))
         try:
             jacobian, clear = _first_guess(spectra, max(image.shape[:2]))
         except EcgError as found:
             fault = fault or found
             continue
-        if best is None or clear > best[0]:
-            best = clear, faint, spectra, centres, jacobian
+        if best is None or clear > clearest:
+            clearest, best = clear, (faint, spectra, centres, jacobian)
     if best is None:
         raise fault or EcgError("no millimetre grid was found")
-    return best[1:]
+    return best[0], level, *best[1:]
 
 
 _DARK = 85.0  # darkness from which a line may be ink
 _PALE = 110  # darker than this is no faint grid
-
-
-def grid_lines(image: Image, faint: bool = False) -> Field:
-    """How much of a grid line is in each pixel, without the local mean; ink is cut off. faint: all that is dark is ink."""
-    return _lines(*paleness(image), faint)
+_NEAR = 31  # pixels
 
 
 def _typical(dark: Image) -> float:
@@ -139,24 +155,30 @@ def _typical(dark: Image) -> float:
     return float(np.percentile(some, 75)) if len(some) else 25.0
 
 
-def _lines(dark: Image, black: Image, faint: bool) -> Field:
+def _lines(dark: Image, black: Image, level: float, faint: bool) -> Image:
+    """How much of a grid's line is in each pixel, (H, W) uint8; ink is cut off. level: how dark a line is. faint: all that is
+    dark is ink."""
     import cv2
 
     if faint:
         # The rim of ink is as pale as a faint line.
-        dark[cv2.dilate(black, np.ones((5, 5), np.uint8)) > _PALE] = 0
-        whole = dark.astype(np.float32)
-    else:
-        # What is darker than twice the typical line is ink, and counts as paper.
-        level = _typical(dark)
-        dark[black > max(2.0 * level, 90)] = 0
-        whole = cv2.min(dark, round(min(1.5 * level, 255))).astype(np.float32)
-    return cv2.subtract(whole, cv2.blur(whole, (31, 31)))  # type: ignore[no-any-return]
+        return cv2.bitwise_and(dark, cv2.compare(cv2.dilate(black, np.ones((5, 5), np.uint8)), _PALE, cv2.CMP_LE))  # type: ignore[no-any-return]
+    # What is darker than twice the typical line is ink, and counts as paper.
+    paper = cv2.compare(black, round(min(max(2.0 * level, 90), 255)), cv2.CMP_LE)
+    return cv2.bitwise_and(cv2.min(dark, round(min(1.5 * level, 255))), paper)  # type: ignore[no-any-return]
+
+
+def _levelled(lines: Image, near: int) -> Field:
+    """Lines without their mean over `near` pixels."""
+    import cv2
+
+    whole = lines.astype(np.float32)
+    return cv2.subtract(whole, cv2.blur(whole, (near, near)))  # type: ignore[no-any-return]
 
 
 def _spectra(lines: Field) -> tuple[Field, Floats]:
-    """Spectra of overlapping windows (N, W, W), zero frequency in the middle, as logarithms of amplitude over its surroundings;
-    and the windows' centres (N, 2)."""
+    """Spectra of overlapping windows (N, W, W / 2 + 2), as logarithms of amplitude over its surroundings; and the windows'
+    centres (N, 2). Rows: frequencies down from -1/2 on; columns: those across, from one step below 0 on."""
     import cv2
 
     h, w = lines.shape
@@ -168,16 +190,22 @@ def _spectra(lines: Field) -> tuple[Field, Floats]:
     xs = np.linspace(0, w - size, max(round((w - size) / (size * 0.6)) + 1, 1)).astype(int)
     hann = np.hanning(size).astype(np.float32)
     window = hann[:, None] * hann[None, :]
-    out, centres = [], []
-    for y in ys:
-        for x in xs:
-            part = lines[y : y + size, x : x + size] * window
-            whole = cv2.dft(part, flags=cv2.DFT_COMPLEX_OUTPUT)
-            amplitude = np.fft.fftshift(cv2.magnitude(whole[:, :, 0], whole[:, :, 1]))
-            around = cv2.blur(amplitude, (25, 25)) + 0.05 * float(amplitude.mean()) + 1e-6
-            out.append(np.log(cv2.GaussianBlur(amplitude, (0, 0), 0.7) / around + 1e-6))
-            centres.append((x + size / 2 - 0.5, y + size / 2 - 0.5))
-    return np.array(out, np.float32), np.array(centres, np.float64)
+    out = np.empty((len(ys) * len(xs), size, size // 2 + 2), np.float32)
+    centres = np.array([(x + size / 2 - 0.5, y + size / 2 - 0.5) for y in ys for x in xs], np.float64)
+    near, opposite = 12, -np.arange(size) % size
+    half = np.empty((size, size // 2 + 1), np.float32)
+    for k, (y, x) in enumerate((y, x) for y in ys for x in xs):
+        packed = cv2.dft(lines[y : y + size, x : x + size] * window)
+        np.sqrt(packed[:, 1:-1:2] ** 2 + packed[:, 2:-1:2] ** 2, out=half[:, 1:-1])
+        for side in (0, -1):  # frequencies 0 and 1/2 across are packed into one column each
+            column = packed[:, side]
+            half[0, side], half[size // 2, side] = abs(column[0]), abs(column[-1])
+            half[1 : size // 2, side] = np.hypot(column[1:-1:2], column[2::2])
+            half[size // 2 + 1 :, side] = half[size // 2 - 1 : 0 : -1, side]
+        amplitude = np.roll(np.concatenate([half[opposite, near + 1 : 0 : -1], half], axis=1), size // 2, axis=0)
+        around = cv2.blur(amplitude, (2 * near + 1, 2 * near + 1)) + np.float32(0.05 * float(amplitude.mean()) + 1e-6)
+        cv2.log((cv2.GaussianBlur(amplitude, (5, 5), 0.7) / around + np.float32(1e-6))[:, near:], out[k])
+    return out, centres
 
 
 def _first_guess(spectra: Field, longest: int) -> tuple[Floats, float]:
@@ -214,14 +242,16 @@ def _first_guess(spectra: Field, longest: int) -> tuple[Floats, float]:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _at(spectrum: Field, fx: float, fy: float) -> float:
-    """A centred logarithmic spectrum at a frequency (cycles a pixel); 0, the surroundings' level, beyond its edge.
+    """A logarithmic spectrum at a frequency (cycles a pixel); 0, the surroundings' level, beyond its edge.
 
     By parabolas through the nearest bins: on a logarithmic scale a Hann window's peak is one.
     """
     size = spectrum.shape[0]
-    x, y = fx * size + size // 2, fy * size + size // 2
-    i, j = int(np.floor(x + 0.5)), int(np.floor(y + 0.5))
-    if i < 1 or j < 1 or i > size - 2 or j > size - 2:
+    if fx < 0:
+        fx, fy = -fx, -fy
+    x, y = fx * size + 1, fy * size + size // 2
+    i, j = int(x + 0.5), int(y + 0.5)
+    if j < 1 or i > size // 2 or j > size - 2:
         return 0.0
     u, v = x - i, y - j
     c, w, e, n, s = spectrum[j, i], spectrum[j, i - 1], spectrum[j, i + 1], spectrum[j - 1, i], spectrum[j + 1, i]
@@ -251,17 +281,19 @@ def _comb(spectrum: Field, frequencies: Floats, angles: Floats) -> Field:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _refined(spectrum: Field, f: Floats, width: float) -> tuple[Floats, float]:
-    """The frequency vector near f where a spectrum's comb is clearest, and how clear. width: relative reach."""
+def _refined(spectrum: Field, f: Floats, width: float, steps: int) -> tuple[Floats, float]:
+    """The frequency vector near f where a spectrum's comb is clearest, and how clear. width: relative reach, which each step
+    makes narrower."""
     best = f.copy()
     top = -1.0
-    for step in range(3):
+    for step in range(steps):
         centre = best.copy()
         reach = width / 4.0**step
-        for i in range(-6, 7):
-            for j in range(-6, 7):
+        fine = 6 if step == 0 else 4
+        for i in range(-fine, fine + 1):
+            for j in range(-fine, fine + 1):
                 # Along f (spacing) and across (turn).
-                s, t = 1 + reach * i / 6, reach * j / 6
+                s, t = 1 + reach * i / fine, reach * j / fine
                 x, y = centre[0] * s - centre[1] * t, centre[1] * s + centre[0] * t
                 score = _comb_at(spectrum, x, y)
                 if score > top:
@@ -276,28 +308,31 @@ def _follow(spectra: Field, centres: Floats, guess: Floats) -> tuple[Floats, Flo
     found, clear = np.zeros((n, 2, 2)), np.zeros((n, 2))
     for i in range(n):
         for k in range(2):
-            found[i, k], clear[i, k] = _refined(spectra[i], guess[k].copy(), 0.1)
+            found[i, k], clear[i, k] = _refined(spectra[i], guess[k].copy(), 0.1, 2)
     seed = int(np.argmax(clear.min(axis=1)))
+    for k in range(2):
+        found[seed, k], clear[seed, k] = _refined(spectra[seed], found[seed, k], 0.02, 3)
+    apart = np.linalg.norm(centres[:, None] - centres[None], axis=2)
     done = [seed]
-    todo = set(range(n)) - {seed}
-    while todo:
+    todo = np.ones(n, np.bool_)
+    todo[seed] = False
+    gap = apart[seed].copy()  # to the nearest of those that are known
+    while todo.any():
         # The window next to those known; its guess is what they say.
-        gaps = {i: np.linalg.norm(centres[done] - centres[i], axis=1) for i in todo}
-        i = min(todo, key=lambda i: float(gaps[i].min()) - 3 * clear[i].min())
-        near = np.array(done)[np.argsort(gaps[i])[:4]]
+        i = int(np.argmin(np.where(todo, gap - 3 * clear.min(axis=1), np.inf)))
+        near = np.array(done)[np.argsort(apart[i, done], kind="stable")[:4]]
         for k in range(2):
             trust = np.maximum(clear[near, k], 0.1)
             start = (found[near, k] * trust[:, None]).sum(axis=0) / trust.sum()
-            found[i, k], clear[i, k] = _refined(spectra[i], start, 0.05)
-        todo.remove(i)
+            found[i, k], clear[i, k] = _refined(spectra[i], start, 0.05, 3)
+        todo[i] = False
         done.append(i)
+        gap = np.minimum(gap, apart[i])
     return found, clear
 
 
 def _projective(centres: Floats, fields: Floats, clear: Floats, shape: tuple[int, ...]) -> Floats:
     """The homography, pixels -> mm, whose derivatives at the windows' centres are the frequencies found there (robustly)."""
-    from scipy.optimize import least_squares
-
     middle = np.array([shape[1] / 2, shape[0] / 2])
     unit = max(shape[:2]) / 2.0
     x, y = ((centres - middle) / unit).T
@@ -307,7 +342,7 @@ def _projective(centres: Floats, fields: Floats, clear: Floats, shape: tuple[int
     weight = np.sqrt(weight / weight.max())
     scale = np.linalg.norm(np.median(fields[weight.min(axis=1) > 0], axis=0)) * unit
 
-    def jacobian(p: Floats) -> Floats:
+    def derivatives(p: Floats) -> Floats:
         a, b, c, d, g, h = p
         w = 1 + g * x + h * y
         u, v = a * x + b * y, c * x + d * y
@@ -319,16 +354,44 @@ def _projective(centres: Floats, fields: Floats, clear: Floats, shape: tuple[int
 
     def gap(p: Floats) -> Floats:
         # A weak pull keeps a sheet of which little is seen flat.
-        return np.concatenate([((jacobian(p) - measured) * each).ravel(), 0.02 * p[4:]])
+        return np.concatenate([((derivatives(p) - measured) * each).ravel(), 0.02 * p[4:]])
 
-    start = np.concatenate([np.median(measured[weight.min(axis=1) > 0], axis=0), [0.0, 0.0]])
-    fit = least_squares(gap, start, loss="soft_l1", f_scale=0.01, max_nfev=200)
-    a, b, c, d, g, h = fit.x
+    fit = _robust(gap, np.concatenate([np.median(measured[weight.min(axis=1) > 0], axis=0), [0.0, 0.0]]), 0.01)
+    a, b, c, d, g, h = fit
     if (1 + g * x + h * y).min() < 0.3:
         raise EcgError("the paper is seen too much from the side to be read")
     to_unit = np.array([[1 / unit, 0, -middle[0] / unit], [0, 1 / unit, -middle[1] / unit], [0, 0, 1]])
     found: Floats = np.diag([scale, scale, 1.0]) @ np.array([[a, b, 0], [c, d, 0], [g, h, 1]]) @ to_unit
     return found
+
+
+def _robust(gap: Callable[[Floats], Floats], start: Floats, scale: float) -> Floats:
+    """The parameters at which gaps are least, as sum of 2 scale^2 (sqrt(1 + (gap / scale)^2) - 1), by Levenberg's and
+    Marquardt's steps. (scipy.optimize does it too; loading that takes longer than all of the grid.)"""
+
+    def cost(rest: Floats) -> float:
+        return float((np.sqrt(1 + (rest / scale) ** 2) - 1).sum())
+
+    p, rest = start, gap(start)
+    least, damp = cost(rest), 1e-3
+    for _ in range(200):
+        step = 1e-7 * np.maximum(np.abs(p), 1e-2)
+        slope = np.stack([(gap(p + step[k] * np.eye(len(p))[k]) - rest) / step[k] for k in range(len(p))], axis=1)
+        weight = 1 / np.sqrt(1 + (rest / scale) ** 2)
+        normal, pull = (slope * weight[:, None]).T @ slope, slope.T @ (weight * rest)
+        moved = p - np.linalg.solve(normal + damp * np.diag(np.diag(normal) + 1e-12), pull)
+        new = gap(moved)
+        now = cost(new)
+        if now < least:
+            done = least - now < 1e-9 * least
+            p, rest, least, damp = moved, new, now, max(damp / 5, 1e-9)
+            if done:
+                break
+        else:
+            damp *= 5
+            if damp > 1e6:
+                break
+    return p
 
 
 def _placed(to_mm: Floats, w: int, h: int) -> tuple[Floats, tuple[float, float]]:
@@ -363,18 +426,19 @@ def _within(image: Image, corners: Floats) -> Lattice:
 _FLAT = 0.12  # mm: what a homography leaves on flat paper, by rounding and noise
 
 
-def _bent(image: Image, to_pixel: Floats, size: tuple[float, float], faint: bool) -> Lattice:
-    """The lattice made exact by the carriers' phases on the rectified sheet: first the homography, then what it leaves."""
+def _bent(shades: tuple[Image, Image], to_pixel: Floats, size: tuple[float, float], level: float, faint: bool) -> Lattice:
+    """The lattice of a picture's `paleness`, made exact by the carriers' phases on the rectified sheet: first the homography,
+    then what it leaves."""
     lattice = Lattice(to_pixel, _no_bend(size), size)
     for _ in range(2):
-        step, clear = _measured(image, lattice, faint)
+        step, clear = _measured(shades, lattice, level, faint)
         moved = _refit(step, clear)
-        h, w = image.shape[:2]
+        h, w = shades[0].shape
         to_mm, size = _placed(np.asarray(np.linalg.inv(lattice.homography @ moved), np.float64), w, h)
         lattice = Lattice(np.asarray(np.linalg.inv(to_mm), np.float64), _no_bend(size), size)
         if np.abs(step - step.mean(axis=(0, 1))).max() < 0.1:
             break
-    step, clear = _measured(image, lattice, faint)
+    step, clear = _measured(shades, lattice, level, faint)
     # The whole lattice may stand anywhere on the sheet: the mean says where the first line is, and bends nothing.
     origin = np.array([np.average(step[:, :, k], weights=clear[:, :, k] ** 2) for k in (0, 1)], np.float32)
     for _ in range(2):
@@ -383,7 +447,7 @@ def _bent(image: Image, to_pixel: Floats, size: tuple[float, float], faint: bool
         if np.sqrt(np.mean(step[sure] ** 2)) < _FLAT:
             break
         lattice = replace(lattice, bend=lattice.bend + step)
-        step, clear = _measured(image, lattice, faint)
+        step, clear = _measured(shades, lattice, level, faint)
     return replace(lattice, origin=(float(origin[0] % 5), float(origin[1] % 5)), clear=clear)
 
 
@@ -391,11 +455,21 @@ def _no_bend(size: tuple[float, float]) -> Field:
     return np.zeros((int(np.ceil(size[1] / 5)) + 1, int(np.ceil(size[0] / 5)) + 1, 2), np.float32)
 
 
-def _measured(image: Image, lattice: Lattice, faint: bool) -> tuple[Field, Field]:
+_FINE = 6  # pixels to the millimetre of the sheet on which phases are measured
+
+
+def _measured(shades: tuple[Image, Image], lattice: Lattice, level: float, faint: bool) -> tuple[Field, Field]:
     """How far (mm) the lines stand from multiples of 5 mm at every 5 mm, (h, w, 2) in x and y, and how clear they are there."""
-    lines = grid_lines(rectify(image, lattice), faint)
+    import cv2
+
+    w, h = (round(v * _FINE) for v in lattice.size)
+    at_x, at_y = sheet_to_image(lattice, w, h, _FINE)
+    # Straight lines between pixels would blur the millimetre lines, and more in one place than in another; and so would ink
+    # that is cut off before.
+    dark, black = (cv2.remap(s, at_x, at_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE) for s in shades)
+    flat = _levelled(_lines(dark, black, level, faint), 4 * _FINE | 1)
     shape = lattice.bend.shape[:2]
-    moves, clear = zip(*(_displacement(lines, axis, shape) for axis in (0, 1)), strict=True)
+    moves, clear = zip(*(_displacement(flat, axis, shape) for axis in (0, 1)), strict=True)
     return np.stack(moves, axis=2), np.stack(clear, axis=2)
 
 
@@ -431,27 +505,26 @@ def _displacement(lines: Field, axis: int, shape: tuple[int, int]) -> tuple[Fiel
     """How far (mm) the lines stand from multiples of 5 mm in x (axis 0) or y (1), at every 5 mm; and how clear they are."""
     import cv2
 
-    part = lines if axis == 0 else np.ascontiguousarray(lines.T)
-    h, w = part.shape
-    x = np.arange(w)
-    rows, columns = h // _SQUARE, w // _SQUARE
+    square = 5 * _FINE
+    h, w = lines.shape
+    rows, columns = h // square, w // square
+    part = lines[: rows * square, : columns * square]
+    # Both carriers go through all their phases in a square: the mean along the lines first, then once across them.
+    if axis == 0:
+        mean = cv2.resize(part, (columns * square, rows), interpolation=cv2.INTER_AREA).reshape(rows, columns, square)
+    else:
+        mean = cv2.resize(part, (columns, rows * square), interpolation=cv2.INTER_AREA).T.reshape(columns, rows, square)
+    x = np.arange(square)
 
     def carrier(period: float) -> tuple[NDArray[np.complex64], Field]:
-        wave = np.exp(-2j * np.pi * (x + 0.5) / period)
-        mixed = [
-            cv2.resize(
-                (part * side.astype(np.float32)[None])[: rows * _SQUARE, : columns * _SQUARE],
-                (columns, rows),
-                interpolation=cv2.INTER_AREA,
-            )
-            for side in (wave.real, wave.imag)
-        ]
+        wave = np.exp(-2j * np.pi * (x + 0.5) / period) / square
+        mixed = [np.ascontiguousarray(mean @ side.astype(np.float32)) for side in (wave.real, wave.imag)]
         smooth = [cv2.GaussianBlur(m, (0, 0), 1.6, borderType=cv2.BORDER_REPLICATE) for m in mixed]
         whole = (smooth[0] + 1j * smooth[1]).astype(np.complex64)
         return whole, np.abs(whole).astype(np.float32)
 
-    five, clear5 = carrier(_SQUARE)
-    one, clear1 = carrier(SCALE)
+    five, clear5 = carrier(square)
+    one, clear1 = carrier(_FINE)
     coarse = -np.angle(five) / (2 * np.pi) * 5.0
     coarse = _unwrapped(coarse, clear5, 5.0)
     fine = -np.angle(one) / (2 * np.pi)
@@ -482,26 +555,34 @@ def _grow(value: Floats, clear: Floats, period: float) -> Floats:
     h, w = value.shape
     out = value.copy()
     done = np.zeros((h, w), np.bool_)
-    start = int(np.argmax(clear))
-    done[start // w, start % w] = True
-    for _ in range(h * w - 1):
-        top, ti, tj = -1.0, -1, -1
-        for i in range(h):
-            for j in range(w):
-                if done[i, j] or clear[i, j] <= top:
-                    continue
-                beside = (i > 0 and done[i - 1, j]) or (i < h - 1 and done[i + 1, j])
-                beside = beside or (j > 0 and done[i, j - 1]) or (j < w - 1 and done[i, j + 1])
-                if beside:
-                    top, ti, tj = clear[i, j], i, j
-        total, weight = 0.0, 1e-12
-        for i in range(max(ti - 2, 0), min(ti + 3, h)):
-            for j in range(max(tj - 2, 0), min(tj + 3, w)):
-                if done[i, j]:
-                    total += clear[i, j] * out[i, j]
-                    weight += clear[i, j]
-        out[ti, tj] += period * np.round((total / weight - out[ti, tj]) / period)
+    edge, edges = np.empty(h * w, np.int64), 0  # what stands beside those that are done
+    beside = np.zeros((h, w), np.bool_)
+    at = int(np.argmax(clear))
+    for step in range(h * w):
+        ti, tj = at // w, at % w
+        if step > 0:
+            top, best = -1.0, 0
+            for k in range(edges):
+                here = clear[edge[k] // w, edge[k] % w]
+                if here > top:
+                    top, best = here, k
+            ti, tj = edge[best] // w, edge[best] % w
+            edges -= 1
+            edge[best] = edge[edges]
+            total, weight = 0.0, 1e-12
+            for i in range(max(ti - 2, 0), min(ti + 3, h)):
+                for j in range(max(tj - 2, 0), min(tj + 3, w)):
+                    if done[i, j]:
+                        total += clear[i, j] * out[i, j]
+                        weight += clear[i, j]
+            out[ti, tj] += period * np.round((total / weight - out[ti, tj]) / period)
         done[ti, tj] = True
+        beside[ti, tj] = True
+        for i, j in ((ti - 1, tj), (ti + 1, tj), (ti, tj - 1), (ti, tj + 1)):
+            if 0 <= i < h and 0 <= j < w and not beside[i, j]:
+                beside[i, j] = True
+                edge[edges] = i * w + j
+                edges += 1
     return out
 
 
@@ -530,24 +611,43 @@ def rectify(image: Image, lattice: Lattice) -> Image:
     return cv2.remap(image, at_x, at_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[no-any-return]
 
 
-def sheet_to_image(lattice: Lattice, w: int, h: int) -> tuple[Field, Field]:
-    """Where each pixel of the rectified sheet (h, w) lies in the image: x, y (h, w) float32."""
+def sheet_to_image(lattice: Lattice, w: int, h: int, scale: int = SCALE) -> tuple[Field, Field]:
+    """Where each pixel of the rectified sheet (h, w), `scale` pixels to the mm, lies in the image: x, y (h, w) float32."""
+    step = 5 * scale // 2
+    x, y = (_dense(node, w, h, step) for node in _nodes(lattice, w, h, scale))
+    return x, y
+
+
+def _nodes(lattice: Lattice, w: int, h: int, scale: int) -> tuple[Field, Field]:
+    """Where points of the sheet lie in the image, at every 2.5 mm from half a step outside on; the map is straight between them
+    (to 1/50 pixel even where the paper is seen at 45 degrees)."""
     import cv2
 
-    # Rectified pixel i is at (i + 0.5) / SCALE mm; bend's entry k stands at 5 k mm. The map is exact at every 2.5 mm, and
-    # straight between (to 1/50 pixel even where the paper is seen at 45 degrees).
-    step = _SQUARE // 2
+    # Rectified pixel i is at (i + 0.5) / scale mm; bend's entry k stands at 5 k mm.
+    step = 5 * scale // 2
     nodes_w, nodes_h = w // step + 3, h // step + 3
-    mm_x = ((np.arange(nodes_w, dtype=np.float32) - 0.5) * step / SCALE)[None]
-    mm_y = ((np.arange(nodes_h, dtype=np.float32) - 0.5) * step / SCALE)[:, None]
+    mm_x = ((np.arange(nodes_w, dtype=np.float32) - 0.5) * step / scale)[None]
+    mm_y = ((np.arange(nodes_h, dtype=np.float32) - 0.5) * step / scale)[:, None]
     at_x, at_y = (np.ascontiguousarray(np.broadcast_to(v / 5, (nodes_h, nodes_w))) for v in (mm_x, mm_y))
     bend = cv2.remap(lattice.bend, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     x, y = mm_x.astype(np.float64) + bend[:, :, 0], mm_y.astype(np.float64) + bend[:, :, 1]
     m = lattice.homography
     z = m[2, 0] * x + m[2, 1] * y + m[2, 2]
-    out = []
-    for row in (0, 1):
-        node = ((m[row, 0] * x + m[row, 1] * y + m[row, 2]) / z).astype(np.float32)
-        dense = cv2.resize(node, (nodes_w * step, nodes_h * step), interpolation=cv2.INTER_LINEAR)
-        out.append(np.ascontiguousarray(dense[step : step + h, step : step + w]))
-    return out[0], out[1]
+    at = [((m[row, 0] * x + m[row, 1] * y + m[row, 2]) / z).astype(np.float32) for row in (0, 1)]
+    return at[0], at[1]
+
+
+def _dense(node: Field, w: int, h: int, step: int) -> Field:
+    """What is known at nodes, straight between them, at the pixels of a sheet (h, w)."""
+    import cv2
+
+    dense = cv2.resize(node, (node.shape[1] * step, node.shape[0] * step), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(dense[step : step + h, step : step + w])
+
+
+def unseen(lattice: Lattice, shape: tuple[int, ...], source: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which pixels of the rectified sheet (H, W) the image (of shape `source`) does not show."""
+    x, y = _nodes(lattice, shape[1], shape[0], SCALE)
+    edge = 1.0
+    inside = np.minimum(np.minimum(x, y) - edge, np.minimum(source[1] - 1 - edge - x, source[0] - 1 - edge - y))
+    return np.asarray(_dense(inside.astype(np.float32), shape[1], shape[0], _SQUARE // 2) < 0)

@@ -17,6 +17,7 @@ Mask = NDArray[np.uint8]
 
 _TRACE_MM = 7.0  # a connected piece of ink as wide as this is a trace (or a line that is drawn), not a letter
 _LETTERS_MM = 5.0
+_BEHIND_MM = 20.0  # a row begins nearer than this to its pulse's end
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,10 @@ def take_parts(ink: Field) -> Parts:
     shaped[0] = False
     found = [(k, pulse) for k in np.flatnonzero(shaped) if (pulse := _pulse(mask, label, int(k), stats[k])) is not None]
     pulses = []
+    at = np.array([(p.start, p.height) for _, p in found]).reshape(-1, 2)
+    column = (np.abs(at[:, None] - at[None]) < (3 * SCALE, 0.6 * SCALE)).all(axis=2).sum(axis=1).tolist()
+    if column and max(column) > 2:  # a recorder's pulses stand over each other: one by itself is a letter
+        found = [one for one, n in zip(found, column, strict=True) if n > 1]
     for k, pulse in found:
         alike = [p for _, p in found if abs(p.start - pulse.start) < 3 * SCALE and abs(p.height - pulse.height) < 0.6 * SCALE]
         if len(alike) == max(len([p for _, p in found if abs(p.start - pulse.start) < 3 * SCALE]), 1) or len(alike) > 1:
@@ -80,7 +85,7 @@ def take_parts(ink: Field) -> Parts:
             x, y, w, h = stats[k, :4]
             box = ink[y : y + h, x : x + w]
             box[label[y : y + h, x : x + w] == k] = 0
-    return Parts(small[label].astype(np.uint8), letters.astype(np.int32), tuple(pulses))
+    return Parts(small.astype(np.uint8)[label], letters.astype(np.int32), tuple(pulses))
 
 
 def _pulse(mask: Mask, label: NDArray[np.int32], k: int, stat: NDArray[np.int32]) -> Pulse | None:
@@ -108,8 +113,11 @@ def _pulse(mask: Mask, label: NDArray[np.int32], k: int, stat: NDArray[np.int32]
     return Pulse(x + left + 1, x + right - 1, height, y + h - 0.5 - pen / 2)
 
 
-def find_rows(runs: Runs, shape: tuple[int, ...], on_grid: NDArray[np.bool_], pulses: Sequence[Pulse]) -> list[Row]:
-    """The rows from the top; `on_grid` (h, w) says for every 5 mm of the sheet whether it is millimetre paper.
+def find_rows(
+    runs: Runs, shape: tuple[int, ...], on_grid: NDArray[np.bool_], clear: Floats, pulses: Sequence[Pulse]
+) -> list[Row]:
+    """The rows from the top; `on_grid` (h, w) says for every 5 mm of the sheet whether it is millimetre paper, `clear` (h,) how
+    clear that is down the sheet, 0 to 1.
 
     Raises EcgError where there are none.
     """
@@ -118,9 +126,10 @@ def find_rows(runs: Runs, shape: tuple[int, ...], on_grid: NDArray[np.bool_], pu
     levels = _levels(0.5 * (runs.top + runs.bottom)[flat], column[flat], shape)
     # A title is no row, nor are its letters pulses: rows stand where the sheet is millimetre paper over most of its width.
     share = on_grid.mean(axis=1)
+    paper = (share > 0.6 * share.max()) | (clear > 0.5)
 
     def printed(y: float) -> bool:
-        return bool(share[min(max(round(y / SCALE / 5), 0), len(share) - 1)] > 0.5 * share.max())
+        return bool(paper[min(max(round(y / SCALE / 5), 0), len(paper) - 1)])
 
     levels = [level for level in levels if printed(level)]
     # Where a pulse stands there is a row, however it wanders.
@@ -150,23 +159,44 @@ def find_rows(runs: Runs, shape: tuple[int, ...], on_grid: NDArray[np.bool_], pu
 
 def _levels(y: Floats, column: NDArray[np.int64], shape: tuple[int, ...]) -> list[float]:
     """Base lines: heights at which much of the flat ink lies, in many parts of the sheet's width."""
-    from scipy.ndimage import gaussian_filter1d
-    from scipy.signal import find_peaks
+    import cv2
 
-    h, w = shape
+    h, w = shape[:2]
     if not len(y):
         return []
     bands = max(round(w / (20 * SCALE)), 1)
-    table = np.zeros((bands, h))
-    np.add.at(table, (np.minimum(column * bands // w, bands - 1), np.clip(y.astype(int), 0, h - 1)), 1.0)
-    table = gaussian_filter1d(table, 1.2 * SCALE, axis=1)
+    place = np.minimum(column * bands // w, bands - 1) * h + np.clip(y.astype(int), 0, h - 1)
+    table = np.bincount(place, minlength=bands * h).reshape(bands, h).astype(np.float64)
+    wide = 2 * round(4 * 1.2 * SCALE) + 1
+    table = cv2.GaussianBlur(table, (wide, 1), 1.2 * SCALE, sigmaY=1, borderType=cv2.BORDER_REFLECT)
     # A band counts up to what a flat line gives it, so that a dense block of text is no row.
     table = np.minimum(table, 0.25 * (w / bands) / (1.2 * SCALE * 2.5))
     profile = table.mean(axis=0)
     if profile.max() <= 0:
         return []
-    peaks, _ = find_peaks(profile, height=0.22 * profile.max(), distance=5 * SCALE, prominence=0.12 * profile.max())
-    return [float(p) for p in peaks]
+    return [float(p) for p in peaks_of(profile, 0.22 * profile.max(), 5 * SCALE, 0.12 * profile.max())]
+
+
+def peaks_of(y: Floats, height: float, distance: int, prominence: float) -> list[int]:
+    """Where y (N,) has a maximum of this height, no higher one nearer than `distance`, that stands out by `prominence`: as
+    scipy.signal.find_peaks, whose loading takes longer than reading a photo's rows."""
+    change = np.flatnonzero(np.diff(y, prepend=np.nan, append=np.nan) != 0)  # where runs of equal values begin; NaN is one, too
+    level = y[change[:-1]]
+    top = np.flatnonzero((level[1:-1] > level[:-2]) & (level[1:-1] > level[2:])) + 1
+    peaks = (change[top] + change[top + 1] - 1) // 2
+    peaks = peaks[y[peaks] >= height]
+    keep = np.ones(len(peaks), bool)
+    for k in np.argsort(y[peaks], kind="stable")[::-1]:
+        if keep[k]:
+            keep[(np.abs(peaks - peaks[k]) < distance) & (np.arange(len(peaks)) != k)] = False
+    out = []
+    for p in peaks[keep]:
+        left, right = y[: p + 1], y[p:]
+        left = left[p - np.argmax(left[::-1] > y[p]) + 1 :] if (left > y[p]).any() else left
+        right = right[: np.argmax(right > y[p])] if (right > y[p]).any() else right
+        if y[p] - max(left.min(), right.min()) >= prominence:
+            out.append(int(p))
+    return out
 
 
 def bridged(y: Floats, longest_mm: float = 0.6) -> Floats:
@@ -185,8 +215,8 @@ def bridged(y: Floats, longest_mm: float = 0.6) -> Floats:
 
 
 def _with_pulses(rows: list[Row], pulses: Sequence[Pulse]) -> list[Row]:
-    """Without what lies over or under all rows that have a pulse where nearly all have one: the edge of the paper, a line of
-    words."""
+    """Without what lies over or under all rows that have a pulse where nearly all have one: the edge of the paper, which goes
+    on beyond them, or a line of words, which begins far behind their pulses."""
     feet = [p.foot for p in pulses]
     have = [any(abs(foot - row.baseline) < 6 * SCALE for foot in feet) for row in rows]
     if len(feet) < 3 or sum(have) < 0.75 * len(rows):
@@ -195,7 +225,10 @@ def _with_pulses(rows: list[Row], pulses: Sequence[Pulse]) -> list[Row]:
     left = min(p.start for p in pulses) - 8 * SCALE
     right = float(np.median([row.ends[1] for row, there in zip(rows, have, strict=True) if there])) + 8 * SCALE
     first, last = have.index(True), len(have) - 1 - have[::-1].index(True)
-    return [r for k, r in enumerate(rows) if first <= k <= last or r.ends[0] > left or r.ends[1] < right]
+    behind = max(p.stop for p in pulses) + _BEHIND_MM * SCALE
+    return [
+        r for k, r in enumerate(rows) if first <= k <= last or ((r.ends[0] > left or r.ends[1] < right) and r.ends[0] < behind)
+    ]
 
 
 def _apart(rows: list[Row]) -> list[Row]:

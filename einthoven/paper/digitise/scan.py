@@ -45,7 +45,7 @@ def read_scan(
     take_bars(ink, bars)
     parts = take_parts(ink)
     runs = find_runs(ink, parts.small)
-    rows = find_rows(runs, ink.shape, lattice.on_grid(), parts.pulses)
+    rows = find_rows(runs, ink.shape, lattice.on_grid(), lattice.by_height(), parts.pulses)
     # Rows, pulses, and where traces end are told by what is surely ink; names and strokes by what is paler, too.
     ink = evened(ink)
     names = read_names(ink)

@@ -467,7 +467,8 @@ def _rhythm(slots: list[_Slot], rows: Sequence[Row], names: Sequence[Name], offs
             dx, dy = n.x - slot.left / SCALE, n.y - rows[slot.row].baseline / SCALE
             placed = abs(dx - offset[0]) < 6 and abs(dy - offset[1]) < 5
             if placed or (abs(dx) < 12 and abs(dy) < 9):
-                read[n.lead] = max(read.get(n.lead, 0.0), n.sure)
+                # What stands elsewhere than this sheet's names may be a pulse.
+                read[n.lead] = max(read.get(n.lead, 0.0), n.sure if placed else 0.5 * n.sure)
             if placed:
                 printed[n.lead] = max(printed.get(n.lead, 0.0), n.sure)
         like: dict[str, float] = {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
+from numpy.typing import NDArray
 
 from einthoven.paper.distort.scene import Image, Rng, Scene
 
@@ -12,17 +14,29 @@ def scanner(scene: Scene, rng: Rng, strength: float) -> None:
     if strength <= 0:
         return
     columns = scene.shape[1]
-    image = scene.image.astype(np.int16)
+    more = np.zeros((columns, 3), np.int16)
     for _ in range(int(rng.poisson(1.2 * strength))):
         i, wide = int(rng.integers(columns)), int(rng.integers(1, 3))
-        image[:, i : i + wide] += np.round(rng.normal(0, 14 * strength, 3)).astype(np.int16)
+        more[i : i + wide] += np.round(rng.normal(0, 14 * strength, 3)).astype(np.int16)
     edge = np.arange(columns, dtype=np.float32) / max(0.02 * columns, 1)
     if rng.random() < 0.5:
         edge = edge[::-1]
     dark = np.round(-45 * min(strength, 2.0) * rng.random() * np.exp(-edge)).astype(np.int16)
     white = round(-10 * min(strength, 2.0) * rng.random())
-    image += dark[None, :, None] + np.int16(white)
-    scene.image = np.clip(image, 0, 255).astype(np.uint8)
+    more += dark[:, None] + np.int16(white)
+    scene.image = _added(np.ascontiguousarray(scene.image), more)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _added(image: Image, more: NDArray[np.int16]) -> Image:
+    """An image (rows, columns, 3) with something added to each column (columns, 3), within 0 and 255."""
+    rows, columns = image.shape[:2]
+    out = np.empty((rows, 3 * columns), np.uint8)
+    flat, add = image.reshape(rows, 3 * columns), more.reshape(-1)
+    for j in range(rows):
+        for i in range(3 * columns):
+            out[j, i] = np.uint8(min(max(np.int16(flat[j, i]) + add[i], 0), 255))
+    return out.reshape(image.shape)
 
 
 def grey(scene: Scene, rng: Rng, strength: float) -> None:

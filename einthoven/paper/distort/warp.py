@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from einthoven.paper.page import Floats, Page
 
 FINE_MM, COARSE_MM = 1.25, 2.5  # pitch of the table of bends, for pages of any size and for small ones
-_CLOSE = 1e-6  # mm
+_CLOSE, _DRAWN = 1e-6, 1e-4  # mm; a picture's ink is spread over a thousand times that
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,12 @@ class Warp:
 
     def inverse(self, x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
         """Pixels in the picture -> x, y in mm on the sheet. Any shape."""
-        return self._each(_inverse, x, y, self._matrices[1])
+        return self._each(_inverse, x, y, self._matrices[1], _CLOSE)
 
-    def _each(self, function: Any, x: ArrayLike, y: ArrayLike, matrix: Floats) -> tuple[Floats, Floats]:
+    def _each(self, function: Any, x: ArrayLike, y: ArrayLike, matrix: Floats, *close: float) -> tuple[Floats, Floats]:
         xs, ys = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
         a, b = np.ascontiguousarray(xs).reshape(-1).copy(), np.ascontiguousarray(ys).reshape(-1).copy()
-        function(a, b, self.shifts, self.pitch, matrix, bool(self.bends), *self._lens)
+        function(a, b, self.shifts, self.pitch, matrix, bool(self.bends), *self._lens, *close)
         return a.reshape(xs.shape), b.reshape(xs.shape)
 
     def nodes(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -133,7 +133,8 @@ class Warp:
         Node k lies at pixel (k - 1/2) step - 1/2, so that there is one beyond each edge.
         """
         rows, columns = (math.ceil(n / step) + 2 for n in self.shape)
-        x, y = self.inverse(((np.arange(columns) - 0.5) * step - 0.5)[None, :], ((np.arange(rows) - 0.5) * step - 0.5)[:, None])
+        at = ((np.arange(columns) - 0.5) * step - 0.5)[None, :], ((np.arange(rows) - 0.5) * step - 0.5)[:, None]
+        x, y = self._each(_inverse, *at, self._matrices[1], _DRAWN)
         return x.astype(np.float32), y.astype(np.float32)
 
     @cached_property
@@ -149,7 +150,9 @@ class Warp:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `Warp.from_dict` reads them back."""
-        out = asdict(self)
+        # Not by dataclasses.asdict, which copies every number of every bend with care.
+        out: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        out["bends"] = tuple(dict(vars(bend)) for bend in self.bends)
         for bend in out["bends"]:
             if not math.isfinite(bend["width"]):
                 del bend["width"]
@@ -269,8 +272,9 @@ def _inverse(
     mx: float,
     my: float,
     k: float,
+    close: float,
 ) -> None:
-    """In place, pixels to mm. Points come in rows, so the shift of the last one is a good first guess for the next."""
+    """In place, pixels to mm, to `close` mm. Points come in rows: the last one's shift is a good first guess for the next."""
     dx = dy = 0.0
     for n in range(len(xs)):
         px, py = xs[n], ys[n]
@@ -281,7 +285,7 @@ def _inverse(
                 nx, ny = (px - mx) / grow, (py - my) / grow
                 moved = abs(nx - rx) + abs(ny - ry)
                 rx, ry = nx, ny
-                if moved < _CLOSE:
+                if moved < close:
                     break
             px, py = mx + rx, my + ry
         w = m[2, 0] * px + m[2, 1] * py + m[2, 2]
@@ -291,7 +295,7 @@ def _inverse(
                 nx, ny = _shift(shifts, pitch, x - dx, y - dy)
                 moved = abs(nx - dx) + abs(ny - dy)
                 dx, dy = nx, ny
-                if moved < _CLOSE:
+                if moved < close:
                     break
             x, y = x - dx, y - dy
         xs[n], ys[n] = x, y
