@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import json
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -87,7 +89,7 @@ def create_app(settings: Settings, *, work: bool = True) -> FastAPI:
         if request.url.path in ("/login", "/api/login") and not tries.allows(address):
             return _refused(429, "too many tries: wait a minute")
         length = request.headers.get("content-length")
-        if length is not None and (not length.isdigit() or int(length) > settings.upload):
+        if length is not None and (not length.isdecimal() or int(length) > settings.upload):
             return _refused(413, f"more than {settings.upload:,} bytes")
         if request.method not in _SAFE and access.COOKIE in request.cookies and access.HEADER not in request.headers:
             return _refused(403, f"a change asked for by a browser needs the header {access.HEADER}")
@@ -109,7 +111,12 @@ def create_app(settings: Settings, *, work: bool = True) -> FastAPI:
     @app.exception_handler(EcgError)
     async def told(request: Request, fault: EcgError) -> JSONResponse:
         missing = fault.what.startswith("no such")
-        return JSONResponse({"detail": str(fault)}, 404 if missing else 422 if isinstance(fault, WrongUse) else 400)
+        return _Told({"detail": str(fault)}, 404 if missing else 422 if isinstance(fault, WrongUse) else 400)
+
+    @app.exception_handler(RequestValidationError)
+    async def misshapen(request: Request, fault: RequestValidationError) -> JSONResponse:
+        # what was sent is not sent back: it may be a secret, or a number or text that JSON does not have
+        return _Told({"detail": [{key: one[key] for key in ("type", "loc", "msg")} for one in fault.errors()]}, 422)
 
     @app.get("/login", include_in_schema=False)
     def login(ticket: str, request: Request) -> Response:
@@ -137,6 +144,13 @@ def allowed(host: str, hosts: Sequence[str]) -> bool:
     """Whether a Host (or an Origin's) is one that this server answers to, whatever its port."""
     name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host.rpartition("]")[2] else host
     return name.lower() in hosts
+
+
+class _Told(JSONResponse):
+    """Words that may quote what was sent, half a surrogate pair too, for which UTF-8 has no bytes: ASCII, the rest escaped."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content).encode("ascii")
 
 
 def _refused(code: int, why: str) -> JSONResponse:

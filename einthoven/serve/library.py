@@ -271,7 +271,11 @@ def labels_csv(text: str, names: Mapping[str, str]) -> tuple[dict[str, list[str]
     where it is no such table."""
     import csv
 
-    reader = csv.reader(io.StringIO(text))
+    try:
+        rows = list(csv.reader(io.StringIO(text)))
+    except csv.Error as fault:  # a cell of more than 131,072 characters
+        raise EcgError(f"this is no table: {fault}") from None
+    reader = iter(rows)
     head = [cell.strip().lower() for cell in next(reader, [])]
     if "file_name" not in head or not any(cell.startswith("label") for cell in head):
         raise EcgError("a labels.csv begins with file_name,label[,label2,...]")

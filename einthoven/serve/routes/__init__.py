@@ -7,7 +7,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from einthoven.serve.routes import ecgs, models, paper, talk, views, who, work
+from einthoven.serve.routes.door import REFUSALS
 
-router = APIRouter(prefix="/api")
+router = APIRouter(prefix="/api", responses=REFUSALS)
 for part in (who, ecgs, views, paper, models, talk, work):
     router.include_router(part.router)

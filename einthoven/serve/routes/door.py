@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Depends, HTTPException, Request
-from pydantic import Field
+from fastapi import Depends, HTTPException, Request, Response
+from pydantic import BaseModel, Field
 
 from einthoven.serve import access
 from einthoven.serve.access import Scope, Who
@@ -15,6 +15,21 @@ from einthoven.serve.library import Library
 from einthoven.serve.store import Store
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
+BIGGEST = 2**63 - 1  # number that the catalogue can be asked for
+
+
+class Refused(BaseModel):
+    """Why not: in words, or field by field where what was sent is not of the form that is described."""
+
+    detail: str | list[dict[str, Any]]
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Refused, "description": "Refused, with the reason"}}
+
+
+def gives(*media: str) -> dict[str, Any]:
+    """Of a route that answers with a file: what the description of the API says of it."""
+    return {"response_class": Response, "responses": {200: {"content": {one: {} for one in media}}}}
 
 
 def need(scope: Scope) -> Callable[[Request], Who]:

@@ -44,6 +44,8 @@ async def upload(
         arrived = await run_in_threadpool(lambda: list(shelf.take(folder, me.user, anonymous=anonymous)))
     finally:
         await run_in_threadpool(shutil.rmtree, folder, True)
+    if not arrived:  # beside others, a file of a kind that nothing reads is passed over; alone, it is not without a word
+        arrived = [library.Arrival(file.filename or "", error="is of no kind that can be read") for file in files]
     store.note(me.user, "upload", f"{sum(a.id is not None for a in arrived)} of {len(arrived)}")
     return [
         {"name": a.name, "id": a.id, "error": a.error, "known": a.known, "warnings": a.warnings, "removed": a.removed}

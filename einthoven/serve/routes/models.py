@@ -16,7 +16,7 @@ from einthoven.exchange.manifest import plain_name
 from einthoven.record import EcgError, WrongUse
 from einthoven.serve import access, sight
 from einthoven.serve.jobs import model_path, models, upload_place
-from einthoven.serve.routes.door import Read, Run, jobs_of, library_of, store_of
+from einthoven.serve.routes.door import Read, Run, gives, jobs_of, library_of, store_of
 
 router = APIRouter()
 
@@ -115,7 +115,7 @@ def architectures(me: Read) -> list[dict[str, Any]]:
     ]
 
 
-@router.get("/models/{name}/bundle")
+@router.get("/models/{name}/bundle", **gives("application/zip"))
 def model_bundle(name: str, me: Read, request: Request) -> Response:
     """The whole model as one file: the Bundle as a ZIP, which `einthoven predict --model` takes, too."""
     from einthoven.exchange.bundle import Bundle
@@ -127,7 +127,7 @@ def model_bundle(name: str, me: Read, request: Request) -> Response:
     return Response(data, media_type="application/zip", headers=head)
 
 
-@router.get("/models/{name}/onnx")
+@router.get("/models/{name}/onnx", **gives("application/octet-stream"))
 def model_onnx(name: str, me: Read, request: Request) -> Response:
     """Its network alone, as ONNX."""
     from einthoven.exchange.bundle import Bundle
@@ -153,7 +153,7 @@ def verify(name: str, me: Read, request: Request) -> dict[str, Any]:
     return {"ok": True}
 
 
-@router.get("/models/{name}/report")
+@router.get("/models/{name}/report", **gives("text/html"))
 def model_report(name: str, me: Read, request: Request) -> Response:
     """The report of its training, where it has one."""
     from einthoven.exchange.bundle import Bundle
@@ -184,7 +184,7 @@ def predict(
     return {"model": predictor.manifest.name, "labels": made.labels, "present": made.present, "warnings": made.warnings}
 
 
-@router.get("/ecgs/{ecg}/explain")
+@router.get("/ecgs/{ecg}/explain", **gives("application/octet-stream"))
 def explain(
     ecg: str,
     me: Read,

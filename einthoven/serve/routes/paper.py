@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, Field
 
 from einthoven.record import EcgError
-from einthoven.serve.routes.door import Read, Write, library_of
+from einthoven.serve.routes.door import Read, Write, gives, library_of
 from einthoven.serve.store import Row
 
 router = APIRouter()
@@ -33,7 +33,7 @@ def _paper(request: Request, ecg: str) -> Row:
     return row
 
 
-@router.get("/ecgs/{ecg}/picture")
+@router.get("/ecgs/{ecg}/picture", **gives("image/jpeg"))
 def picture(ecg: str, me: Read, request: Request) -> Response:
     """The photo or scan that an ECG on paper came as."""
     row = _paper(request, ecg)
@@ -45,7 +45,7 @@ def picture(ecg: str, me: Read, request: Request) -> Response:
     return Response(jpeg_bytes(bounded(rgb, PHOTO_PX)), media_type="image/jpeg")
 
 
-@router.get("/ecgs/{ecg}/sheet")
+@router.get("/ecgs/{ecg}/sheet", **gives("image/jpeg"))
 def sheet(ecg: str, me: Read, request: Request) -> Response:
     """The page set straight, with the traces that were read over the print and how sure each is."""
     _paper(request, ecg)

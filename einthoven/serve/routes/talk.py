@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from einthoven.record import EcgError
 from einthoven.serve import talk
 from einthoven.serve.jobs import model_path
-from einthoven.serve.routes.door import Name, Read, Write, library_of, store_of
+from einthoven.serve.routes.door import BIGGEST, Name, Read, Write, gives, library_of, store_of
 from einthoven.serve.store import to_json
 
 router = APIRouter()
@@ -23,8 +23,8 @@ class Question(BaseModel):
 
     model: Name
     question: Words = "?"
-    after: int | None = Field(default=None, ge=1)
-    again: int | None = Field(default=None, ge=1)
+    after: int | None = Field(default=None, ge=1, le=BIGGEST)
+    again: int | None = Field(default=None, ge=1, le=BIGGEST)
 
 
 @router.post("/ecgs/{ecg}/answers", status_code=201)
@@ -74,7 +74,7 @@ class Thought(BaseModel):
 
 
 @router.patch("/answers/{answer}")
-def think(answer: int, body: Thought, me: Write, request: Request) -> dict[str, Any]:
+def think(answer: Annotated[int, Path(ge=1, le=BIGGEST)], body: Thought, me: Write, request: Request) -> dict[str, Any]:
     """What I think of an answer, and what would have been a better one."""
     _one(request, answer, me.user)
     store = store_of(request)
@@ -92,7 +92,7 @@ def _one(request: Request, answer: int, user: str) -> dict[str, Any]:
     return talk.told(row)
 
 
-@router.get("/preferences")
+@router.get("/preferences", **gives("application/zip"))
 def preferences(me: Read, request: Request) -> Response:
     """Pairs of a better and a worse answer from everybody's thoughts, as training on preferences reads them (a ZIP:
     preferences.jsonl, and the ECGs)."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from einthoven.beats.correct import Correction
 from einthoven.beats.correct import corrected as put_on
 from einthoven.serve import access, corrections, files, sight
-from einthoven.serve.routes.door import Read, Write, library_of
+from einthoven.serve.routes.door import Read, Write, gives, library_of
 
 router = APIRouter()
 
 
-@router.get("/ecgs/{ecg}/signal")
+@router.get("/ecgs/{ecg}/signal", **gives("application/octet-stream"))
 def signal(
     ecg: str,
     me: Read,
@@ -38,13 +38,11 @@ def report(ecg: str, me: Read, request: Request) -> dict[str, Any]:
     return to_json(library_of(request).report(ecg))
 
 
-@router.get("/ecgs/{ecg}/report.{kind}")
-def report_file(ecg: str, kind: str, me: Read, request: Request) -> Response:
+@router.get("/ecgs/{ecg}/report.{kind}", **gives("text/html", "application/pdf", "application/fhir+json", "text/plain"))
+def report_file(ecg: str, kind: Literal["html", "pdf", "fhir", "txt"], me: Read, request: Request) -> Response:
     """The same as a page (html), a document (pdf), for a record system (fhir) or plain text (txt)."""
     from einthoven.report import to_fhir, to_html, to_pdf, to_text
 
-    if kind not in ("html", "pdf", "fhir", "txt"):
-        raise HTTPException(404, "a report is html, pdf, fhir or txt")
     made = library_of(request).report(ecg)
     if kind == "html":
         return Response(to_html(made), media_type="text/html", headers={"Content-Security-Policy": access.REPORT_POLICY})
@@ -64,7 +62,7 @@ def beats(ecg: str, me: Read, request: Request) -> dict[str, Any]:
     return beats_json(made.beats) if made.beats is not None else {}
 
 
-@router.get("/ecgs/{ecg}/views/{view}")
+@router.get("/ecgs/{ecg}/views/{view}", **gives("application/octet-stream"))
 def view(ecg: str, view: Literal["median", "overlay", "aligned"], me: Read, request: Request) -> Response:
     """The median beat, all beats over each other, or the signal aligned by its R peaks (Rlign), as numbers behind a header
     (einthoven.serve.sight)."""
@@ -140,7 +138,7 @@ def undo(ecg: str, me: Write, request: Request, every: bool = False) -> dict[str
 # ---- files ----
 
 
-@router.get("/ecgs/{ecg}/file.{kind}")
+@router.get("/ecgs/{ecg}/file.{kind}", **gives(*sorted({files.media_type(kind) for kind in files.KINDS})))
 def file(
     ecg: str,
     kind: Literal["png", "svg", "pdf", "csv", "wfdb", "npz", "edf", "dcm", "xml"],

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from einthoven.serve import tables
 from einthoven.serve.jobs import Jobs
-from einthoven.serve.routes.door import Name, Read, Run, jobs_of, store_of
+from einthoven.serve.routes.door import BIGGEST, Name, Read, Run, gives, jobs_of, store_of
+from einthoven.serve.store import to_json
 
 router = APIRouter()
 
@@ -22,6 +23,15 @@ router = APIRouter()
 class NewJob(BaseModel):
     kind: Name
     args: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("args")
+    @classmethod
+    def _can_be_kept(cls, args: dict[str, Any]) -> dict[str, Any]:
+        try:
+            to_json(args).encode()
+        except (ValueError, RecursionError):  # NaN, half a surrogate pair, a thousand lists in each other
+            raise ValueError("numbers that are none, text that is no Unicode, or too deep") from None
+        return args
 
 
 @router.post("/jobs", status_code=201)
@@ -47,7 +57,7 @@ def one_job(job: str, me: Read, request: Request) -> dict[str, Any]:
     return jobs.told(jobs.row(job))
 
 
-@router.get("/jobs/{job}/table")
+@router.get("/jobs/{job}/table", **gives("text/csv"))
 def table(job: str, me: Read, request: Request) -> Response:
     """What a job of predictions found, as CSV: a row an ECG, a column a label."""
     jobs = jobs_of(request)
@@ -66,13 +76,13 @@ def cancel(job: str, me: Run, request: Request) -> None:
     store_of(request).note(me.user, "cancel", job)
 
 
-@router.get("/jobs/{job}/events")
-async def events(job: str, me: Read, request: Request, after: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
+@router.get("/jobs/{job}/events", **gives("text/event-stream"))
+async def events(job: str, me: Read, request: Request, after: Annotated[int, Query(ge=0, le=BIGGEST)] = 0) -> StreamingResponse:
     """What the job says, as server-sent events, from the beginning or behind `after` (or Last-Event-ID); ends with the job."""
     jobs = jobs_of(request)
     await run_in_threadpool(jobs.row, job)
     last = request.headers.get("last-event-id", "")
-    first = int(last) if last.isdigit() and len(last) < 12 else after
+    first = int(last) if last.isdecimal() and len(last) < 12 else after
 
     async def said() -> AsyncIterator[str]:
         at, quiet = first, 0.0
