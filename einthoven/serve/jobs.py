@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,8 @@ class Jobs:
         """Runs `einthoven ARGS` in a process group of its own; its lines, the rows of `metrics` and what `finder` holds once it
         is there become events. Raises EcgError with its last line where it fails: `made` is what must be there at the end."""
         log = folder / "output.txt"
-        seen = _Tail(metrics, to_the_end=metrics.exists())
+        # What was written while no server listened (the work outlives one that is killed) is told now, and nothing twice.
+        seen = _Tail(metrics, _after_lines(metrics, self._said(job, "metrics")))
         with log.open("ab") as out:
             start = out.tell()
             process = subprocess.Popen(
@@ -176,7 +178,7 @@ class Jobs:
                 stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
             )  # fmt: skip
-        lines, looked_for = _Tail(log, start), finder if finder is not None and not finder.exists() else None
+        lines, looked_for = _Tail(log, start), None if self._said(job, "finder") else finder
         self.store.db.execute("UPDATE job SET pid = ? WHERE id = ?", (process.pid, job))
         last = ""
         while True:
@@ -208,6 +210,10 @@ class Jobs:
         if process.returncode == 1 and not made.exists():
             raise EcgError(last[:500].removeprefix("error: "))
 
+    def _said(self, job: str, key: str) -> int:
+        """How many events of this kind the job has said."""
+        return len(self.store.rows("SELECT 1 FROM event WHERE job = ? AND value LIKE ?", (job, f'{{"{key}":%')))
+
 
 class _Interrupted(Exception):
     """The job was cancelled, or the server stops."""
@@ -216,8 +222,8 @@ class _Interrupted(Exception):
 class _Tail:
     """What is added to a file, line by line."""
 
-    def __init__(self, path: Path, start: int = 0, *, to_the_end: bool = False) -> None:
-        self.path, self.at, self.rest = path, path.stat().st_size if to_the_end else start, b""
+    def __init__(self, path: Path, start: int = 0) -> None:
+        self.path, self.at, self.rest = path, start, b""
 
     def new(self) -> list[str]:
         try:
@@ -229,6 +235,15 @@ class _Tail:
         self.at += len(data)
         *whole, self.rest = (self.rest + data).split(b"\n")
         return [line.decode("utf-8", "replace")[:2000] for line in whole]
+
+
+def _after_lines(path: Path, count: int) -> int:
+    """Where line number `count` (from 0) of a file begins; 0 where there is no file."""
+    try:
+        with path.open("rb") as file:
+            return sum(len(line) for line in islice(file, count))
+    except OSError:
+        return 0
 
 
 def _kill(group: int) -> None:
