@@ -1,5 +1,5 @@
-"""kill -9 in the middle of uploads and of a training: what was acknowledged is there and whole, what was not is not shown, and the
-training goes on."""
+"""kill -9 in the middle of uploads and of a training: what was acknowledged is there and whole, what was not is not shown, and
+the training goes on."""
 
 import json
 import os
