@@ -18,12 +18,12 @@ PX = 96 / 25.4  # of a millimetre
 
 
 @contextmanager
-def served(data: Path) -> Iterator[str]:
-    """A server on a free port; the link that signs in."""
+def served(data: Path, *more: str) -> Iterator[str]:
+    """A server on a free port, started with `more` words; the link that signs in."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = ["-m", "einthoven", "serve", "--data-dir", str(data), "--no-browser", "--port", str(port)]
+    words = ["-m", "einthoven", "serve", "--data-dir", str(data), "--no-browser", "--port", str(port), *more]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     server = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True, env=env)
     try:

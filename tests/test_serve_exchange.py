@@ -12,9 +12,11 @@ import pytest
 pytest.importorskip("fastapi")
 
 from serve_door import Door, put
+from serve_page import CHROMIUM, chromium, served
 
 from einthoven.exchange.bundle import Bundle
 from einthoven.exchange.shelf import find
+from einthoven.serve.store import Store
 from einthoven.synth import simulate
 
 USER, PASSWORD = "ward", "a password of the test"
@@ -83,3 +85,26 @@ def test_a_model_is_published_to_webdav_and_pulled_on_another_server(
         monkeypatch.delenv("EINTHOVEN_WEBDAV_PASSWORD")
         refused = there.get("/api/stores/0/models")
         assert refused.status_code == 400 and "401" in refused.json()["detail"] and PASSWORD not in refused.text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_the_same_by_clicks(dav: tuple[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("playwright")
+    address, kept = dav
+    for name in ("one", "two"):
+        Store(tmp_path / name).close()
+    shutil.copytree(find("einthoven-12"), tmp_path / "one" / "models" / "ours")
+    screen = "role=navigation[name='Screens'] >> role=button[name='Models']"
+    with served(tmp_path / "one", "--store", address) as link, chromium(link) as page:
+        page.click(screen)
+        page.click("button:has-text('show')")
+        page.click("button:has-text('publish ours')")
+        page.wait_for_selector("text=ours is published")
+    assert kept.is_dir()
+    with served(tmp_path / "two", "--store", address) as link, chromium(link) as page:
+        page.click(screen)
+        page.click("button:has-text('show')")
+        page.click("p:has-text('einthoven-12') >> button:has-text('fetch')")
+        page.wait_for_selector("text=einthoven-12 is here, every file as its maker left it")
+    fetched = tmp_path / "two" / "models" / "einthoven-12"
+    assert Bundle.open(fetched).digest == Bundle.open(find("einthoven-12")).digest
