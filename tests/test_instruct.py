@@ -333,7 +333,7 @@ def test_dpo_prefers_what_is_preferred(index: Index, samples: str, tmp_path: Pat
     assert len(pairs) > 8
     write_pairs(tmp_path / "pairs.jsonl", pairs)
     assert read_pairs(tmp_path / "pairs.jsonl") == pairs
-    again = wanted.with_(goal="preferences", preferences=[str(tmp_path / "pairs.jsonl")], epochs=3, batch=8)
+    again = wanted.with_(goal="preferences", preferences=[str(tmp_path / "pairs.jsonl")], epochs=12, batch=8, dropout=0.0)
     bundle = instruct(again, tmp_path / "dpo", quiet=True)
     history = json.loads((tmp_path / "dpo" / "history.json").read_text())
     assert (

@@ -86,6 +86,7 @@ def files_of(
     """The files of a Bundle that make the model again."""
     from safetensors.torch import save
 
+    from einthoven.models.language.elm import Elm
     from einthoven.models.language.look import SymbolLook
 
     files: dict[str, bytes | str | Path] = {}
@@ -95,7 +96,8 @@ def files_of(
             views[k]["tokenizer"] = f"symbols-{k}.json"
             files[f"symbols-{k}.json"] = _symbols(look)
         elif views:
-            if portable := getattr(getattr(model.views[k], "encoder", None), "portable", None):
+            own = model.views[k] if isinstance(model, Elm) else None  # models of transformers have no views of ours
+            if portable := getattr(getattr(own, "encoder", None), "portable", None):
                 views[k]["options"] = portable  # its shape in place of where it lay: its weights are in the Bundle
             views[k] |= look.to_dict() | {"represent": views[k]["represent"]}
             views[k].pop("version", None)

@@ -470,16 +470,21 @@ def _loop(
         log(f"epoch {row['epoch']:>3}  {figures}  rate {row['learning_rate']:.2g}  {row['records_per_s']:.0f} records/s"
             + ("  *" if best == row["epoch"] - 1 else ""))  # fmt: skip
 
+    def write(rows: list[dict[str, Any]]) -> None:
+        """The whole history: of a run that was killed between a checkpoint and its row, the last row is lacking."""
+        if accelerator.is_main_process:
+            with replacing(out / "metrics.jsonl") as draft:
+                draft.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
     if accelerator.is_main_process and (out / WORK / checkpoint.STATE).exists():
         log("going on from the last checkpoint")
     with bar, _memory_told():
         done = fit(
             net, examples, data.train, data.validation, objective, recipe, accelerator, out / WORK,
-            rate=rate, after_first_backward=_check_gradients(net, log), measure=_measure(data), report=report, tick=tick,
+            rate=rate, after_first_backward=_check_gradients(net, log), measure=_measure(data), report=report,
+            resumed=write, tick=tick,
         )  # fmt: skip
-    if accelerator.is_main_process:
-        with replacing(out / "metrics.jsonl") as draft:
-            draft.write_text("".join(json.dumps(row) + "\n" for row in done.history), encoding="utf-8")
+    write(done.history)
     waited = len(done.history) - 1 - done.best_epoch
     why = f"no better for {waited} epochs" if len(done.history) < recipe.epochs else "all epochs done"
     log(f"{why}: epoch {done.best_epoch + 1} is kept, validation loss {done.best:.4f}")

@@ -135,6 +135,7 @@ def fit(
     after_first_backward: Callable[[nn.Module], None] | None = None,
     measure: Callable[[F32], dict[str, float]] | None = None,
     report: Callable[[dict[str, Any], int], None] | None = None,
+    resumed: Callable[[list[dict[str, Any]]], None] | None = None,
     tick: Callable[[int, int, int, float], None] | None = None,
 ) -> Progress:
     """Trains `net` in place, from where a run in `folder` was cut off or from the start; ends with the best epoch's weights.
@@ -146,6 +147,7 @@ def fit(
         after_first_backward: called with the bare network once, when the first gradients are there.
         measure: logits of `validation` (N, K) -> figures for the history.
         report: called after each epoch with its row of the history, and the best epoch so far.
+        resumed: called once with the rows of a run that goes on, where there are any.
         tick: called after each step with epoch, step, steps, loss.
 
     Raises:
@@ -159,6 +161,8 @@ def fit(
     _tell_deepspeed(accelerator, recipe)
     net, optimizer = accelerator.prepare(net, optimizer)
     done = checkpoint.restore(folder, accelerator, net, optimizer)
+    if resumed is not None and done.history:
+        resumed(done.history)
     steps = len(shuffled(train, recipe.batch, recipe.seed, 0))
     if len(train) // steps < parts * world:
         raise EcgError(f"{len(train)} training records are too few for {world} processes with {parts} parts each")
