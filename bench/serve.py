@@ -65,11 +65,13 @@ def server(data: Path) -> Iterator[tuple[subprocess.Popen[str], str, float]]:
         running.wait(30)
 
 
-def client(link: str) -> httpx.Client:
+@contextmanager
+def client(link: str) -> Iterator[httpx.Client]:
+    """Signed in by the link."""
     address = re.match(r"^http://[^/]+", link)[0]  # type: ignore[index]
-    made = httpx.Client(base_url=address, headers={"X-Einthoven": "1"}, timeout=120)
-    made.get(link.removeprefix(address))
-    return made
+    with httpx.Client(base_url=address, headers={"X-Einthoven": "1"}, timeout=120) as made:
+        made.get(link.removeprefix(address))
+        yield made
 
 
 def memory(pid: int) -> float:
