@@ -20,7 +20,7 @@ from einthoven.cli import app
 
 pytest.importorskip("fastapi")
 
-from test_serve_api import Door
+from serve_door import Door
 
 from einthoven.serve.store import CATALOGUE, MIGRATIONS, Store
 
