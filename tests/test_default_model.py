@@ -165,15 +165,15 @@ def test_the_recipe_is_the_one_that_shipped_and_refuses_what_it_does_not_know(tm
     from dataclasses import asdict
 
     from einthoven.exchange.predict import Predictor
-    from einthoven.train.default.recipe import load_recipe
+    from einthoven.train.default.recipe import Recipe
 
-    recipe = load_recipe(RECIPE)
+    recipe = Recipe.read(RECIPE)
     kept = Predictor.load(recipe.name).manifest.training.recipe
     assert kept == _plain(asdict(recipe))
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("network: {epoch: 3}\n")
     with pytest.raises(EcgError, match=r"epoch"):
-        load_recipe(wrong)
+        Recipe.read(wrong)
 
 
 def _plain(words: object) -> object:

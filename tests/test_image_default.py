@@ -16,7 +16,7 @@ from data_examples import put, table  # noqa: E402
 from einthoven.record import STANDARD_LEADS, EcgError  # noqa: E402
 from einthoven.represent.features import FIGURES, NAMES  # noqa: E402
 from einthoven.synth import simulate  # noqa: E402
-from einthoven.train.image_default.recipe import Pool, Recipe, Teacher, Training, load_recipe  # noqa: E402
+from einthoven.train.image_default.recipe import Pool, Recipe, Teacher, Training  # noqa: E402
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "image-default.yaml"
 TINY: dict[str, Any] = {"widths": [4, 8, 8, 8], "heads": 2, "look": 8, "width": 16, "focus": 2, "depth": 1, "blocks": [1, 1]}
@@ -113,7 +113,7 @@ def test_the_recipe_runs_to_a_bundle(tmp_path: Path) -> None:
     data, out = ptbxl(tmp_path / "ptbxl"), tmp_path / "out"
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(plain(dataclasses.asdict(tiny()))), encoding="utf-8")
-    assert load_recipe(recipe) == tiny()
+    assert Recipe.read(recipe) == tiny()
     run(recipe, data, out, test=True, looks=1, jobs=1, workers=1)
     predictor = Predictor.load(out / "tiny")
     record = simulate(fs=100.0, seed=11).record
@@ -151,11 +151,11 @@ def plain(x: Any) -> Any:
 
 
 def test_the_recipe_refuses_what_it_does_not_know(tmp_path: Path) -> None:
-    assert load_recipe(RECIPE).train_folds == (1, 2, 3, 4, 5, 6, 7)
+    assert Recipe.read(RECIPE).train_folds == (1, 2, 3, 4, 5, 6, 7)
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("training: {steps: 3, epochs: 4}\n")
     with pytest.raises(EcgError, match=r"training\.epochs"):
-        load_recipe(wrong)
+        Recipe.read(wrong)
     with pytest.raises(EcgError, match="multiples of 32"):
         Recipe(pool=Pool(width=450))
     with pytest.raises(EcgError, match="not two of these"):

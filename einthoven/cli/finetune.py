@@ -80,6 +80,7 @@ def finetune(
     try:
         from einthoven.train.finetune import finetune as run
         from einthoven.train.recipe import Recipe
+        from einthoven.train.recipes import from_pairs
         from einthoven.train.start import settled
     except ImportError as fault:
         _stop(f"fine-tuning needs more packages: pip install 'einthoven[train]' ({fault})")
@@ -90,7 +91,7 @@ def finetune(
     }  # fmt: skip
     try:
         words = Recipe.read(is_a_file(recipe)).to_dict() if recipe else {}
-        words |= {name: value for name, value in given.items() if value is not None} | _settings(set_ or [])
+        words |= {name: value for name, value in given.items() if value is not None} | from_pairs(set_ or [])
         made = Recipe.from_dict(settled(words))
         if not made.data:
             raise EcgError("a recipe needs data: a folder of ECGs, an Index, or a public set's folder (--data)")
@@ -125,11 +126,12 @@ def _language(recipe: Path, given: dict[str, Any], pairs: list[str], out: Path, 
     try:
         from einthoven.train.instruct.recipe import InstructRecipe
         from einthoven.train.instruct.run import instruct
+        from einthoven.train.recipes import from_pairs
     except ImportError as fault:
         _stop(f"language models need more packages: pip install 'einthoven[train,language]' ({fault})")
     try:
         words = InstructRecipe.read(recipe).to_dict()
-        words |= {name: value for name, value in given.items() if value is not None} | _settings(pairs)
+        words |= {name: value for name, value in given.items() if value is not None} | from_pairs(pairs)
         made = InstructRecipe.from_dict(words)
         if not made.data:
             raise EcgError("a recipe needs data: a folder of ECGs, an Index, or a public set's folder (--data)")
@@ -246,24 +248,6 @@ def summary(bundle: Path) -> dict[str, Any]:
         "patients": made.metrics[0].patients if made.metrics else None,
         "figures": {f.name: {"value": f.value, "low": f.low, "high": f.high} for f in figures if f.label is None},
     }
-
-
-def _settings(pairs: list[str]) -> dict[str, Any]:
-    """NAME=VALUE, values as in YAML."""
-    import yaml
-
-    from einthoven.record import EcgError
-
-    made = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise EcgError(f"--set wants NAME=VALUE, not {pair!r}")
-        try:
-            made[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as fault:
-            raise EcgError(f"--set {name}: {fault}") from fault
-    return made
 
 
 def _first() -> bool:

@@ -46,31 +46,22 @@ def pretrain(
     The same command goes on with a run that was cut off. The weights are for `einthoven finetune --weights`. On many GPUs:
     `accelerate launch -m einthoven pretrain ...`.
     """
-    import yaml
-
     from einthoven.record import EcgError
+    from einthoven.train.recipes import from_pairs, table
 
     try:
-        words = yaml.safe_load(is_a_file(recipe).read_text(encoding="utf-8"))
+        words = table(is_a_file(recipe))
     except EcgError as fault:
         _stop(str(fault), 2)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
-        _stop(f"{recipe}: no recipe: {fault}", 2)
-    if not isinstance(words, dict):
-        _stop(f"{recipe}: no recipe: a YAML table of names and values is wanted", 2)
     named = words.pop("objective", None)
     chosen = objective or named
     if chosen not in OBJECTIVES:
         what = "has no line `objective`" if chosen is None else f"wants the objective {chosen}"
         _stop(f"the recipe {what}: there are {', '.join(OBJECTIVES)} ({recipe})", 2)
-    for setting in set_ or []:
-        name, found, value = setting.partition("=")
-        if not found:
-            _stop(f"--set wants NAME=VALUE, not {setting}", 2)
-        try:
-            words[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as fault:
-            _stop(f"--set {name}: {fault}", 2)
+    try:
+        words |= from_pairs(set_ or [])
+    except EcgError as fault:
+        _stop(str(fault), 2)
     if data:
         words["data"] = data if len(data) > 1 else data[0]
     try:

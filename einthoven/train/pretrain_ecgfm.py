@@ -21,18 +21,17 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -42,6 +41,7 @@ from einthoven.models.signal.ecg_fm import WINDOW, EcgFm
 from einthoven.record import STANDARD_LEADS, EcgError, Record
 from einthoven.signal.presets import apply, by_name
 from einthoven.train import checkpoint
+from einthoven.train.recipes import from_file, from_words, to_words
 
 if TYPE_CHECKING:
     from einthoven.data.index import Index
@@ -125,40 +125,16 @@ class PretrainRecipe:
     @staticmethod
     def from_dict(words: Mapping[str, Any]) -> PretrainRecipe:
         """Raises EcgError, which names the field, for an unknown name and a value of the wrong kind."""
-        try:
-            return _ADAPTER.validate_python(dict(words))
-        except ValidationError as fault:
-            first = fault.errors(include_url=False)[0]
-            name = ".".join(map(str, first["loc"])) or "recipe"
-            if first["type"] == "unexpected_keyword_argument":
-                known = ", ".join(f.name for f in fields(PretrainRecipe))
-                raise EcgError(f"a pre-training recipe has no {name} (it has: {known})") from fault
-            raise EcgError(f"{first['msg']}, got {first['input']!r}", where=f"recipe: {name}") from fault
+        return from_words(PretrainRecipe, words, "a pre-training recipe of ecg-fm")
 
     @staticmethod
     def read(path: str | Path) -> PretrainRecipe:
         """From a YAML file. Raises EcgError."""
-        try:
-            words = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
-            raise EcgError(f"no recipe: {fault}", path=path) from fault
-        if not isinstance(words, dict):
-            raise EcgError("no recipe: a YAML table of names and values is wanted", path=path)
-        if words.pop("objective", "ecg-fm") != "ecg-fm":  # the line by which `einthoven pretrain` knows whose recipe it is
-            raise EcgError("a recipe of another objective", path=path)
-        try:
-            return PretrainRecipe.from_dict(words)
-        except EcgError as fault:
-            raise fault.at(path) from fault
+        return from_file(path, PretrainRecipe.from_dict, "ecg-fm")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, every field written out."""
-        words = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-        words["model"] = dict(self.model)
-        return words
-
-
-_ADAPTER = TypeAdapter(PretrainRecipe)
+        return to_words(self)
 
 
 # ---- masks --------------------------------------------------------------------------------------------------------------

@@ -35,17 +35,16 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-import yaml
 from accelerate import Accelerator
 from numpy.typing import NDArray
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
@@ -62,6 +61,7 @@ from einthoven.models.table import build
 from einthoven.record import EcgError
 from einthoven.represent.images import ImageForm, Images, by_form, draw, images
 from einthoven.train import checkpoint
+from einthoven.train.recipes import from_file, from_words, to_words
 
 Bytes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -176,38 +176,16 @@ class PretrainRecipe:
         words = dict(words)
         if isinstance(words.get("data"), str):
             words["data"] = [words["data"]]
-        try:
-            return _ADAPTER.validate_python(words)
-        except ValidationError as fault:
-            first = fault.errors(include_url=False)[0]
-            name = ".".join(map(str, first["loc"])) or "recipe"
-            if first["type"] == "unexpected_keyword_argument":
-                known = ", ".join(f.name for f in fields(PretrainRecipe))
-                raise EcgError(f"a pre-training recipe of heartbeit has no {name} (it has: {known})") from fault
-            raise EcgError(f"{first['msg']}, got {first['input']!r}", where=f"recipe: {name}") from fault
+        return from_words(PretrainRecipe, words, "a pre-training recipe of heartbeit")
 
     @staticmethod
     def read(path: str | Path) -> PretrainRecipe:
         """From a YAML file; its line `objective: heartbeit` may stand there. Raises EcgError."""
-        try:
-            words = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
-            raise EcgError(f"no recipe: {fault}", path=path) from fault
-        if not isinstance(words, dict) or words.pop("objective", "heartbeit") != "heartbeit":
-            raise EcgError("no recipe of heartbeit: a YAML table of names and values is wanted", path=path)
-        try:
-            return PretrainRecipe.from_dict(words)
-        except EcgError as fault:
-            raise fault.at(path) from fault
+        return from_file(path, PretrainRecipe.from_dict, "heartbeit")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, every field written out."""
-        words = asdict(self)
-        words["options"] = dict(self.options)
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in words.items()}
-
-
-_ADAPTER = TypeAdapter(PretrainRecipe)
+        return to_words(self)
 
 
 # ---- what is hidden ------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ B ECGs, L leads, T samples, W words, D width of the common space, K statements.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +34,7 @@ from einthoven.models.signal.patch_transformer import Layer
 from einthoven.models.table import by_name as model_by_name
 from einthoven.record import EcgError
 from einthoven.train.pretrain_steps import device_of, run
-from einthoven.train.recipes import read_recipe
+from einthoven.train.recipes import from_words, to_words
 
 F32 = NDArray[np.float32]
 WEIGHTS, TOKENIZER, ZERO = "weights.safetensors", "tokenizer.json", "zero-shot.json"
@@ -79,10 +79,10 @@ class PretrainRecipe:
 
     @staticmethod
     def from_dict(words: Mapping[str, Any]) -> PretrainRecipe:
-        return read_recipe(PretrainRecipe, words)
+        return from_words(PretrainRecipe, words, "a pre-training recipe of merl")
 
     def to_dict(self) -> dict[str, Any]:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()} | {"options": dict(self.options)}
+        return to_words(self)
 
 
 class TextTower(nn.Module):  # type: ignore[misc]

@@ -12,7 +12,7 @@ B windows, L leads, T samples, N patches of a lead, P samples of a patch, M of t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ from einthoven.record import EcgError, Record
 from einthoven.signal.presets import apply, by_name
 from einthoven.train.pretrain_ecgfm import Indexed, Source, Synth
 from einthoven.train.pretrain_steps import run
-from einthoven.train.recipes import read_recipe
+from einthoven.train.recipes import from_words, to_words
 
 WEIGHTS = "weights.safetensors"
 SECONDS = 9.0
@@ -63,10 +63,10 @@ class PretrainRecipe:
 
     @staticmethod
     def from_dict(words: Mapping[str, Any]) -> PretrainRecipe:
-        return read_recipe(PretrainRecipe, words)
+        return from_words(PretrainRecipe, words, "a pre-training recipe of st-mem")
 
     def to_dict(self) -> dict[str, Any]:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()} | {"model": dict(self.model)}
+        return to_words(self) | {"model": dict(self.model)}
 
 
 class Masked(nn.Module):  # type: ignore[misc]

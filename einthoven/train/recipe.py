@@ -7,14 +7,15 @@ wrong thing in silence. `einthoven finetune RECIPE.yaml` runs it; every field ma
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
 from einthoven.record import EcgError
+from einthoven.train.recipes import differences, from_file, from_words, to_words
 
 
 @dataclass(frozen=True)
@@ -125,34 +126,16 @@ class Recipe:
     @staticmethod
     def from_dict(words: Mapping[str, Any]) -> Recipe:
         """Raises EcgError, which names the field, for a name that is not a recipe's and a value of the wrong kind."""
-        try:
-            return _ADAPTER.validate_python(dict(words))
-        except ValidationError as fault:
-            first = fault.errors(include_url=False)[0]
-            name = ".".join(map(str, first["loc"])) or "recipe"
-            if first["type"] == "unexpected_keyword_argument":
-                raise EcgError(f"a recipe has no {name} (it has: {', '.join(f.name for f in fields(Recipe))})") from fault
-            raise EcgError(f"{first['msg']}, got {first['input']!r}", where=f"recipe: {name}") from fault
+        return from_words(Recipe, words)
 
     @staticmethod
     def read(path: str | Path) -> Recipe:
         """A recipe from its YAML file. Raises EcgError."""
-        try:
-            words = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
-            raise EcgError(f"no recipe: {fault}", path=path) from fault
-        if not isinstance(words, dict):
-            raise EcgError("no recipe: a YAML table of names and values is wanted", path=path)
-        try:
-            return Recipe.from_dict(words)
-        except EcgError as fault:
-            raise fault.at(path) from fault
+        return from_file(path, Recipe.from_dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, every field written out, so that a saved recipe does not follow a change of defaults."""
-        words = asdict(self)
-        words["options"] = dict(self.options)
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in words.items()}
+        return to_words(self)
 
     def text(self) -> str:
         """YAML, in the order of the fields."""
@@ -165,8 +148,4 @@ class Recipe:
     def differences(self, other: Recipe) -> list[str]:
         """Fields that decide the outcome and are not the same in both: what a run cannot be continued across."""
         idle = {"jobs", "workers", "checkpoint_every", "bootstrap", "name", "licence"}
-        mine, theirs = self.to_dict(), other.to_dict()
-        return [f"{k}: {theirs[k]!r} -> {mine[k]!r}" for k in mine if k not in idle and mine[k] != theirs[k]]
-
-
-_ADAPTER = TypeAdapter(Recipe)
+        return differences(self.to_dict(), other.to_dict(), idle)

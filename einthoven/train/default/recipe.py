@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
 from einthoven.record import EcgError
+from einthoven.train.recipes import from_file, from_words
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -91,19 +92,13 @@ class Recipe:
 
     __pydantic_config__ = _STRICT
 
+    @staticmethod
+    def read(path: str | Path) -> Recipe:
+        """From a YAML file. Raises EcgError, which names the key, for one that is not there or a value of the wrong kind."""
+        return from_file(path, partial(from_words, Recipe))
+
     def __post_init__(self) -> None:
         if set(self.train_folds) & set(self.test_folds):
             raise EcgError("a fold is trained on or tested on, not both", where="recipe")
         if not 2 <= self.parts <= len(self.train_folds):
             raise EcgError(f"parts lies between 2 and the {len(self.train_folds)} training folds", where="recipe")
-
-
-def load_recipe(path: Path) -> Recipe:
-    """Raises EcgError, which names the key, for one that is not there or a value of the wrong kind."""
-    try:
-        return TypeAdapter(Recipe).validate_python(yaml.safe_load(path.read_text()) or {})
-    except (OSError, yaml.YAMLError) as fault:
-        raise EcgError(f"cannot be read: {fault}", path=path) from fault
-    except ValidationError as fault:
-        first = fault.errors(include_url=False, include_input=False)[0]
-        raise EcgError(first["msg"], path=path, where=".".join(map(str, first["loc"]))) from None

@@ -31,7 +31,7 @@ from einthoven.record import EcgError
 from einthoven.represent.features import NAMES, VERSION
 from einthoven.statements import SUPERCLASSES
 from einthoven.train.default.members import Arrays, Floats, blend, fit, grouped, logits, names
-from einthoven.train.default.recipe import Recipe, load_recipe
+from einthoven.train.default.recipe import Recipe
 from einthoven.train.default.simulated import simulated
 from einthoven.train.default.views import measured
 
@@ -65,7 +65,7 @@ class Material:
 
 def run(recipe_path: Path, data: Path, out: Path, *, test: bool, looks: int, jobs: int) -> None:
     """See __main__. Prints what it finds; writes out-of-fold.npz and, with `test`, test.npz and the Bundle."""
-    recipe = load_recipe(recipe_path)
+    recipe = Recipe.read(recipe_path)
     index = load(data, jobs=jobs)
     material = gather(index, recipe, out, jobs)
     train = material.rows(recipe.train_folds)

@@ -28,7 +28,7 @@ from einthoven.train.default.run import PTBXL_CITATION, WHOLE, calibrated_to
 from einthoven.train.image_default.learn import fresh, learn, predicted
 from einthoven.train.image_default.material import Material, S, material
 from einthoven.train.image_default.pool import Ecgs, Pool, many, pool
-from einthoven.train.image_default.recipe import Recipe, load_recipe
+from einthoven.train.image_default.recipe import Recipe
 
 if TYPE_CHECKING:
     from einthoven.exchange.manifest import Manifest, Scores
@@ -56,7 +56,7 @@ class Judged:
 
 def run(recipe_path: Path, data: Path, out: Path, *, test: bool, looks: int, jobs: int, workers: int) -> None:
     """See __main__. Prints what it finds; writes validation.npz and, with `test`, test.npz and the Bundle."""
-    recipe = load_recipe(recipe_path)
+    recipe = Recipe.read(recipe_path)
     index = load(data, jobs=jobs)
     start = time.perf_counter()
     found = material(index, recipe, out, jobs)

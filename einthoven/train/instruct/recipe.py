@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
 from einthoven.models.language.build import Design, Init
 from einthoven.record import EcgError
+from einthoven.train.recipes import differences, from_file, from_words, to_words
 
 OBJECTIVE = "language"  # the line of a recipe by which `einthoven finetune` knows whose it is
 
@@ -144,37 +145,16 @@ class InstructRecipe:
     def from_dict(words: Mapping[str, Any]) -> InstructRecipe:
         """Raises EcgError, which names the field, for an unknown name and a value of the wrong kind."""
         given = {name: value for name, value in words.items() if not (name == "objective" and value == OBJECTIVE)}
-        try:
-            return _ADAPTER.validate_python(given)
-        except ValidationError as fault:
-            first = fault.errors(include_url=False)[0]
-            name = ".".join(map(str, first["loc"])) or "recipe"
-            if first["type"] == "unexpected_keyword_argument":
-                known = ", ".join(f.name for f in fields(InstructRecipe))
-                raise EcgError(f"a recipe of a language model has no {name} (it has: {known})") from fault
-            raise EcgError(f"{first['msg']}, got {first['input']!r}", where=f"recipe: {name}") from fault
+        return from_words(InstructRecipe, given, "a recipe of a language model")
 
     @staticmethod
     def read(path: str | Path) -> InstructRecipe:
         """From a YAML file. Raises EcgError."""
-        try:
-            words = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
-            raise EcgError(f"no recipe: {fault}", path=path) from fault
-        if not isinstance(words, dict):
-            raise EcgError("no recipe: a YAML table of names and values is wanted", path=path)
-        try:
-            return InstructRecipe.from_dict(words)
-        except EcgError as fault:
-            raise fault.at(path) from fault
+        return from_file(path, InstructRecipe.from_dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, every field written out."""
-        words = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-        for name in ("options", "mix", "processor"):
-            words[name] = dict(words[name])
-        words["views"] = [dict(view) for view in self.views]
-        return words
+        return to_words(self)
 
     def text(self) -> str:
         return yaml.safe_dump({"objective": OBJECTIVE, **self.to_dict()}, sort_keys=False, allow_unicode=True)
@@ -185,8 +165,4 @@ class InstructRecipe:
     def differences(self, other: InstructRecipe) -> list[str]:
         """Fields that decide the outcome and are not the same in both: what a run cannot be continued across."""
         idle = {"jobs", "workers", "checkpoint_every", "judge", "judged", "ranked", "new_tokens", "name", "licence", "merge"}
-        mine, theirs = self.to_dict(), other.to_dict()
-        return [f"{k}: {theirs[k]!r} -> {mine[k]!r}" for k in mine if k not in idle and mine[k] != theirs[k]]
-
-
-_ADAPTER = TypeAdapter(InstructRecipe)
+        return differences(self.to_dict(), other.to_dict(), idle)
