@@ -7,26 +7,20 @@ short; `resume` drops that line and goes on with the records that have none.
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
+from einthoven.processes import spawned
 from einthoven.record import EcgError, WrongUse
 
 Line = dict[str, Any]
 Work = Callable[[str], Line]
-
-# One thread a process: the cores are shared out among records, not fought over inside one.
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
 
 @dataclass
@@ -61,7 +55,7 @@ def results(work: Work, paths: Iterable[str], *, jobs: int) -> Iterator[Line]:
     todo = iter(paths)
     while True:
         orphans: list[str] = []
-        pool = _pool(jobs)
+        pool = spawned(jobs)
         waiting: dict[Future[Line], str] = {}
         try:
             for path in todo:
@@ -82,28 +76,11 @@ def results(work: Work, paths: Iterable[str], *, jobs: int) -> Iterator[Line]:
         # Somebody among the orphans killed a worker. Alone in a process of its own, each shows whether it was the one.
         for path in orphans:
             try:
-                with _pool(1) as alone:
+                with spawned(1) as alone:
                     yield alone.submit(guarded, work, path).result()
             except BrokenProcessPool:
                 told = "its process was killed while it was worked on (out of memory?)"
                 yield {"path": path, "ok": False, "error": f"{path}: {told}", "what": told, "where": None}
-
-
-def _pool(jobs: int) -> ProcessPoolExecutor:
-    os.environ.update({k: v for k, v in _ONE_THREAD.items() if k not in os.environ})
-    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent)
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed ends, too: without this it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def watch(sentinel: int) -> None:
-            wait_for([sentinel])
-            os._exit(1)
-
-        threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
 
 
 def _collect(waiting: dict[Future[Line], str]) -> Iterator[Line]:

@@ -14,20 +14,20 @@ import gzip
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from einthoven.batch import _ONE_THREAD, Line, Work, _end_with_parent, guarded
+from einthoven.batch import Line, Work, guarded
 from einthoven.data.workers import BACKENDS, start_ray
 from einthoven.io.files import replacing
+from einthoven.processes import ONE_THREAD, spawned
 from einthoven.record import EcgError, WrongUse
 
 _ATTEMPTS = 2  # a record whose process dies this often is given up
@@ -232,11 +232,9 @@ def _local(
     if jobs <= 1:
         yield from (work_shard(work, listing, out, shard) for shard in todo)
         return
-    os.environ.update({k: v for k, v in _ONE_THREAD.items() if k not in os.environ})
     left = list(todo)
     while left:
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with_parent)
+        pool = spawned(jobs)
         waiting: dict[Future[tuple[int, int]], Shard] = {}
         ahead = iter(tuple(left))
         try:
@@ -271,7 +269,7 @@ def _ray(
     listing, out = listing.resolve(), out.resolve()
 
     def task(row: dict[str, Any]) -> dict[str, Any]:
-        os.environ.update(_ONE_THREAD)
+        os.environ.update(ONE_THREAD)
         done, failed = work_shard(work, listing, out, Shard(int(row["number"]), int(row["offset"]), int(row["count"])))
         return {"number": row["number"], "done": done, "failed": failed}
 

@@ -13,9 +13,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "einthoven"
 
 # Each room may import itself and the rooms before it (docs/architecture.md).
 ROOMS = (
-    "record", "statements", "io", "signal", "beats", "synth", "findings", "paper", "data", "represent", "models", "tune",
-    "evaluate", "exchange", "train", "explain", "opinion", "grounding", "told", "interpretation", "report", "batch", "scale",
-    "serve", "cli",
+    "record", "processes", "statements", "io", "signal", "beats", "synth", "findings", "paper", "data", "represent", "models",
+    "tune", "evaluate", "exchange", "train", "explain", "opinion", "grounding", "told", "interpretation", "report", "batch",
+    "scale", "serve", "cli",
 )  # fmt: skip
 # A model's architecture is needed by the room that runs it only for training; the base never imports torch at its top.
 HEAVY = (

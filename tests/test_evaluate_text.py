@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +49,20 @@ def test_meteor_is_nltks() -> None:
     assert max(meteor(HYP, ref) for ref in REFS) == pytest.approx(0.6944, abs=5e-5)
     assert meteor(["this", "is", "a", "cat"], ["non", "matching", "hypothesis"]) == 0
     assert meteor("T waves inverted".split(), "T wave inversion".split()) > meteor("x y z".split(), "T wave inversion".split())
+
+
+KEPT = json.loads((Path(__file__).parent / "text_scores.json").read_text(encoding="utf-8"))["pairs"]
+
+
+@pytest.mark.parametrize(("candidate", "reference", "score", "one", "two", "longest", "met"), KEPT)
+def test_figures_are_those_of_sacrebleu_rouge_score_and_nltk(
+    candidate: str, reference: str, score: float, one: float, two: float, longest: float, met: float
+) -> None:
+    """Written by bench/text_scores.py, which ran them beside ours."""
+    said, there = tokens(candidate), tokens(reference)
+    assert 100 * bleu([said], [[there]]) == pytest.approx(score, abs=1e-5)
+    assert rouge(candidate, reference) == pytest.approx((one, two, longest), abs=1e-5)
+    assert meteor(said, there) == pytest.approx(met, abs=1e-5)
 
 
 @pytest.mark.parametrize(

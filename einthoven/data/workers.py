@@ -5,29 +5,24 @@ The processes are this machine's, or, inside `with on("ray", address):`, the wor
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
-from multiprocessing.connection import wait as wait_for
 from typing import Any, TypeVar
 
+from einthoven.processes import ONE_THREAD, spawned
 from einthoven.record import EcgError, WrongUse
 
 BACKENDS = ("local", "ray")
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-
-# One thread a process: the cores are shared out among records, not fought over inside one.
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
 
 _chosen: ContextVar[tuple[str, str | None]] = ContextVar("backend", default=("local", None))
@@ -62,7 +57,7 @@ def start_ray(jobs: int, address: str | None) -> Any:
         here: dict[str, Any] = {
             "num_cpus": jobs,
             "include_dashboard": False,
-            "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path), **_ONE_THREAD}},
+            "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path), **ONE_THREAD}},
         }
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **({} if address else here))
     return ray
@@ -94,7 +89,7 @@ def ordered(
     redo: deque[list[In]] = deque()
     while True:
         waiting: deque[tuple[Future[list[Out]], list[In]]] = deque()
-        pool = _pool(jobs)
+        pool = spawned(jobs)
         try:
             while True:
                 while len(waiting) < 3 * jobs:
@@ -114,7 +109,7 @@ def ordered(
             pool.shutdown(wait=False, cancel_futures=True)
         for item in redo.popleft():  # the guilty one is most often in the oldest chunk; each shows it alone
             try:
-                with _pool(1) as alone:
+                with spawned(1) as alone:
                     yield alone.submit(work, item).result()
             except BrokenProcessPool:
                 yield killed(item)
@@ -155,20 +150,3 @@ def _alone(
 
 def _each(work: Callable[[In], Out], batch: list[In]) -> list[Out]:
     return [work(item) for item in batch]
-
-
-def _pool(jobs: int) -> ProcessPoolExecutor:
-    os.environ.update({k: v for k, v in _ONE_THREAD.items() if k not in os.environ})
-    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent)
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed ends, too: without this it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def watch(sentinel: int) -> None:
-            wait_for([sentinel])
-            os._exit(1)
-
-        threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()

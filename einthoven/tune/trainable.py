@@ -174,23 +174,11 @@ def check_gradients(model: nn.Module) -> tuple[str, ...]:
     Raises EcgError where a trainable parameter has no gradient, or a gradient is not finite, or where the head's, or all of
     what was added, are exactly zero.
     """
-    none, wild = [], []
-    size: dict[tuple[str, str], float] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        if parameter.grad is None:
-            none.append(name)
-            continue
-        largest = float(parameter.grad.abs().max()) if parameter.numel() else 0.0
-        if not largest < float("inf"):
-            wild.append(name)
-        group = added_to(name)
-        size[group] = max(size.get(group, 0.0), largest)
+    none, wild, size = gradients(model)
     if none:
-        raise EcgError(f"no gradient reaches {_some(none)}: it was to be trained and would not be")
+        raise EcgError(f"no gradient reaches {some(none)}: it was to be trained and would not be")
     if wild:
-        raise EcgError(f"the gradient is not finite in {_some(wild)}")
+        raise EcgError(f"the gradient is not finite in {some(wild)}")
     if not size:
         raise EcgError("nothing is trainable")
     for what, of in (("LoRA", "LoRA"), ("adapters", "the adapters")):
@@ -202,7 +190,25 @@ def check_gradients(model: nn.Module) -> tuple[str, ...]:
     return tuple(module for (module, _), largest in size.items() if not largest)
 
 
-def _some(names: list[str]) -> str:
+def gradients(model: nn.Module) -> tuple[list[str], list[str], dict[tuple[str, str], float]]:
+    """Of what is trainable, after a backward pass: parameters without a gradient, those whose gradient is not finite, and the
+    largest gradient of each (module, what was added to it)."""
+    none, wild, size = [], [], dict[tuple[str, str], float]()
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if parameter.grad is None:
+            none.append(name)
+            continue
+        largest = float(parameter.grad.abs().max()) if parameter.numel() else 0.0
+        if not largest < float("inf"):
+            wild.append(name)
+        group = added_to(name)
+        size[group] = max(size.get(group, 0.0), largest)
+    return none, wild, size
+
+
+def some(names: list[str]) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more
 
@@ -234,8 +240,8 @@ def load_adapter(model: Network, state: Mapping[str, Tensor]) -> None:
     wanted = adapter_state(model)
     missing, unknown = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
     if missing or unknown:
-        faults = [f"lacks {_some(missing)}"] if missing else []
-        faults += [f"has {_some(unknown)}, which this model has not"] if unknown else []
+        faults = [f"lacks {some(missing)}"] if missing else []
+        faults += [f"has {some(unknown)}, which this model has not"] if unknown else []
         raise EcgError(f"the adapter {' and '.join(faults)}")
     places = dict(model.named_parameters()) | dict(model.named_buffers())
     for name, tensor in state.items():

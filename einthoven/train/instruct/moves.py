@@ -154,24 +154,13 @@ def check_gradients(model: nn.Module) -> tuple[str, ...]:
     B of LoRA is zero at the start, so that A's gradient is; all of them at once may not be. Raises EcgError where something
     that was to be trained got no gradient at all, or one that is not finite.
     """
-    from einthoven.tune.trainable import _some
+    from einthoven.tune.trainable import gradients, some
 
-    none, wild, size = [], [], dict[tuple[str, str], float]()
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        if parameter.grad is None:
-            none.append(name)
-            continue
-        largest = float(parameter.grad.abs().max()) if parameter.numel() else 0.0
-        if not largest < float("inf"):
-            wild.append(name)
-        group = added_to(name)
-        size[group] = max(size.get(group, 0.0), largest)
+    none, wild, size = gradients(model)
     if wild:
-        raise EcgError(f"the gradient is not finite in {_some(wild)}")
+        raise EcgError(f"the gradient is not finite in {some(wild)}")
     if none and not size:
-        raise EcgError(f"no gradient reaches {_some(none)}: it was to be trained and would not be")
+        raise EcgError(f"no gradient reaches {some(none)}: it was to be trained and would not be")
     added = [largest for (_, kind), largest in size.items() if kind == "LoRA"]
     if added and not any(added):
         raise EcgError("every gradient of LoRA is exactly zero: what it changes does not reach the loss")
