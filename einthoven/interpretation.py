@@ -20,7 +20,10 @@ from einthoven.record import Record, Source, derive_limb_leads
 from einthoven.signal.quality import Quality
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from einthoven.beats.median import MedianBeats  # numba comes with it
+    from einthoven.opinion import Seen
     from einthoven.paper.reading import Reading
     from einthoven.told import Told
 
@@ -101,22 +104,16 @@ def interpret(
             Report: what its quality or its leads do not allow is said there ("cannot be determined"), and a picture in which no
             ECG can be read gives one that says why (`Report.unread`) and has no findings.
     """
-    from einthoven.beats.classify import classify
-    from einthoven.beats.delineate import delineate
-    from einthoven.beats.measure import measure
-    from einthoven.beats.median import median_beats
-    from einthoven.findings import conclude, find
     from einthoven.paper.entry import is_paper
-    from einthoven.represent.features import FS, vector
-    from einthoven.signal.quality import assess
 
-    reading, picture, read = None, None, None
+    reading, picture, read, beside = None, None, None, None
     if isinstance(ecg, Record):
         read = ecg
     elif is_paper(ecg):
         from einthoven.paper.reading import Hints, read_paper
 
-        read, reading, picture = read_paper(ecg, Hints(layout, speed, gain, corners, page))
+        beside = _Beside(model, image_model, looks)
+        read, reading, picture = read_paper(ecg, Hints(layout, speed, gain, corners, page), seen=beside.start)
     else:
         from einthoven.io import read as read_file
 
@@ -124,7 +121,15 @@ def interpret(
     if read is None:
         # A model has something to say of any picture: by itself it is not asked of one that seems to hold no ECG.
         seen = picture if reading is not None and (reading.grid or image_model != DEFAULT_MODEL) else None
-        return _unread(str(ecg), reading, _opinions(None, (), None, model, image_model, seen, looks))
+        return _unread(str(ecg), reading, _opinions(None, (), None, model, image_model, seen, looks, beside))
+    from einthoven.beats.classify import classify
+    from einthoven.beats.delineate import delineate
+    from einthoven.beats.measure import measure
+    from einthoven.beats.median import median_beats
+    from einthoven.findings import conclude, find
+    from einthoven.represent.features import FS, vector
+    from einthoven.signal.quality import assess
+
     record = derive_limb_leads(read.ecg())  # files come with them; a Record made in memory may not
     quality = assess(record)
     by_hand = beats is not None
@@ -148,7 +153,7 @@ def interpret(
         findings=findings,
         conclusion=conclude(findings),
         median=median or None,
-        opinions=_opinions(record, findings, known, model, image_model, picture, looks),
+        opinions=_opinions(record, findings, known, model, image_model, picture, looks, beside),
         paper=reading,
         told=told,
         warnings=record.warnings + measurements.warnings + against_the_recorder(record, measurements),
@@ -164,6 +169,7 @@ def _opinions(
     image_model: str | Path | None,
     picture: NDArray[np.uint8] | None,
     looks: bool,
+    beside: _Beside | None = None,
 ) -> tuple[Opinion, ...]:
     """What the models say that are asked; of a picture without a signal those alone that look at pictures."""
     from einthoven.opinion import opinion, shipped_image_model
@@ -175,7 +181,61 @@ def _opinions(
         image_model = None if picture is None else shipped_image_model()
     if image_model is not None and image_model not in asked:
         asked.append(image_model)
-    return tuple(opinion(record, findings, name, measured=known, picture=picture, looks=looks) for name in asked)
+    seen = None if beside is None or picture is None else beside.seen()
+    return tuple(
+        opinion(
+            record,
+            findings,
+            name,
+            measured=known,
+            picture=picture,
+            looks=looks,
+            seen=seen if name == image_model else None,
+        )
+        for name in asked
+    )
+
+
+class _Beside:
+    """What can be done while a photo's traces are read off, in a thread beside: the model of pictures looks at the photo
+    (onnxruntime lets other threads work meanwhile), then what measures the ECG is loaded. Nothing is different for it."""
+
+    def __init__(self, model: str | Path | None, image_model: str | Path | None, looks: bool) -> None:
+        self._asked, self._image_model, self._looks = model, image_model, looks
+        self._seen: Future[Seen | None] | None = None
+
+    def start(self, picture: NDArray[np.uint8]) -> None:
+        """Begins, with the whole picture."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        thread = ThreadPoolExecutor(1, "beside")
+        if self._image_model is not None:
+            self._seen = thread.submit(self._look, picture)
+        thread.submit(self._load)
+        thread.shutdown(wait=False)
+
+    def seen(self) -> Seen | None:
+        """What the model of pictures says. Raises EcgError where it cannot be loaded."""
+        return None if self._seen is None else self._seen.result()
+
+    def _look(self, picture: NDArray[np.uint8]) -> Seen | None:
+        from einthoven.opinion import look_at, shipped_image_model
+
+        name = shipped_image_model() if self._image_model == DEFAULT_MODEL else self._image_model
+        return None if name is None else look_at(picture, name, self._looks)
+
+    def _load(self) -> None:
+        import einthoven.beats.classify
+        import einthoven.beats.measure
+        import einthoven.findings
+        import einthoven.represent.features
+        import einthoven.signal.quality  # noqa: F401
+        from einthoven.beats.delineate import session
+        from einthoven.opinion import loaded
+
+        session()
+        if self._asked is not None:
+            loaded(None if self._asked == DEFAULT_MODEL else self._asked)
 
 
 def _unread(path: str, reading: Reading | None, opinions: tuple[Opinion, ...]) -> Report:

@@ -21,7 +21,7 @@ from einthoven.statements import BY_SCP, STATEMENTS, SUPERCLASSES
 
 if TYPE_CHECKING:
     from einthoven.exchange.manifest import Manifest
-    from einthoven.exchange.predict import Predictor
+    from einthoven.exchange.predict import Prediction, Predictor
     from einthoven.explain.photo import Looked
 
 # What a finding's confidence has to be for a model that says nothing of it to be a disagreement.
@@ -129,6 +129,29 @@ def together(opinions: Sequence[Opinion]) -> tuple[Row, ...]:
     )
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a model of images says of a picture, which needs no ECG: it can be asked while the traces are read off. `fault`: why
+    it cannot be applied."""
+
+    prediction: Prediction | None
+    looked: Looked | None = None
+    fault: str = ""
+
+
+def look_at(picture: NDArray[np.uint8], model: str | Path, looks: bool = False) -> Seen | None:
+    """The picture (H, W, 3) uint8 RGB as the model `model` of images sees it; None where it looks at what is read off pictures.
+    looks: `Seen.looked`, too. Raises EcgError: there is no such model, or its Bundle is damaged."""
+    predictor = loaded(model)
+    if predictor.manifest.image is None or predictor.manifest.image.pictures != "look":
+        return None
+    try:
+        prediction = predictor.predict_picture(picture)
+    except EcgError as fault:
+        return Seen(None, fault=fault.what)
+    return Seen(prediction, _looked(predictor, picture, prediction) if looks else None)
+
+
 def opinion(
     record: Record | None,
     findings: Sequence[Finding],
@@ -137,26 +160,30 @@ def opinion(
     measured: NDArray[np.float32] | None = None,
     picture: NDArray[np.uint8] | None = None,
     looks: bool = False,
+    seen: Seen | None = None,
 ) -> Opinion:
     """The opinion of `model` (a name, a Bundle's path; None: the default one) on an ECG with these findings.
 
     `measured`: `represent.features.features(record)`, where it is known already. `picture`: the photo or scan that the record
     was read from, (H, W, 3) uint8 RGB: a model of images looks at it, and at a drawing of the record where there is none.
-    `record` None: only the picture is there. looks: `Opinion.looked`, too (a second or two).
+    `record` None: only the picture is there. looks: `Opinion.looked`, too (a second or two). seen: `look_at` of
+    that picture, where it is known already.
 
     A model that cannot be applied to this ECG (a lead is missing, it is too short) has no labels, and a warning.
 
     Raises:
         EcgError: there is no such model, or its Bundle is damaged.
     """
-    predictor = _loaded(model)
+    predictor = loaded(model)
     manifest = predictor.manifest
     name = f"{manifest.name} {manifest.version}"
     sees = "signal" if manifest.image is None else "drawing"
     try:
         if picture is not None and manifest.image is not None and (manifest.image.pictures == "look" or record is None):
             sees = "picture"
-            prediction = predictor.predict_picture(picture)
+            if seen is not None and seen.prediction is None:
+                raise EcgError(seen.fault)
+            prediction = predictor.predict_picture(picture) if seen is None or seen.prediction is None else seen.prediction
         elif record is None:
             raise EcgError("there is no signal")
         else:
@@ -177,6 +204,9 @@ def opinion(
         )
         for label in manifest.labels
     ]
+    looked = None
+    if looks and picture is not None and sees == "picture":
+        looked = _looked(predictor, picture, prediction) if seen is None else seen.looked
     own = tuple(w for w in prediction.warnings if record is None or w not in record.warnings)
     return Opinion(
         name,
@@ -186,7 +216,7 @@ def opinion(
         own,
         {label.name: label.unit for label in manifest.labels if label.unit},
         sees,
-        _looked(predictor, picture) if looks and picture is not None and sees == "picture" else None,
+        looked,
     )
 
 
@@ -197,11 +227,11 @@ def held_against(said: Opinion, findings: Sequence[Finding]) -> Opinion:
     return replace(said, labels=tuple(replace(one, rules=_said(one.name, one.scp, findings)) for one in said.labels))
 
 
-def _looked(predictor: Predictor, picture: NDArray[np.uint8]) -> Looked | None:
+def _looked(predictor: Predictor, picture: NDArray[np.uint8], told: Prediction) -> Looked | None:
     from einthoven.explain.photo import look
 
     look_at_it = predictor.manifest.image is not None and predictor.manifest.image.pictures == "look"
-    return look(predictor, picture) if look_at_it and predictor.manifest.task != "regression" else None
+    return look(predictor, picture, told=told) if look_at_it and predictor.manifest.task != "regression" else None
 
 
 def shipped_image_model() -> Path | None:
@@ -261,7 +291,8 @@ def _unreadable(findings: Sequence[Finding]) -> bool:
 
 
 @lru_cache(maxsize=2)
-def _loaded(model: str | Path | None) -> Predictor:
+def loaded(model: str | Path | None) -> Predictor:
+    """The model by its name or path (None: the default one), which stays loaded. Raises EcgError."""
     from einthoven.exchange.predict import Predictor
 
     return Predictor.load(model)

@@ -148,7 +148,7 @@ def _stretch(record: Record, r: Times, own: Times, to: Times, rate: float, step:
     return np.ascontiguousarray(cut.reshape(len(record.leads), len(out), step).transpose(1, 0, 2))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _read(signal, at):  # type: ignore[no-untyped-def]
     """(L, T) signal at these fractional samples: 12-tap Lanczos kernel, exact at whole samples; NaN outside."""
     leads, total = signal.shape

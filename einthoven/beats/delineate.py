@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.signal import butter, resample_poly, sosfiltfilt
 
 from einthoven.beats.fiducials import FIDUCIALS, NORMAL, P_ON, QRS_OFF, QRS_ON, R_PEAK, T_ON, Beats
 from einthoven.beats.spikes import pacing_spikes
 from einthoven.record import Record, Signal
+from einthoven.signal.kernels import forward_backward, lowpass_taps, polyphase
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -109,10 +109,12 @@ def prepare(signal: Signal, fs: float) -> tuple[F32, NDArray[np.intp], float]:
             row[~seen] = np.interp(np.flatnonzero(~seen), np.flatnonzero(seen), row[seen])
     x = np.clip(x - np.median(x, axis=1, keepdims=True), -1e6, 1e6)
     if ratio != 1:
-        x = resample_poly(x, ratio.numerator, ratio.denominator, axis=1, padtype="edge")
+        slower = max(ratio.numerator, ratio.denominator)
+        taps = lowpass_taps(10 * slower, 1 / slower, 5.0).astype(np.float32)
+        x = polyphase(x, taps, ratio.numerator, ratio.denominator, "level")
     if x.shape[1] > 30:
         # Butterworth, forward and backward: no shift in time.
-        x = sosfiltfilt(_highpass(), x, axis=1, padlen=min(int(FS), x.shape[1] - 1))
+        x = forward_backward(_highpass(), x, min(int(FS), x.shape[1] - 1))
     return x.astype(np.float32), np.array(usable), fs * ratio.numerator / ratio.denominator
 
 
@@ -124,11 +126,15 @@ def compress(x: F32) -> F32:
 
 @lru_cache
 def _highpass() -> F64:
-    return np.asarray(butter(2, 0.5, "highpass", fs=FS, output="sos"))
+    """Butterworth of second order, 0.5 Hz, by the bilinear transform: (1, 6)."""
+    k = np.tan(np.pi * 0.5 / FS)
+    b = 1 / (1 + np.sqrt(2) * k + k**2)
+    return np.array([[b, -2 * b, b, 1.0, 2 * (k**2 - 1) * b, (1 - np.sqrt(2) * k + k**2) * b]])
 
 
 @lru_cache
-def _session() -> InferenceSession:
+def session() -> InferenceSession:
+    """The network, which stays loaded."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -168,7 +174,7 @@ def _network(x: F32) -> tuple[F32, F32, F32, F32]:
     """(L, T) -> lead_waves (4, L, T/2), lead_marks (9, L, T), record_waves (4, T/2), record_marks (9, T): logits."""
     t = x.shape[1]
     padded = np.pad(x, ((0, 0), (0, -t % STRIDE)), mode="edge")[None]
-    out = _session().run(None, {"signal": padded})
+    out = session().run(None, {"signal": padded})
     return tuple(np.asarray(part[0]) for part in out)  # type: ignore[return-value]
 
 
@@ -211,7 +217,7 @@ def _found(likely: F64) -> tuple[F64, F64]:
     return waves, sure
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _deflect(x: F32, waves: F64, marks: F64) -> None:
     """Moves an R peak that stands where the lead hardly leaves its level (in a QS complex) to the QRS's largest deflection."""
     for w in range(waves.shape[0]):
@@ -246,7 +252,7 @@ def _softmax(x: F32) -> F32:
     return out
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _runs(likely: F64, enter: F64, stay: F64, shortest: F64) -> tuple[F64, F64]:
     """Probabilities (4, T/2) -> waves (W, 4) as kind, start, NaN, stop in samples at 250 Hz, in order of time; sure (W,)."""
     n = likely.shape[1]
@@ -273,7 +279,7 @@ def _runs(likely: F64, enter: F64, stay: F64, shortest: F64) -> tuple[F64, F64]:
     return out[:w][order], sure[:w][order]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _mass(p: F64, c: int, half: float) -> float:
     """The sum of p within +-half of c; the samples at the window's ends count by their share, so its width is exact."""
     whole = int(np.floor(half + 0.5))
@@ -284,7 +290,7 @@ def _mass(p: F64, c: int, half: float) -> float:
     return total
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _best(logits: F32, low: float, high: float, half: float, survey: float) -> float:
     """Where between low and high (samples) the likelihood within +-half is greatest; the centroid of what lies there.
 
@@ -319,7 +325,7 @@ def _best(logits: F32, low: float, high: float, half: float, survey: float) -> f
     return where + moment / total
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _place(waves: F64, lead_marks: F32, record_marks: F32, tolerance: F64, reach: F64, survey: F64) -> F64:
     """Onset, peak and offset of every wave in every lead, (W, L, 3) in samples; the record's peak into `waves`."""
     w_count, l_count = waves.shape[0], lead_marks.shape[1]

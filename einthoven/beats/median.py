@@ -152,7 +152,7 @@ def median_of(cut: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.asarray(_median_of(np.ascontiguousarray(cut)))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _median_of(cut):  # type: ignore[no-untyped-def]
     count, leads, n = cut.shape
     out = np.empty((leads, n), cut.dtype)
@@ -201,7 +201,7 @@ def _aligned(signal: Signal, fs: float, r: Times, up: int) -> Times:
     return r
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _best_shift(wide, middle, margin):  # type: ignore[no-untyped-def]
     """(B,) shift in samples, by least squares of lead-wise mean-free windows, the minimum refined by a parabola."""
     count, leads, _ = wide.shape

@@ -92,7 +92,7 @@ def _level_at(x: Floats, time: float, fs: float) -> Floats:
 # -- QRS ---------------------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _qrs(x, begin, end, on, off, least, fs):  # type: ignore[no-untyped-def]
     """(L, 14): the waves of QRS between samples `begin` and `end` of each lead; `on` and `off` over all leads.
 
@@ -185,7 +185,7 @@ def _qrs(x, begin, end, on, off, least, fs):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _summit(y, k):  # type: ignore[no-untyped-def]
     """Place of the extremum near sample k, by a parabola."""
     if k < 1 or k > len(y) - 2:
@@ -194,7 +194,7 @@ def _summit(y, k):  # type: ignore[no-untyped-def]
     return k + 0.5 * (y[k - 1] - y[k + 1]) / bend if abs(bend) > 1e-9 else float(k)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _height(y, k):  # type: ignore[no-untyped-def]
     """Height of the extremum near sample k, by a parabola."""
     if k < 1 or k > len(y) - 2:
@@ -203,7 +203,7 @@ def _height(y, k):  # type: ignore[no-untyped-def]
     return y[k] - (y[k - 1] - y[k + 1]) ** 2 / (8 * bend) if abs(bend) > 1e-9 else y[k]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _humps(y, a, b, sign, least):  # type: ignore[no-untyped-def]
     """Number of extrema of sign*y in a..b that stand out from what lies between them by `least`."""
     count, rising = 0, True
@@ -226,7 +226,7 @@ def _humps(y, a, b, sign, least):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _delta(y, on, off, least, fs):  # type: ignore[no-untyped-def]
     """Amplitude (mV) and duration (ms) of a slurred beginning: from where the lead leaves the baseline to where its slope first
     reaches half of the steepest.

@@ -61,7 +61,7 @@ def _apart(candidates: NDArray[np.intp], height: NDArray[np.floating], gap: floa
     return np.sort(np.array(kept, np.intp))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _over_leads(x, k, q):  # type: ignore[no-untyped-def]
     """(T,) each, root mean squares over leads of x (L, T): the height of x above its neighbours `k` samples to either side,
     where it is a tip, and anywhere; how far the signal goes on before and behind; its slope over `q` samples to either side."""

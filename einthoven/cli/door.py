@@ -7,10 +7,12 @@ offer, a place that is taken.
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,9 +33,11 @@ def _hertz(fs: float | None) -> float | None:
 
 
 def _voltage(unit: str | None) -> str | None:
+    if unit is None:
+        return None
     from einthoven.io.finish import millivolts
 
-    if unit is not None and millivolts(unit) is None:
+    if millivolts(unit) is None:
         raise typer.BadParameter(f"{unit[:40]!r} is no voltage (mV, uV, nV or V)")
     return unit
 
@@ -127,6 +131,16 @@ def find(files: list[str], also: Collection[str] = ()) -> tuple[list[str], int]:
             tell(f"error: {fault}")
             failed = 1
     return found, failed
+
+
+def ahead(*modules: str) -> None:
+    """Loads modules in a thread beside, as far as the command leaves it time: what a command needs at its end."""
+
+    def load() -> None:
+        for name in modules:
+            importlib.import_module(name)
+
+    threading.Thread(target=load, daemon=True).start()
 
 
 def run_each(

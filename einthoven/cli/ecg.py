@@ -22,6 +22,7 @@ from einthoven.cli.door import (
     Sources,
     Speed,
     Unit,
+    ahead,
     app,
     asked,
     dumps,
@@ -273,13 +274,15 @@ def interpret(
         )
 
     from einthoven.interpretation import interpret as interpreted
-    from einthoven.report import save, to_fhir, to_json, to_text
 
+    ahead("einthoven.report.html", "einthoven.report.files")
     unread = []
     html = output is not None and (format == "html" or (format is None and output.suffix.lower() in (".html", ".htm")))
 
     def work(path: str) -> None:
         report = interpreted(path, **choice, **hints, looks=html)
+        from einthoven.report import save, to_fhir, to_json, to_text
+
         if report.unread:
             unread.append(path)
             tell(f"error: {path}: cannot be read: {report.unread}")

@@ -14,8 +14,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import isotonic_regression, minimize, minimize_scalar
-from scipy.special import expit, log_expit, log_softmax, logit, ndtr, softmax
 
 from einthoven.evaluate.metrics import Floats, _front, _share, _weighted, checked
 from einthoven.record import EcgError
@@ -67,6 +65,8 @@ def ece_debiased(truth: ArrayLike, probability: ArrayLike, weights: ArrayLike | 
     perfectly calibrated ECE says 0.063, this 0.039), so it does not flatter. Under weights n is Kish's effective number, so
     that the noise which a bootstrap adds is taken out, too. May fall below 0.
     """
+    from scipy.special import ndtr
+
     y, p = checked(truth, probability)
     w = _weighted(weights, len(y))
     found = np.full((len(w), y.shape[1]), np.nan)
@@ -134,8 +134,15 @@ def activate(logits: ArrayLike, task: str) -> Floats:
     """Sigmoid for "multilabel", softmax for "single", nothing for "regression"."""
     z = np.asarray(logits, np.float64)
     if task == "single":
-        return np.asarray(softmax(z, axis=-1))
-    return np.asarray(expit(z)) if task == "multilabel" else z
+        e = np.exp(z - z.max(-1, keepdims=True))
+        return np.asarray(e / e.sum(-1, keepdims=True))
+    return expit(z) if task == "multilabel" else z
+
+
+def expit(z: Floats) -> Floats:
+    """1 / (1 + exp(-z)), as scipy.special's: what applies a calibration needs no scipy, which takes long to load."""
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-z)))
 
 
 @dataclass(frozen=True)
@@ -171,9 +178,9 @@ class Calibration:
             return activate(z / self.parameters["temperature"], self.task)
         odds = z if self.task == "multilabel" else _odds(activate(z, self.task))
         if self.kind == "platt":
-            found = np.asarray(expit(odds * np.asarray(self.parameters["slope"]) + np.asarray(self.parameters["intercept"])))
+            found = expit(odds * np.asarray(self.parameters["slope"]) + np.asarray(self.parameters["intercept"]))
         else:
-            found = np.asarray(expit(odds))
+            found = expit(odds)
             for k, (x, y) in enumerate(zip(self.parameters["x"], self.parameters["y"], strict=True)):
                 if len(x):
                     found[..., k] = np.interp(odds[..., k], x, y)
@@ -220,7 +227,8 @@ def _finite(value: Any) -> float:
 
 
 def _odds(probability: Floats) -> Floats:
-    return np.asarray(logit(np.clip(probability, 1e-12, 1 - 1e-12)))
+    p = np.clip(probability, 1e-12, 1 - 1e-12)
+    return np.asarray(np.log(p / (1 - p)))
 
 
 def fit(kind: Kind, truth: ArrayLike, logits: ArrayLike, task: str = "multilabel") -> Calibration:
@@ -251,6 +259,9 @@ def fit(kind: Kind, truth: ArrayLike, logits: ArrayLike, task: str = "multilabel
 
 
 def _temperature(y: Floats, z: Floats, known: NDArray[np.bool_], task: str) -> float:
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_expit, log_softmax
+
     if task == "single":
         rows = known.all(1)
         if not rows.any():
@@ -268,6 +279,9 @@ def _temperature(y: Floats, z: Floats, known: NDArray[np.bool_], task: str) -> f
 
 def _line(y: Floats, z: Floats) -> tuple[float, float]:
     """Platt's slope (kept positive, as exp) and intercept of one label."""
+    from scipy.optimize import minimize
+    from scipy.special import log_expit
+
     n1, n0 = (y == 1).sum(), (y == 0).sum()
     target = np.where(y == 1, (n1 + 1) / (n1 + 2), 1 / (n0 + 2))
 
@@ -284,6 +298,8 @@ def _line(y: Floats, z: Floats) -> tuple[float, float]:
 
 def _steps(y: Floats, z: Floats) -> tuple[list[float], list[float]]:
     """The ends of each level step of isotonic regression; equal logits are one point."""
+    from scipy.optimize import isotonic_regression
+
     x, where, n = np.unique(z, return_inverse=True, return_counts=True)
     level = isotonic_regression(np.bincount(where, y) / n, weights=n).x
     level = np.clip(level, 1 / (len(y) + 2), 1 - 1 / (len(y) + 2))

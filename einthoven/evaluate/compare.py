@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm, rankdata
 
 from einthoven.evaluate import metrics
 from einthoven.evaluate.bootstrap import Resamples, interval
@@ -47,6 +46,8 @@ class Difference:
 def components(truth: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
     """DeLong's structural components of one label: for each positive (m,) the share of negatives below it, for each negative
     (n,) the share of positives above it, ties half. By midranks: Sun & Xu, IEEE Signal Process Lett 2014."""
+    from scipy.stats import rankdata  # scipy.stats takes long to load, and reports compare nothing
+
     y, s = np.asarray(truth, np.float64), np.asarray(score, np.float64)
     positive, negative = s[y == 1], s[y == 0]
     m, n = len(positive), len(negative)
@@ -61,6 +62,8 @@ def delong(truth: ArrayLike, a: ArrayLike, b: ArrayLike, patients: Sequence[Any]
     variance is that of clustered data (Obuchowski, Biometrics 1997), which is DeLong's where every patient has one record.
     Raises EcgError where there are fewer than two positives or negatives (patients with such).
     """
+    from scipy.stats import norm
+
     y = np.asarray(truth, np.float64)
     if y.ndim != 1:
         raise EcgError(f"DeLong's test takes one label, but truth has shape {y.shape}")

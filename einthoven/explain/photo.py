@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from einthoven.exchange.predict import Predictor
+from einthoven.exchange.predict import Prediction, Predictor
 from einthoven.explain.explanation import Doubles
 from einthoven.explain.occlusion import score_of
 from einthoven.io.files import replacing
@@ -27,6 +27,7 @@ from einthoven.record import EcgError, WrongUse
 
 Bytes = NDArray[np.uint8]
 PARTS = 8  # of the picture's shorter side: about a lead's height on a sheet of three rows and a rhythm strip
+_TOGETHER = 4  # pictures that the model sees at once: more take memory, and no less time
 _FOR, _AGAINST = (255, 90, 0), (31, 120, 255)
 _WASH = 0.55  # of full colour, at most
 
@@ -90,11 +91,14 @@ class Looked:
         return made
 
 
-def look(predictor: Predictor, rgb: Bytes, label: str | None = None, *, parts: int = PARTS) -> Looked:
+def look(
+    predictor: Predictor, rgb: Bytes, label: str | None = None, *, parts: int = PARTS, told: Prediction | None = None
+) -> Looked:
     """What of a picture (h, w, 3) uint8 speaks for a label of an image model.
 
     Args:
         label: None: the one that the model holds for likeliest.
+        told: what the predictor says of the picture, where it is known already.
 
     Raises:
         EcgError: the model looks at no pictures, or this is none. WrongUse: it has no such label.
@@ -106,7 +110,7 @@ def look(predictor: Predictor, rgb: Bytes, label: str | None = None, *, parts: i
 
     form = manifest.image.as_form()
     picture = from_picture(form, rgb)
-    told = predictor.predict_picture(rgb)
+    told = predictor.predict_picture(rgb) if told is None else told
     names = manifest.names
     if label is not None and label not in names:
         raise WrongUse(f"{manifest.name} has no label {label} (it has: {', '.join(names)})")
@@ -129,10 +133,14 @@ def without_parts(score: Callable[[Bytes], Doubles], picture: Bytes, parts: int 
     rows = np.linspace(0, height, round(height / side) + 1).astype(int)
     columns = np.linspace(0, width, round(width / side) + 1).astype(int)
     windows = [(slice(a, b), slice(c, d)) for a, b in pairwise(rows) for c, d in pairwise(columns)]
-    painted = np.repeat(picture[None], len(windows) + 1, 0)
-    for i, window in enumerate(windows):
-        painted[i + 1][window] = np.median(picture[window], (0, 1)).astype(np.uint8)
-    found = score(painted)
+    scores = [score(picture[None])]
+    for i in range(0, len(windows), _TOGETHER):
+        some = windows[i : i + _TOGETHER]
+        painted = np.repeat(picture[None], len(some), 0)
+        for one, window in zip(painted, some, strict=True):
+            one[window] = np.median(picture[window], (0, 1)).astype(np.uint8)
+        scores.append(score(painted))
+    found = np.concatenate(scores)
     values = np.zeros((height, width))
     for window, after in zip(windows, found[1:], strict=True):
         values[window] = (found[0] - after) / values[window].size

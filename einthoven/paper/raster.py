@@ -51,7 +51,7 @@ def palette(kinds: NDArray[np.float64], ink: NDArray[np.float64]) -> Bytes:
     return np.round(np.concatenate([*shades, ink[None]])).astype(np.uint8)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _colour(index: Bytes, colours: Bytes, out: Bytes) -> None:
     flat, rgb = index.reshape(-1), out.reshape(-1)
     red, green, blue = colours[:, 0].copy(), colours[:, 1].copy(), colours[:, 2].copy()
@@ -68,7 +68,7 @@ def indexed(image: Bytes) -> Indexed | None:
     return Indexed(index, colours[:count].copy()) if count else None
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _index(image: Bytes) -> tuple[Bytes, Bytes, int]:
     rows, columns = image.shape[:2]
     index = np.empty((rows, columns), np.uint8)
@@ -90,7 +90,7 @@ def _index(image: Bytes) -> tuple[Bytes, Bytes, int]:
     return index, colours, count
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def stroke(
     image: Bytes,
     table: Bytes,
@@ -140,7 +140,7 @@ def stroke(
                     image[j, i] = table[image[j, i], int(cover * 5 + 0.5)]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def stamp(image: Bytes, table: Bytes, mask: Bytes, x: int, y: int) -> None:
     """Ink of a mask (h, w) of 0..255 with its upper left pixel at (x, y); what falls outside the image is left out."""
     for j in range(max(0, -y), min(mask.shape[0], image.shape[0] - y)):
@@ -150,7 +150,7 @@ def stamp(image: Bytes, table: Bytes, mask: Bytes, x: int, y: int) -> None:
                 image[y + j, x + i] = table[image[y + j, x + i], strength]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def tint(image: Bytes, shift: int, base: int, x0: int, y0: int, x1: int, y1: int) -> None:
     """Moves the bare backgrounds (index < base) of a rectangle of pixels, ends included, by `shift` kinds."""
     for j in range(max(y0, 0), min(y1, image.shape[0] - 1) + 1):
@@ -159,7 +159,7 @@ def tint(image: Bytes, shift: int, base: int, x0: int, y0: int, x1: int, y1: int
                 image[j, i] += shift
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def pack4(index: Bytes) -> Bytes:
     """(H, W) indices < 16 as PNG scan lines of 4 bits a pixel, each line the difference to the one above (filter 2, "up")."""
     rows, columns = index.shape

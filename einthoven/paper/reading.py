@@ -7,7 +7,7 @@ A picture in which no ECG can be read is an answer, too: `reading.why` says why,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,9 +90,12 @@ class Reading:
 _NO_GRID = "no millimetre grid"  # what the digitiser says of a picture without (paper/digitise/lattice.py)
 
 
-def read_paper(path: str | Path, hints: Hints | None = None) -> tuple[Record | None, Reading, Image]:
+def read_paper(
+    path: str | Path, hints: Hints | None = None, *, seen: Callable[[Image], None] | None = None
+) -> tuple[Record | None, Reading, Image]:
     """(the ECG, what the report shows of its paper, the whole picture) of an image or PDF file.
 
+    seen: called with the whole picture before anything is read off it, so that more can be done with it meanwhile.
     Where the picture holds no ECG that can be read, the first is None and `Reading.why` says why.
 
     Raises:
@@ -104,6 +107,8 @@ def read_paper(path: str | Path, hints: Hints | None = None) -> tuple[Record | N
     from einthoven.paper.digitise.digitised import DIGITISED
 
     picture, told = picture_of(path) if hints.page is None else picture_of(path, hints.page)
+    if seen is not None:
+        seen(picture)
     drawn = _is_pdf(path)
     photo = bounded(picture, PHOTO_PX)
     scale = photo.shape[1] / picture.shape[1]

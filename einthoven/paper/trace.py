@@ -49,7 +49,7 @@ def _kernel(factor: int) -> Floats:
     return np.ascontiguousarray(weights / weights.sum(axis=1, keepdims=True))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _densify(x: NDArray[np.float64], first: int, last: int, kernel: NDArray[np.float64]) -> NDArray[np.float64]:
     """`factor` points per sample from x[first] to x[last]; the line is straight where a neighbour is NaN or beyond the end.
 

@@ -122,7 +122,7 @@ def simplify(xs: Floats, ys: Floats, tolerance: float) -> tuple[Floats, Floats]:
     return xs[keep], ys[keep]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _keep(xs: NDArray[np.float64], ys: NDArray[np.float64], tolerance: float) -> NDArray[np.bool_]:
     n = len(xs)
     keep = np.zeros(n, np.bool_)

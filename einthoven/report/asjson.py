@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,9 @@ from einthoven.record import Record
 from einthoven.report.limits import limit
 from einthoven.report.words import RESEARCH_ONLY
 from einthoven.signal.quality import Quality
-from einthoven.told import Told
+
+if TYPE_CHECKING:
+    from einthoven.told import Told
 
 SCHEMA = "einthoven.report/1"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 from einthoven.beats.measurements import LeadMeasurements, Measurements
 from einthoven.findings import Finding
@@ -52,7 +53,9 @@ from einthoven.report.words import (
     whose_words,
     worth_saying,
 )
-from einthoven.told import Told
+
+if TYPE_CHECKING:
+    from einthoven.told import Told
 
 TOLERANCE_MM = 0.02  # of the traces: a fifteenth of the pen
 SHEET = (279.4, 139.0)  # of the trace, mm: 10 s at 25 mm/s, and A4 landscape holds it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from einthoven.beats.measurements import Measurements
 from einthoven.interpretation import Report
@@ -40,7 +41,9 @@ from einthoven.report.words import (
     whose_words,
     worth_saying,
 )
-from einthoven.told import Told
+
+if TYPE_CHECKING:
+    from einthoven.told import Told
 
 _WIDE = 100
 

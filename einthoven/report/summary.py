@@ -7,13 +7,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from einthoven.interpretation import DEFAULT_MODEL, Report, interpret
 from einthoven.io.files import replacing
 from einthoven.opinion import Opinion
 from einthoven.report.asjson import paper_json
-from einthoven.told import Told
+
+if TYPE_CHECKING:
+    from einthoven.told import Told
 
 # The columns of summary.csv that come from Measurements.
 COLUMNS = (

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from einthoven.beats.measurements import Quantity
 from einthoven.findings import Evidence, Finding
-from einthoven.grounding import Claim
 from einthoven.interpretation import Report
 from einthoven.opinion import Likelihood, Opinion, Row, together
 from einthoven.paper.page import Page
@@ -17,7 +16,10 @@ from einthoven.paper.reading import Reading
 from einthoven.paper.render import prepare
 from einthoven.record import Record
 from einthoven.statements import STATEMENTS, SUPERCLASSES
-from einthoven.told import Told
+
+if TYPE_CHECKING:
+    from einthoven.grounding import Claim
+    from einthoven.told import Told
 
 RESEARCH_ONLY = "Research use only. Not a medical device. To be verified by a physician."
 

@@ -90,7 +90,7 @@ class Trie:
 # ---- learning -----------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _find(table: NDArray[np.int64], keys: NDArray[np.int64], key: int) -> int:
     """The place in `table` where the pair's number stands, or would."""
     mask = len(table) - 1
@@ -142,13 +142,13 @@ class _Book:
         self.size = _add(self.table, self.keys, self.counts, self.size, changed)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _index(table: NDArray[np.int64], keys: NDArray[np.int64], size: int) -> None:
     for k in range(size):
         table[_find(table, keys, keys[k])] = k
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _add(
     table: NDArray[np.int64], keys: NDArray[np.int64], counts: NDArray[np.int64], size: int, changed: NDArray[np.int64]
 ) -> int:
@@ -162,7 +162,7 @@ def _add(
     return size
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _best(keys: NDArray[np.int64], counts: NDArray[np.int64], length: NDArray[np.int64], longest: int) -> int:
     """The number of the most frequent pair, of equals the lowest; -1 where none occurs twice."""
     best, most = -1, 2
@@ -174,7 +174,7 @@ def _best(keys: NDArray[np.int64], counts: NDArray[np.int64], length: NDArray[np
     return best
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _merge(ids: Ids, n: int, a: int, b: int, c: int, changed: NDArray[np.int64]) -> tuple[int, int]:
     """Every a, b becomes c, in place. -> how many ids there are now, how many changes of pairs' counts stand in `changed`."""
     i, j, m = 0, 0, 0
@@ -205,7 +205,7 @@ def _merge(ids: Ids, n: int, a: int, b: int, c: int, changed: NDArray[np.int64])
 # ---- cutting ------------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _build(flat: Ids, lengths: NDArray[np.int64], named: Ids, base: int) -> tuple[Ids, Ids, Ids]:
     # First a plain trie: children as lists (first child, next sister).
     most = len(flat) + 1
@@ -277,7 +277,7 @@ def _build(flat: Ids, lengths: NDArray[np.int64], named: Ids, base: int) -> tupl
     return jump, owner, token
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _cut(x: Ids, jump: Ids, owner: Ids, token: Ids) -> Ids:
     out = np.empty(len(x), np.int32)
     count, i, n = 0, 0, len(x)

@@ -280,7 +280,7 @@ def ladder(alphabet: Alphabet, record: Record) -> tuple[Ids, Tokens]:
     return steps, Tokens(np.zeros(0, np.int32), leads, x.shape[1], alphabet.fs, low, width, beyond)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _steps(x: NDArray[np.float32], low: float, width: float, levels: int) -> tuple[Ids, int]:
     """Step of each sample, `levels` where it is NaN; and how many are beyond. A value at the upper edge is of the last step:
     a record's own maximum stands there."""

@@ -50,10 +50,9 @@ def resample_signal(signal: NDArray[np.floating], fs_in: float, fs_out: float) -
     filled, valid = fill_gaps(signal)
     if n == 1:
         return np.repeat(np.where(valid, filled, np.nan), n_out, axis=1).astype(np.float32)
-    from scipy.signal import resample_poly
+    from einthoven.signal.kernels import polyphase  # numba comes with it
 
-    poly = resample_poly(filled, up, down, axis=1, window=_taps(max(up, down)), padtype="antireflect")
-    out: NDArray[np.float32] = poly.astype(np.float32)
+    out: NDArray[np.float32] = polyphase(filled, _taps(max(up, down)), up, down, "odd").astype(np.float32)
     if not valid.all():
         nearest = np.minimum((np.arange(n_out) * (2 * down) + up) // (2 * up), n - 1)
         out[~valid[:, nearest]] = np.nan
@@ -72,8 +71,8 @@ def _ratio(fs_in: float, fs_out: float) -> tuple[int, int]:
 @lru_cache(maxsize=32)
 def _taps(slow: int) -> NDArray[np.float64]:
     """Taps (2 * 24 * slow + 1,) at the rate both rates divide."""
-    from scipy.signal import firwin
+    from einthoven.signal.kernels import lowpass_taps
 
-    taps: NDArray[np.float64] = firwin(2 * _HALF_LENGTH * slow + 1, _CUTOFF / slow, window=("kaiser", _BETA))
+    taps = lowpass_taps(_HALF_LENGTH * slow, _CUTOFF / slow, _BETA)
     taps.flags.writeable = False
     return taps

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def cubic(x: Floats, y: Floats, at: Floats) -> Floats:
     """The cubic spline through (x, y) (N,), x rising, at other places (M,): twice differentiable, and one cubic over the first
     two and the last two pieces ("not a knot", as scipy's CubicSpline). N >= 4; beyond the ends the last piece goes on."""

@@ -350,7 +350,7 @@ def diastoles(case: Case) -> list[tuple[float, float]]:
     return gaps
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _cubic(x: F32, at: F64) -> F32:
     """(L, N) at positions (T,) -> (L, T), Catmull-Rom."""
     l, n = x.shape
@@ -435,7 +435,7 @@ def target(case: Case, leads: int, length: int) -> Target:
     return Target(waves, marks, judged, case.no_p, conducted)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _render(waves: F64, spans: F64, unknown: F64, sigma: F64, classes: Any, marks: F32, judged: Any) -> None:
     l_count, half = classes.shape
     length = 2 * half

@@ -82,7 +82,7 @@ def find_runs(ink: Field, small: NDArray[np.uint8]) -> Runs:
     return Runs(*runs_of(cv2.transpose(ink), INK, small))  # a column's pixels beside each other, for memory's sake
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def runs_of(ink: Field, low: float, small: NDArray[np.uint8]) -> tuple[Ints, Floats, Floats, NDArray[np.uint8]]:
     """The runs of ink in each column of a sheet that lies on its side, (W, H): first run of each column (W + 1,), upper and
     lower edges between pixels (N,), and whether the run is part of something `small` (H, W) (N,)."""
@@ -119,7 +119,7 @@ def runs_of(ink: Field, low: float, small: NDArray[np.uint8]) -> tuple[Ints, Flo
     return first, top, bottom, tiny
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def follow(
     first: Ints,
     top: Floats,
@@ -191,7 +191,7 @@ def follow(
     return path
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def sharpen(top: Floats, bottom: Floats, radius: float, rounds: int, left: int, right: int) -> tuple[Floats, float]:
     """The curve (W,), one height a column, whose stroke of this radius has its edges where the ink has them; and by how many
     pixels these edges miss the ink's, on the mean.

@@ -76,7 +76,7 @@ def evened(ink: Field) -> Field:
     return ink
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _evened(ink: Field, darkest: Field, least: float) -> tuple[Field, Mask]:
     """Ink over the darkest nearby, and where that is ink."""
     h, w = ink.shape
@@ -89,7 +89,7 @@ def _evened(ink: Field, darkest: Field, least: float) -> tuple[Field, Mask]:
     return even, mask
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _of_strokes(ink: Field, even: Field, label: NDArray[np.int32], count: int) -> tuple[Field, int]:
     """`even` in the pieces that are a stroke's, elsewhere the lesser of both; and how many pixels of that are ink."""
     h, w = ink.shape
@@ -108,7 +108,7 @@ def _of_strokes(ink: Field, even: Field, label: NDArray[np.int32], count: int) -
     return out, after
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _weighted(dark: Image, outside: NDArray[np.bool_], weights: Floats) -> Field:
     """The weighted sum of darkness in R, G, B; 0 outside."""
     h, w = outside.shape
@@ -121,7 +121,7 @@ def _weighted(dark: Image, outside: NDArray[np.bool_], weights: Floats) -> Field
     return out
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _without_grid(
     ink: Field,
     upright: Field,

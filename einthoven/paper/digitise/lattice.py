@@ -240,7 +240,7 @@ def _first_guess(spectra: Field, longest: int) -> tuple[Floats, float]:
     return np.array([[f * np.cos(alpha), f * np.sin(alpha)], [g * np.cos(beta), g * np.sin(beta)]]), best
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _at(spectrum: Field, fx: float, fy: float) -> float:
     """A logarithmic spectrum at a frequency (cycles a pixel); 0, the surroundings' level, beyond its edge.
 
@@ -258,7 +258,7 @@ def _at(spectrum: Field, fx: float, fy: float) -> float:
     return float(c + 0.5 * (u * (e - w) + u * u * (e + w - 2 * c) + v * (s - n) + v * v * (n + s - 2 * c)))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _comb_at(spectrum: Field, fx: float, fy: float) -> float:
     """How far a logarithmic spectrum stands out at the harmonics of a grid whose 1 mm lines have the frequency (fx, fy)."""
     total = 0.0
@@ -271,7 +271,7 @@ def _comb_at(spectrum: Field, fx: float, fy: float) -> float:
     return total
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _comb(spectrum: Field, frequencies: Floats, angles: Floats) -> Field:
     out = np.zeros((len(frequencies), len(angles)), np.float32)
     for i in range(len(frequencies)):
@@ -280,7 +280,7 @@ def _comb(spectrum: Field, frequencies: Floats, angles: Floats) -> Field:
     return out
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _refined(spectrum: Field, f: Floats, width: float, steps: int) -> tuple[Floats, float]:
     """The frequency vector near f where a spectrum's comb is clearest, and how clear. width: relative reach, which each step
     makes narrower."""
@@ -550,7 +550,7 @@ def _unwrapped(value: Field, clear: Field, period: float) -> Field:
     return np.asarray(_grow(value.astype(np.float64), clear.astype(np.float64), period), np.float32)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _grow(value: Floats, clear: Floats, period: float) -> Floats:
     h, w = value.shape
     out = value.copy()

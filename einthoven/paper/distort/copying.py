@@ -27,7 +27,7 @@ def scanner(scene: Scene, rng: Rng, strength: float) -> None:
     scene.image = _added(np.ascontiguousarray(scene.image), more)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _added(image: Image, more: NDArray[np.int16]) -> Image:
     """An image (rows, columns, 3) with something added to each column (columns, 3), within 0 and 255."""
     rows, columns = image.shape[:2]

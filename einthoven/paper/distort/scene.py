@@ -244,7 +244,7 @@ _LANE, _FINE = 21, 64  # bits to a colour of a packed pixel; steps between two p
 _FULL = _FINE * _FINE
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _packed(sheet: Image) -> Packed:
     """Red, green and blue of each pixel in one number, each with room to be multiplied by _FULL: three sums in one."""
     height, width = sheet.shape[:2]
@@ -256,7 +256,7 @@ def _packed(sheet: Image) -> Packed:
     return out
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _between(nodes: NDArray[np.float32], j: int, i: int, c: int, down: float, across: float) -> float:
     """A channel between four nodes."""
     above = nodes[j, i, c] + across * (nodes[j, i + 1, c] - nodes[j, i, c])
@@ -264,7 +264,7 @@ def _between(nodes: NDArray[np.float32], j: int, i: int, c: int, down: float, ac
     return float(above + down * (below - above))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _take(
     sheet: Packed,
     xs: NDArray[np.float32],

@@ -222,7 +222,7 @@ def spread(nodes: NDArray[np.float32], step: int, shape: tuple[int, int]) -> NDA
     return out
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _shift(shifts: NDArray[np.float64], pitch: float, x: float, y: float) -> tuple[float, float]:
     """The shift at x, y mm, linear between nodes, that of the nearest edge outside."""
     ny, nx = shifts.shape[:2]
@@ -235,7 +235,7 @@ def _shift(shifts: NDArray[np.float64], pitch: float, x: float, y: float) -> tup
     return dx, dy
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _forward(
     xs: NDArray[np.float64],
     ys: NDArray[np.float64],
@@ -261,7 +261,7 @@ def _forward(
         xs[n], ys[n] = px, py
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _inverse(
     xs: NDArray[np.float64],
     ys: NDArray[np.float64],
