@@ -41,6 +41,7 @@ def photos(count: int, first: int, large: bool, folder: Path) -> list[Path]:
 def cost(arguments: list[str], cores: int) -> tuple[float, float, float, int]:
     """(seconds by the clock, CPU seconds, most megabytes, exit code) of a command."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(cores), "OPENBLAS_NUM_THREADS": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled; not to be would be timed, too
     begun = time.perf_counter()
     child = subprocess.Popen(
         [sys.executable, "-m", "einthoven", *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 
 GROUPS = ("summary", "rhythm", "pacing", "conduction", "axis", "hypertrophy", "infarction", "st-t", "quality")
@@ -318,7 +319,7 @@ def parse_statement(text: str) -> list[str]:
     """
     return list(
         dict.fromkeys(
-            n for words in _asserted(spoken(text), _PATTERN) for n in _OF_TWO.get(words) or (_NAME_OF.get(words, ""),) if n
+            n for words in _asserted(spoken(text), _wordings()) for n in _OF_TWO.get(words) or (_NAME_OF.get(words, ""),) if n
         )
     )
 
@@ -327,7 +328,7 @@ def mentioned(text: str) -> list[tuple[str, bool]]:
     """Every statement that a text names, each once, and whether it is asserted: "AF, no LBBB" is AF asserted, LBBB denied. One
     that is both counts as asserted."""
     out: dict[str, bool] = {}
-    for words, said in _mentioned(spoken(text), _PATTERN):
+    for words, said in _mentioned(spoken(text), _wordings()):
         for name in _OF_TWO.get(words) or (_NAME_OF.get(words, ""),):
             if name:
                 out[name] = out.get(name, False) or said
@@ -346,74 +347,79 @@ def asserted(text: str, wordings: Mapping[str, str]) -> list[str]:
 
 
 # One way of saying each thing, out of the many that readers and models have. In lower case; a hyphen is a blank later.
-_SAYINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), words)
-    for pattern, words in (
-        (r"n[\u2019']t\b", " not"),
-        (r"\bcannot\b", "can not"),
-        (r"\batrio[- ]?ventricular\b", "av"),
-        (r"\bav[- ]?b\b", "av block"),
-        (r"\b(?:(1)|(2)|(3))\s?(?:°|º|o(?=\s?av)|deg\b\.?)\s?(?=a)", r"\1\2\3 degree "),
-        (r"\b1(?:st)?[- ]degree\b", "first degree"),
-        (r"\b2(?:nd)?[- ]degree\b", "second degree"),
-        (r"\b3(?:rd)?[- ]degree\b", "third degree"),
-        (r"\b(first|second|third)[- ]degree (?:heart|a[- ]?v) block\b", r"\1 degree av block"),
-        (r"\bst[- ]?segment(?:s)?[- ](elevation|depression)s?\b", r"st \1"),
-        (r"\b(elevation|depression) (?:of|in) (?:the )?st[- ]segments?\b", r"st \1"),
-        (r"\b(elevated|depressed) st[- ]segments?\b", r"st \1"),
-        (r"\bst[- ]segments?,? (?:is|are|was|were) (?:\w+ly )?(?=(?:elevated|depressed))", "st segments are "),
-        (r"\bst (?:\d+(?:\.\d+)? ?mm )?(elevations|depressions)\b", r"st \1"),
-        (r"\bst (elevation|depression)s\b", r"st \1"),
-        (r"\ba-paced\b", "atrial paced"),
-        (r"\b([rl]bbb|(?:right|left) bundle[- ]branch block),? (?:is )?incomplete\b", r"incomplete \1"),
-        (r"\bqs(?= (?:in|waves?|complex|morphology|deflection))", "q waves"),
-        (r"\bp[- ]waves?\b[^.;]{0,60}\bdissociated\b", "av dissociation"),
-        # The artery of that name is no axis.
-        (
-            r"\b(?:(?:proximal|mid|distal) lad\b|lad (?=stenosis|occlusion|territory|lesion|artery|culprit|disease))",
-            "coronary ",
-        ),
-        (r"\bst elevated\b", "st elevation"),
-        (r"\bst depressed\b", "st depression"),
-        (r"\b(anterior|inferior|lateral|posterior|septal)[- ]wall (?=(?:myocardial|infarct|mi\b|stemi|isch))", r"\1 "),
-        (
-            r"\b(?:infarct(?:ion)?|mi) (?:of|in) (?:the )?(anterior|inferior|lateral|posterior|anteroseptal|anterolateral|inferolateral)"
-            r"(?: wall| leads)?\b",
-            r"\1 infarction",
-        ),
-        (
-            r"\b(st elevation|isch(?:a)?emia)((?: (?!in\b|with\b)[a-z]+){0,4}) in (?:the )?"
-            r"(anteroseptal|anterolateral|inferolateral|anterior|inferior|lateral)(?: chest| limb)? leads\b",
-            r"\1 in \3 leads\2",
-        ),
-        (
-            r"\b((?:premature ventricular (?:complexe?|contraction|beat)|ventricular (?:extrasystole|ectopic|premature (?:complexe?|beat))"
-            r"|pvc|vpb)s?)((?: [a-z]+){0,4}) (big|trig)emin(?:y|al pattern|us)\b",
-            r"\1\2 ventricular \3eminy",
-        ),
-        (
-            r"\bhypertrophy with (?:secondary |associated )?repolari[sz]ation (?:abnormalit(?:y|ies)|changes?)\b",
-            "hypertrophy with strain",
-        ),
-        (r"\b(second degree av block)([^.;]{0,30}?)\b2:1 (?:av )?conduction\b", r"2:1 av block"),
-        (
-            r"\b(qtc?|pr)( interval)?( (?:is|was|of|at|measures))?((?: [a-z]+ and)? ?\d[\d.]* ?(?:ms|msec|s)?,? (?:which is|and is|and|is|was) )"
-            r"(?:markedly |mildly |slightly |borderline )?(prolonged|short)\b",
-            r"\5 \1 interval",
-        ),
-        (r"\b(qtc?|pr)( interval)? (?:is|was|appears|remains) (?:\w+ and |\w+ly )?(prolonged|short)\b", r"\1\2 is \3"),
-        (
-            r"\brhythm (?:is|was|remains|appears(?: to be)?|seems(?: to be)?|looks)(?: (?:most likely|probably|still|likely|now|again|clearly))? "
-            r"(?=sinus\b)",
-            "rhythm is ",
-        ),
-        (
-            r"\bsinus\b(?! ?-?(?:rhythm|tachy|brady|arrhythm|arr|pause|arrest|node|exit|beat|complex|capture|rate|p\b|mechanism with))",
-            "sinus rhythm",
-        ),
-        (r"\brhythm is sinus rhythm\b", "sinus rhythm"),
-    )
+_SAYINGS: tuple[tuple[str, str], ...] = (
+    (r"n[\u2019']t\b", " not"),
+    (r"\bcannot\b", "can not"),
+    (r"\batrio[- ]?ventricular\b", "av"),
+    (r"\bav[- ]?b\b", "av block"),
+    (r"\b(?:(1)|(2)|(3))\s?(?:°|º|o(?=\s?av)|deg\b\.?)\s?(?=a)", r"\1\2\3 degree "),
+    (r"\b1(?:st)?[- ]degree\b", "first degree"),
+    (r"\b2(?:nd)?[- ]degree\b", "second degree"),
+    (r"\b3(?:rd)?[- ]degree\b", "third degree"),
+    (r"\b(first|second|third)[- ]degree (?:heart|a[- ]?v) block\b", r"\1 degree av block"),
+    (r"\bst[- ]?segment(?:s)?[- ](elevation|depression)s?\b", r"st \1"),
+    (r"\b(elevation|depression) (?:of|in) (?:the )?st[- ]segments?\b", r"st \1"),
+    (r"\b(elevated|depressed) st[- ]segments?\b", r"st \1"),
+    (r"\bst[- ]segments?,? (?:is|are|was|were) (?:\w+ly )?(?=(?:elevated|depressed))", "st segments are "),
+    (r"\bst (?:\d+(?:\.\d+)? ?mm )?(elevations|depressions)\b", r"st \1"),
+    (r"\bst (elevation|depression)s\b", r"st \1"),
+    (r"\ba-paced\b", "atrial paced"),
+    (r"\b([rl]bbb|(?:right|left) bundle[- ]branch block),? (?:is )?incomplete\b", r"incomplete \1"),
+    (r"\bqs(?= (?:in|waves?|complex|morphology|deflection))", "q waves"),
+    (r"\bp[- ]waves?\b[^.;]{0,60}\bdissociated\b", "av dissociation"),
+    # The artery of that name is no axis.
+    (
+        r"\b(?:(?:proximal|mid|distal) lad\b|lad (?=stenosis|occlusion|territory|lesion|artery|culprit|disease))",
+        "coronary ",
+    ),
+    (r"\bst elevated\b", "st elevation"),
+    (r"\bst depressed\b", "st depression"),
+    (r"\b(anterior|inferior|lateral|posterior|septal)[- ]wall (?=(?:myocardial|infarct|mi\b|stemi|isch))", r"\1 "),
+    (
+        r"\b(?:infarct(?:ion)?|mi) (?:of|in) (?:the )?(anterior|inferior|lateral|posterior|anteroseptal|anterolateral|inferolateral)"
+        r"(?: wall| leads)?\b",
+        r"\1 infarction",
+    ),
+    (
+        r"\b(st elevation|isch(?:a)?emia)((?: (?!in\b|with\b)[a-z]+){0,4}) in (?:the )?"
+        r"(anteroseptal|anterolateral|inferolateral|anterior|inferior|lateral)(?: chest| limb)? leads\b",
+        r"\1 in \3 leads\2",
+    ),
+    (
+        r"\b((?:premature ventricular (?:complexe?|contraction|beat)|ventricular (?:extrasystole|ectopic|premature (?:complexe?|beat))"
+        r"|pvc|vpb)s?)((?: [a-z]+){0,4}) (big|trig)emin(?:y|al pattern|us)\b",
+        r"\1\2 ventricular \3eminy",
+    ),
+    (
+        r"\bhypertrophy with (?:secondary |associated )?repolari[sz]ation (?:abnormalit(?:y|ies)|changes?)\b",
+        "hypertrophy with strain",
+    ),
+    (r"\b(second degree av block)([^.;]{0,30}?)\b2:1 (?:av )?conduction\b", r"2:1 av block"),
+    (
+        r"\b(qtc?|pr)( interval)?( (?:is|was|of|at|measures))?((?: [a-z]+ and)? ?\d[\d.]* ?(?:ms|msec|s)?,? (?:which is|and is|and|is|was) )"
+        r"(?:markedly |mildly |slightly |borderline )?(prolonged|short)\b",
+        r"\5 \1 interval",
+    ),
+    (r"\b(qtc?|pr)( interval)? (?:is|was|appears|remains) (?:\w+ and |\w+ly )?(prolonged|short)\b", r"\1\2 is \3"),
+    (
+        r"\brhythm (?:is|was|remains|appears(?: to be)?|seems(?: to be)?|looks)(?: (?:most likely|probably|still|likely|now|again|clearly))? "
+        r"(?=sinus\b)",
+        "rhythm is ",
+    ),
+    (
+        r"\bsinus\b(?! ?-?(?:rhythm|tachy|brady|arrhythm|arr|pause|arrest|node|exit|beat|complex|capture|rate|p\b|mechanism with))",
+        "sinus rhythm",
+    ),
+    (r"\brhythm is sinus rhythm\b", "sinus rhythm"),
 )
+
+
+@cache
+def _sayings() -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Compiled when words are first read: whoever only interprets an ECG has none."""
+    return tuple((re.compile(pattern), words) for pattern, words in _SAYINGS)
+
+
 _LEAD = r"(?:v[1-6](?:(?:,[1-6])+| ?(?:-|to|through|\u2013) ?v?[1-6])?|iii|ii|i|avl|avf|avr)(?![a-z0-9])"
 _LEADS = re.compile(rf"(?<![a-z0-9]){_LEAD}(?:(?:,? and |, ?|/| ){_LEAD})*")
 _ELEVATION = re.compile(r"\bst elevation\b")
@@ -422,7 +428,7 @@ _ELEVATION = re.compile(r"\bst elevation\b")
 def spoken(text: str) -> str:
     """A text in lower case, with one way of saying each thing, and ST elevation in leads told by its territory."""
     low = text.lower()
-    for pattern, words in _SAYINGS:
+    for pattern, words in _sayings():
         low = pattern.sub(words, low)
     return re.sub(r"[^.;\n]+", lambda m: _placed(m.group()), low)
 
@@ -549,4 +555,7 @@ def _plain(words: str) -> str:
     return next(iter(_clauses(words)), "")
 
 
-_PATTERN = _pattern([*(w for w, _ in _WORDS), *_OF_TWO])
+@cache
+def _wordings() -> re.Pattern[str]:
+    """Any wording of any statement."""
+    return _pattern([*(w for w, _ in _WORDS), *_OF_TWO])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import einthoven as ecg
@@ -65,13 +67,27 @@ def test_a_place_that_cannot_be_written_is_one_line(
 ) -> None:
     (tmp_path / "taken").write_text("a file where a folder is wanted")
 
+    broken = typer.Typer(pretty_exceptions_enable=False)
+
+    @broken.command()
     def writing() -> None:
         (tmp_path / "taken" / "below").mkdir()
 
-    monkeypatch.setattr(door, "app", writing)
+    monkeypatch.setattr(door, "app", broken)
+    monkeypatch.setattr(sys, "argv", ["einthoven"])
     with pytest.raises(SystemExit) as left:
         door.main()
     assert left.value.code == 1 and capsys.readouterr().err == f"error: {tmp_path / 'taken' / 'below'}: Not a directory\n"
+
+
+def test_only_the_command_asked_for_is_made_and_the_others_are_there_again() -> None:
+    every = [c.callback for c in app.registered_commands]
+    with door._only(["interpret"]):
+        assert [c.callback.__name__ for c in app.registered_commands if c.callback] == ["interpret"]
+        assert run.invoke(app, ["interpret", "--help"]).exit_code == 0 and run.invoke(app, ["measure", "--help"]).exit_code == 2
+    with door._only(["intepret"]):
+        assert [c.callback for c in app.registered_commands] == every
+    assert [c.callback for c in app.registered_commands] == every and run.invoke(app, ["models", "list"]).exit_code == 0
 
 
 def test_missing_file_is_told_and_exits_1() -> None:
