@@ -15,11 +15,13 @@ Ints = NDArray[np.int32]
 
 _SQUARE = 5 * SCALE
 _BLACK = 0.5  # a grid's line as dark as this share of a trace hides what is drawn over it
+_ALL_BLACK = 0.02  # share of a sheet's pixels: a line of one pixel in each square is 0.025
 _TILE = 8 * _SQUARE  # pixels over which the grid's darkness may be taken as one
 
 
-def ink_of(sheet: Image, lattice: Lattice, source: Image) -> Field:
-    """How much ink each pixel of the rectified sheet holds, (H, W) float32: 0 paper and grid, 1 the middle of a trace.
+def ink_of(sheet: Image, lattice: Lattice, source: Image) -> tuple[Field, bool]:
+    """How much ink each pixel of the rectified sheet holds, (H, W) float32: 0 paper and grid, 1 the middle of a trace; and
+    whether the grid's upright lines are as black as a trace nearly everywhere.
 
     Ink and grid have each their colour, as darkness in R, G, B against the paper; what is kept is the part of a pixel's
     darkness along the ink that is not along the grid. What is left of the grid then (grey grids) is taken out by place:
@@ -36,6 +38,7 @@ def ink_of(sheet: Image, lattice: Lattice, source: Image) -> Field:
     upright, flat = _of_grid(ink, lattice)
     darkest = max(float(np.percentile(ink[::3, ::3], 99.3)), 1e-3)
     lines = _without_grid(ink, *upright, *flat, np.float32(0.7 * darkest), np.float32(darkest), np.float32(_BLACK * darkest))
+    black = float((lines & 1).mean()) > _ALL_BLACK
     if lines.any():
         _under_lines(ink, (lines & 1).astype(bool))
         _under_lines(ink.T, (lines & 2).astype(bool).T)
@@ -45,7 +48,7 @@ def ink_of(sheet: Image, lattice: Lattice, source: Image) -> Field:
     if level < 0.08:
         raise EcgError("nothing on this paper is as dark as a trace")
     ink[outside] = 0
-    return cv2.min(cv2.multiply(ink, 1 / level), 1.3)  # type: ignore[no-any-return]
+    return cv2.min(cv2.multiply(ink, 1 / level), 1.3), black
 
 
 # What of a trace's ink is still a stroke, and whether it may lie flat: the first that does not find the grid as well is taken.
@@ -74,6 +77,24 @@ def evened(ink: Field) -> Field:
         if after < _GROWTH * before:
             return np.asarray(out, np.float32)
     return ink
+
+
+_LINE_MM = 8.0  # an upright line of the grid is straight over this height
+_HAIR = 3  # pixels: as wide as it is at most, and as far from where the lattice has it
+
+
+def take_lines(ink: Field, lattice: Lattice) -> None:
+    """Takes what is left of the grid's upright lines out of evened ink, between traces: a hair that stands on the lattice,
+    dead straight. A beat's flank leans, and mostly is wider; so only of a grid as black as a trace, where little is lost by
+    it. (Level ones stay: a base line looks like them.)"""
+    import cv2
+
+    mask = cv2.compare(ink, 0.5, cv2.CMP_GT)
+    upright = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((round(_LINE_MM * SCALE), 1), np.uint8))
+    off = (np.arange(ink.shape[1]) + 0.5 - lattice.origin[0] * SCALE + _SQUARE / 2) % _SQUARE - _SQUARE / 2
+    upright[:, np.abs(off) > _HAIR] = 0
+    wide = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, _HAIR + 1), np.uint8))
+    ink[cv2.bitwise_and(upright, cv2.bitwise_not(wide)) > 0] = 0
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

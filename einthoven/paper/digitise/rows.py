@@ -18,6 +18,7 @@ Mask = NDArray[np.uint8]
 _TRACE_MM = 7.0  # a connected piece of ink as wide as this is a trace (or a line that is drawn), not a letter
 _LETTERS_MM = 5.0
 _BEHIND_MM = 20.0  # a row begins nearer than this to its pulse's end
+_ASTRAY_MM = 4.0  # a row that lies further than this from the base line it was looked for at, has another
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,12 @@ def find_rows(
     for k, level in enumerate(levels):
         reach = float(np.clip(1.6 * min(max(gaps[k], gaps[k + 1]), 60 * SCALE), 12 * SCALE, 60 * SCALE))
         y, pen, _ = runs.trace(level, reach, 0, shape[1])
+        own = level_of(y)
+        if abs(own - level) > _ASTRAY_MM * SCALE:
+            # A line of the grid or the paper's edge was taken for a base line, and the trace beside it was found all the same:
+            # it would be drawn to that line again and again.
+            level = own
+            y, pen, _ = runs.trace(level, reach, 0, shape[1])
         good = np.isfinite(y)
         if good.sum() >= 25 * SCALE:
             ends = np.flatnonzero(good)
@@ -199,6 +206,16 @@ def peaks_of(y: Floats, height: float, distance: int, prominence: float) -> list
     return out
 
 
+def level_of(y: Floats) -> float:
+    """Where a curve lies most of the time, pixels."""
+    s = np.sort(y[np.isfinite(y)])
+    if not len(s):
+        return 0.0
+    n = np.searchsorted(s, s + 0.5 * SCALE, side="right") - np.arange(len(s))
+    i = int(np.argmax(n))
+    return float(np.median(s[i : i + max(int(n[i]), 1)]))
+
+
 def bridged(y: Floats, longest_mm: float = 0.6) -> Floats:
     """The curve with its short gaps filled straight: columns without ink in a faint stroke are not its end."""
     longest = round(longest_mm * SCALE)
@@ -234,8 +251,8 @@ def _with_pulses(rows: list[Row], pulses: Sequence[Pulse]) -> list[Row]:
 def _apart(rows: list[Row]) -> list[Row]:
     """Without those that are another row's ink over again, and those that are far shorter than the rest."""
     longest = max((np.isfinite(r.y).sum() for r in rows), default=0)
-    swing = [float(np.subtract(*np.nanpercentile(r.y, (99.5, 0.5)))) for r in rows]
-    # A line of the grid's border or of a form is straight, the heart is not.
+    swing = [float(np.subtract(*np.nanpercentile(r.y, (97.5, 2.5)))) for r in rows]
+    # A line of the grid's border or of a form is straight but for what crosses it, the heart is not.
     rows = [r for r, s in zip(rows, swing, strict=True) if s > 0.2 * SCALE or max(swing) < 0.5 * SCALE]
     kept: list[Row] = []
     for row in sorted(rows, key=lambda r: -np.isfinite(r.y).sum()):

@@ -9,7 +9,7 @@ import numpy as np
 from einthoven.paper.digitise.bars import find_bars, take_bars
 from einthoven.paper.digitise.digitised import Trace
 from einthoven.paper.digitise.follow import find_runs
-from einthoven.paper.digitise.ink import evened, ink_of
+from einthoven.paper.digitise.ink import evened, ink_of, take_lines
 from einthoven.paper.digitise.lattice import SCALE, Image, Lattice, find_lattice, rectify
 from einthoven.paper.digitise.names import read_names
 from einthoven.paper.digitise.rows import find_rows, take_parts
@@ -40,7 +40,7 @@ def read_scan(
     """Page and traces of an RGB image (H, W, 3). Raises EcgError, with the reason, where it cannot be read."""
     lattice = find_lattice(image, corners)
     sheet = rectify(image, lattice)
-    ink = ink_of(sheet, lattice, image)
+    ink, black = ink_of(sheet, lattice, image)
     bars = find_bars(ink)
     take_bars(ink, bars)
     parts = take_parts(ink)
@@ -48,6 +48,8 @@ def read_scan(
     rows = find_rows(runs, ink.shape, lattice.on_grid(), lattice.by_height(), parts.pulses)
     # Rows, pulses, and where traces end are told by what is surely ink; names and strokes by what is paler, too.
     ink = evened(ink)
+    if black:
+        take_lines(ink, lattice)
     names = read_names(ink)
     runs = find_runs(ink, take_parts(ink).small)
     page, traces, warnings = read_sheet(

@@ -12,7 +12,7 @@ from einthoven.paper.digitise.confidence import signs_of
 from einthoven.paper.digitise.digitised import Trace
 from einthoven.paper.digitise.follow import DROPPED, Runs
 from einthoven.paper.digitise.lattice import SCALE
-from einthoven.paper.digitise.rows import Pulse, Row, bridged
+from einthoven.paper.digitise.rows import Pulse, Row, bridged, level_of
 from einthoven.paper.digitise.words import GAINS, Name
 from einthoven.paper.page import ORDERS, RHYTHM, Box, Floats, Layout, Page, Strip, Text, parse_layout
 from einthoven.record import EcgError
@@ -54,7 +54,7 @@ def read_sheet(
     plan, slots, sure = _plan(rows, spans, names, layout, warnings, size[0] * SCALE, speed, columns_of(bars))
     slots = _at_bars(slots, rows, bars)
     feet = [
-        p.foot if p is not None else _level(row.y[round(a) : round(b)])
+        p.foot if p is not None else level_of(row.y[round(a) : round(b)])
         for row, p, (a, b) in zip(rows, pulses, spans, strict=True)
     ]
     runs = _without_bars(
@@ -233,16 +233,6 @@ def _without_bars(runs: Runs, feet: Sequence[float], borders: set[float]) -> Run
     if not drop.any():
         return runs
     return replace(runs, tiny=np.where(drop, np.uint8(DROPPED), runs.tiny))
-
-
-def _level(y: Floats) -> float:
-    """Where a curve lies most of the time, pixels."""
-    s = np.sort(y[np.isfinite(y)])
-    if not len(s):
-        return 0.0
-    n = np.searchsorted(s, s + 0.5 * SCALE, side="right") - np.arange(len(s))
-    i = int(np.argmax(n))
-    return float(np.median(s[i : i + max(int(n[i]), 1)]))
 
 
 @dataclass(frozen=True)
