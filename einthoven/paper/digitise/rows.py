@@ -232,8 +232,8 @@ def bridged(y: Floats, longest_mm: float = 0.6) -> Floats:
 
 
 def _with_pulses(rows: list[Row], pulses: Sequence[Pulse]) -> list[Row]:
-    """Without what lies over or under all rows that have a pulse where nearly all have one: the edge of the paper, which goes
-    on beyond them, or a line of words, which begins far behind their pulses."""
+    """Of rows of which nearly all have a pulse, without a line of words or of the grid, which begins far behind their pulses,
+    and without what lies over or under all that have one and goes on beyond them: the edge of the paper."""
     feet = [p.foot for p in pulses]
     have = [any(abs(foot - row.baseline) < 6 * SCALE for foot in feet) for row in rows]
     if len(feet) < 3 or sum(have) < 0.75 * len(rows):
@@ -244,7 +244,9 @@ def _with_pulses(rows: list[Row], pulses: Sequence[Pulse]) -> list[Row]:
     first, last = have.index(True), len(have) - 1 - have[::-1].index(True)
     behind = max(p.stop for p in pulses) + _BEHIND_MM * SCALE
     return [
-        r for k, r in enumerate(rows) if first <= k <= last or ((r.ends[0] > left or r.ends[1] < right) and r.ends[0] < behind)
+        r
+        for k, (r, there) in enumerate(zip(rows, have, strict=True))
+        if there or (r.ends[0] < behind and (first <= k <= last or r.ends[0] > left or r.ends[1] < right))
     ]
 
 
