@@ -79,7 +79,7 @@ def evened(ink: Field) -> Field:
     return ink
 
 
-_LINE_MM = 8.0  # an upright line of the grid is straight over this height
+_LINE_MM = 16.0  # an upright line of the grid is straight over this height
 _HAIR = 3  # pixels: as wide as it is at most, and as far from where the lattice has it
 
 
