@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from einthoven.paper.digitise.digitised import Trace, assemble
 from einthoven.paper.digitise.follow import find_runs
-from einthoven.paper.digitise.ink import evened
-from einthoven.paper.digitise.lattice import SCALE
+from einthoven.paper.digitise.ink import evened, take_lines
+from einthoven.paper.digitise.lattice import SCALE, Lattice
 from einthoven.paper.digitise.names import read_names
-from einthoven.paper.digitise.rows import Row, peaks_of, take_parts
+from einthoven.paper.digitise.rows import Pulse, Row, _with_pulses, find_rows, peaks_of, take_parts
 from einthoven.paper.digitise.sheet import _columns, _lawful, _Slot, _without_bars
 from einthoven.paper.digitise.snr import snr_db
 from einthoven.paper.page import Box, Page, Strip, parse_layout
@@ -133,3 +135,41 @@ def test_lone_letters_are_no_pulses() -> None:
         pulse(60, foot)
     pulse(400, 350)
     assert sorted(p.start // 10 for p in take_parts(ink).pulses) == [6, 6, 6]
+
+
+def test_a_row_has_the_base_line_that_it_lies_on() -> None:
+    """A dashed line of the grid over a trace: what is followed from the line's height is the trace, whose height counts."""
+    ink = np.zeros((800, 2400), np.float32)
+    x = np.arange(100, 2300)
+    y = 500 - 20 * np.sin(x / 60) - 120 * np.exp(-((((x % 220) - 110) / 6) ** 2))
+    for i, (a, b) in enumerate(pairwise(y)):
+        ink[int(min(a, b)) - 1 : int(max(a, b)) + 2, x[i]] = 1
+    for left in range(60, 2360, 100):
+        ink[300:302, left : left + 50] = 1
+    on = np.ones((21, 61), bool)
+    rows = find_rows(find_runs(ink, np.zeros(ink.shape, np.uint8)), ink.shape, on, np.ones(21), ())
+    assert len(rows) == 1 and abs(rows[0].baseline - 500) < 25 and rows[0].ends == (100, 2298)
+
+
+def test_a_row_that_begins_far_behind_the_others_pulses_is_none() -> None:
+    def row(baseline: float, first: int) -> Row:
+        y = np.full(2000, np.nan)
+        y[first:1900] = baseline + 10 * np.sin(np.arange(first, 1900) / 9)
+        return Row(y, baseline, 1.0, 2.0, 400.0)
+
+    pulses = [Pulse(100, 140, 80.0, float(h)) for h in (200, 400, 600, 800, 1000)]
+    rows = [row(200, 60), row(400, 60), row(600, 60), row(700, 900), row(800, 60), row(1000, 60)]
+    assert [r.baseline for r in _with_pulses(rows, pulses)] == [200, 400, 600, 800, 1000]
+
+
+def test_hairs_on_the_lattice_are_taken_and_strokes_are_not() -> None:
+    ink = np.zeros((400, 400), np.float32)
+    ink[20:380, 79:81] = 1.0  # on a line of the lattice
+    ink[20:380, 100:102] = 1.0  # between its lines
+    ink[100:140, 159:161] = 1.0  # short, as a beat
+    ink[20:380, 238:243] = 1.0  # as wide as a pen
+    ink[200:203, :] = 1.0  # a trace that crosses them all
+    wanted = ink.copy()
+    wanted[20:200, 79:81] = wanted[203:380, 79:81] = 0
+    take_lines(ink, Lattice(np.eye(3), np.zeros((11, 11, 2), np.float32), (50.0, 50.0)))
+    assert np.array_equal(ink, wanted)

@@ -90,10 +90,11 @@ def take_lines(ink: Field, lattice: Lattice) -> None:
     import cv2
 
     mask = cv2.compare(ink, 0.5, cv2.CMP_GT)
-    upright = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((round(_LINE_MM * SCALE), 1), np.uint8))
+    upright = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((round(_LINE_MM * SCALE) | 1, 1), np.uint8))
     off = (np.arange(ink.shape[1]) + 0.5 - lattice.origin[0] * SCALE + _SQUARE / 2) % _SQUARE - _SQUARE / 2
     upright[:, np.abs(off) > _HAIR] = 0
-    wide = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, _HAIR + 1), np.uint8))
+    across = np.ones((1, _HAIR + 1), np.uint8)  # even: the way back is by its other end, or all would move by a pixel
+    wide = cv2.dilate(cv2.erode(mask, across, anchor=(0, 0)), across, anchor=(_HAIR, 0))
     ink[cv2.bitwise_and(upright, cv2.bitwise_not(wide)) > 0] = 0
 
 
