@@ -19,7 +19,7 @@ from einthoven.cli import app
 from einthoven.exchange import shelf
 from einthoven.interpretation import Report
 from einthoven.io import write
-from einthoven.opinion import Likelihood, Opinion, together
+from einthoven.opinion import Likelihood, Opinion, look_at, opinion, together
 from einthoven.paper.distort.save import save_picture
 from einthoven.paper.reading import PHOTO_PX, SHEET_PX, Hints, Reading, bounded, jpeg_bytes, read_paper
 from einthoven.paper.save import save_page
@@ -382,3 +382,16 @@ def test_measure_and_demo_take_what_is_known_of_the_page(folder: Path, scan: Rep
     assert made_.exit_code == 0 and "From the paper" in (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
     failed = run.invoke(app, ["demo", str(folder / "blank.jpg"), "--out", str(tmp_path / "none")])
     assert failed.exit_code == 1 and WHY in (tmp_path / "none" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_picture_that_was_looked_at_beforehand_has_the_same_opinion(folder: Path, model: Path) -> None:
+    pictures: list[np.ndarray] = []
+    _, _, picture = read_paper(folder / "photo.jpg", seen=pictures.append)
+    assert len(pictures) == 1 and pictures[0] is picture
+    seen = look_at(picture, model, looks=True)
+    assert seen is not None and seen.fault == ""
+    before, at_once = (opinion(None, (), model, picture=picture, looks=True, seen=s) for s in (seen, None))
+    assert before.labels == at_once.labels and before.sees == at_once.sees == "picture"
+    assert before.looked is not None and at_once.looked is not None
+    assert before.looked.label == at_once.looked.label and np.array_equal(before.looked.parts, at_once.looked.parts)
+    assert look_at(picture, None) is None  # a model of signals has nothing to say of a picture
