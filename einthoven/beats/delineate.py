@@ -111,11 +111,11 @@ def prepare(signal: Signal, fs: float) -> tuple[F32, NDArray[np.intp], float]:
     if ratio != 1:
         slower = max(ratio.numerator, ratio.denominator)
         taps = lowpass_taps(10 * slower, 1 / slower, 5.0).astype(np.float32)
-        x = polyphase(x, taps, ratio.numerator, ratio.denominator, "level")
+        x = polyphase(x, taps, ratio.numerator, ratio.denominator, "level").astype(np.float32)
     if x.shape[1] > 30:
         # Butterworth, forward and backward: no shift in time.
-        x = forward_backward(_highpass(), x, min(int(FS), x.shape[1] - 1))
-    return x.astype(np.float32), np.array(usable), fs * ratio.numerator / ratio.denominator
+        x = forward_backward(_highpass(), x, min(int(FS), x.shape[1] - 1)).astype(np.float32)
+    return x, np.array(usable), fs * ratio.numerator / ratio.denominator
 
 
 def compress(x: F32) -> F32:

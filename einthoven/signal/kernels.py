@@ -20,7 +20,8 @@ def lowpass_taps(half: int, cutoff: float, beta: float) -> Doubles:
     """(2 half + 1,): a sinc under a Kaiser window, sum 1; cutoff as a share of the Nyquist frequency (scipy's firwin)."""
     m = np.arange(-half, half + 1)
     taps: Doubles = cutoff * np.sinc(cutoff * m) * np.kaiser(2 * half + 1, beta)
-    return taps / taps.sum()
+    taps /= taps.sum()
+    return taps
 
 
 def polyphase(
