@@ -156,7 +156,7 @@ def ahead(*modules: str) -> None:
         for name in modules:
             importlib.import_module(name)
 
-    threading.Thread(target=load, daemon=True).start()
+    threading.Thread(target=load).start()
 
 
 def run_each(

@@ -275,9 +275,9 @@ def interpret(
 
     from einthoven.interpretation import interpret as interpreted
 
-    ahead("einthoven.report.html", "einthoven.report.files")
     unread = []
     html = output is not None and (format == "html" or (format is None and output.suffix.lower() in (".html", ".htm")))
+    ahead("einthoven.report.html" if html else "einthoven.report.plain", "einthoven.report.files")
 
     def work(path: str) -> None:
         report = interpreted(path, **choice, **hints, looks=html)
