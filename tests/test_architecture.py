@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from einthoven.io import write
+from einthoven.synth import simulate
+
 PACKAGE = Path(__file__).resolve().parent.parent / "einthoven"
 
 # Each room may import itself and the rooms before it (docs/architecture.md).
@@ -85,3 +88,15 @@ def test_import_and_help_load_nothing_heavy() -> None:
     code = "import sys, einthoven, einthoven.cli; print(*sorted(set(sys.modules) & set(sys.argv[1:])))"
     out = subprocess.run([sys.executable, "-c", code, *HEAVY, "scipy"], capture_output=True, text=True, check=True)
     assert out.stdout.split() == []
+
+
+def test_an_interpretation_loads_neither_torch_nor_the_slow_parts_of_scipy(tmp_path: Path) -> None:
+    ecg = simulate(rate=70, seed=1).record
+    write(ecg, tmp_path / "ecg.npz")
+    code = (
+        "import sys; from einthoven.interpretation import interpret; from einthoven.report import save; "
+        "save(interpret(sys.argv[1]), sys.argv[2]); print(*sorted(set(sys.modules) & set(sys.argv[3:])))"
+    )
+    slow = ("torch", "matplotlib", "pandas", "scipy.signal", "scipy.stats", "scipy.optimize", "scipy.interpolate")
+    asked = [sys.executable, "-c", code, str(tmp_path / "ecg.npz"), str(tmp_path / "report.html"), *slow]
+    assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split() == []
