@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -290,9 +289,8 @@ def _unreadable(findings: Sequence[Finding]) -> bool:
     return not any(f.confidence != "cannot be determined" for f in findings)
 
 
-@lru_cache(maxsize=2)
 def loaded(model: str | Path | None) -> Predictor:
-    """The model by its name or path (None: the default one), which stays loaded. Raises EcgError."""
-    from einthoven.exchange.predict import Predictor
+    """The model by its name or path (None: the default one), which stays loaded while its Bundle is the same. Raises EcgError."""
+    from einthoven.exchange import predict
 
-    return Predictor.load(model)
+    return predict.loaded(None if model is None else str(model))

@@ -232,7 +232,7 @@ def loaded(model: str | None) -> Predictor:
     return _loaded(path, (inner if inner.exists() else path).stat().st_mtime_ns)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _loaded(path: Path, changed: int) -> Predictor:
     return Predictor.load(path)
 

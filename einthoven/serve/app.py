@@ -20,6 +20,8 @@ from einthoven import __version__
 from einthoven.exchange.stores import open_store
 from einthoven.record import EcgError, WrongUse
 from einthoven.serve import access
+from einthoven.serve.derived import MOST as DERIVED
+from einthoven.serve.helpers import Helpers, quick_helpers
 from einthoven.serve.jobs import Jobs
 from einthoven.serve.library import Library
 from einthoven.serve.routes import router
@@ -36,7 +38,8 @@ class Settings:
     this machine is refused (DNS rebinding). anonymous: whether uploads lose what identifies a patient unless the user says
     otherwise. secure: the page is reached by https. upload: bytes of one upload at most. welcome: a new data directory begins
     with simulated ECGs. calls: of one address in a minute. stores: addresses of model exchanges: whoever runs the server
-    says which, no user does."""
+    says which, no user does. helpers: processes that measure and draw (serve/helpers.py); 0: this one does. derived: bytes of
+    results that are kept at most."""
 
     data: Path
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
@@ -46,22 +49,27 @@ class Settings:
     welcome: bool = True
     stores: tuple[str, ...] = ()
     calls: int = 1200
+    helpers: int = 0
+    derived: int = DERIVED
 
 
 def create_app(settings: Settings, *, work: bool = True) -> FastAPI:
     """The whole server. work: whether its queue is worked on. Raises EcgError where the data directory cannot be used."""
     store = Store(settings.data)
-    library = Library(store)
+    library = Library(store, settings.derived)
     jobs = Jobs(store, library)
+    helpers = Helpers(library, settings.helpers)
 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         if work:
             store.sweep()
+            library.sweep()
             if settings.welcome and store.row("SELECT 1 FROM audit LIMIT 1") is None:
                 library.welcome("local")
             jobs.start()
         yield
+        helpers.stop()
         jobs.stop()
         store.close()
 
@@ -76,7 +84,7 @@ def create_app(settings: Settings, *, work: bool = True) -> FastAPI:
         lifespan=life,
     )
     app.state.settings, app.state.store, app.state.library, app.state.jobs = settings, store, library, jobs
-    app.state.tickets, app.state.speakers = access.Tickets(), Speakers()
+    app.state.helpers, app.state.tickets, app.state.speakers = helpers, access.Tickets(), Speakers()
     calls, tries = access.Rate(settings.calls, 60.0), access.Rate(20, 60.0)
 
     @app.middleware("http")
@@ -196,7 +204,9 @@ def serve(
         raise WrongUse("say by what name the server is reached: --name ecg.example.org")
     secure = certificate is not None or behind_proxy
     known = ("127.0.0.1", "localhost", "[::1]") if local else ()
-    settings = Settings(data, (*known, *(name.lower() for name in names)), anonymous, secure, stores=tuple(stores))
+    settings = Settings(
+        data, (*known, *(name.lower() for name in names)), anonymous, secure, stores=tuple(stores), helpers=quick_helpers()
+    )
     for address in stores:
         open_store(address)  # nothing is asked of it yet: only whether this is an address
     app = create_app(settings)

@@ -31,6 +31,7 @@ from einthoven.serve.store import Row, Store, new_id, to_json
 
 OVER = ("done", "failed", "cancelled")
 _LOOK_S = 0.25
+_NICE = 10  # steps behind the server: whoever reads an ECG does not wait for a training
 _METHODS = ("head", "full", "lora", "adapter")
 _MORE: Mapping[str, tuple[float, float]] = {  # lines of a recipe that may be sent, and within what they lie
     "batch": (1, 4096), "patience": (0, 1000), "learning_rate": (1e-8, 1.0), "gamma": (0.01, 1.0), "finder_high": (1e-7, 1.0),
@@ -178,6 +179,8 @@ class Jobs:
                 stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
             )  # fmt: skip
+        with contextlib.suppress(OSError, AttributeError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
         lines, looked_for = _Tail(log, start), None if self._said(job, "finder") else finder
         self.store.db.execute("UPDATE job SET pid = ? WHERE id = ?", (process.pid, job))
         last = ""

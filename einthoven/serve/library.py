@@ -7,6 +7,7 @@ what a photo shows cannot be removed, and that is said.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -15,14 +16,19 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from einthoven import __version__
+from einthoven.exchange import shelf
 from einthoven.io import anonymize, find_inputs, read, read_all
 from einthoven.io.arrays import write_npz
 from einthoven.paper.entry import PICTURES, is_paper, picture_of
 from einthoven.record import Device, EcgError, Record, Source
-from einthoven.serve import corrections
+from einthoven.serve import corrections, unpacked
+from einthoven.serve.derived import MOST as DERIVED
+from einthoven.serve.derived import Derived
 from einthoven.serve.store import Row, Store, new_id, to_json
 
 if TYPE_CHECKING:
@@ -35,6 +41,8 @@ DEMOS: tuple[tuple[str, tuple[str, ...], float | None], ...] = (
 )
 MOST = 20_000  # ECGs out of one upload
 _REPORTS = 12  # that are kept at hand
+_HAND = 64 << 20  # bytes of signals that are kept at hand, and of the longest whose report is
+_SIGNAL = "signal"  # a long recording, unpacked
 _PAPER_SAYS = "a picture is kept as it is: look whether it shows the patient's name"
 
 
@@ -53,9 +61,11 @@ class Arrival:
 class Library:
     """The ECGs of a Store. Safe to be used from many threads."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, derived: int = DERIVED) -> None:
         self.store = store
+        self.derived = Derived(store.folder / "derived", derived)
         self._reports: OrderedDict[str, Report] = OrderedDict()
+        self._records: OrderedDict[str, Record] = OrderedDict()
         self._lock = threading.Lock()
         self._busy: dict[str, threading.Lock] = {}
 
@@ -110,6 +120,8 @@ class Library:
             "leads": list(record.leads),
         }
         ecg, known = self._row(sha256, size, name, owner, fields, about)
+        if is_long(fields) and not known:
+            self._unpack(self.row(ecg), record)
         return Arrival(name, ecg, known=known, warnings=record.warnings, removed=tuple(removed))
 
     def _take_paper(self, path: Path, name: str, owner: str) -> Arrival:
@@ -160,21 +172,34 @@ class Library:
 
     def told(self, row: Row) -> Row:
         """A row as the API tells it."""
-        about = json.loads(row["about"])
-        tags, labels = (
-            [r["name"] for r in self.store.rows(f"SELECT name FROM {table} WHERE ecg = ? ORDER BY name", (row["id"],))]
-            for table in ("tag", "label")
-        )
+        return self.told_all([row])[0]
+
+    def told_all(self, rows: Sequence[Row]) -> list[Row]:
+        """The same of many, asked for at once."""
+        words: dict[str, dict[str, list[str]]] = {table: {row["id"]: [] for row in rows} for table in ("tag", "label")}
+        ids = [row["id"] for row in rows]
+        for table, held in words.items():
+            for k in range(0, len(ids), 500):
+                some = ids[k : k + 500]
+                marks = ", ".join("?" * len(some))
+                for found in self.store.rows(f"SELECT ecg, name FROM {table} WHERE ecg IN ({marks}) ORDER BY name", some):
+                    held[found["ecg"]].append(found["name"])
         keys = ("id", "name", "kind", "format", "patient", "age", "sex", "start", "fs", "duration", "added")
-        return {
-            **{key: row[key] for key in keys},
-            "leads": json.loads(row["leads"]),
-            "device": about.get("device", {}),
-            "warnings": about.get("warnings", []),
-            "removed": about.get("removed", []),
-            "tags": tags,
-            "labels": labels,
-        }
+        made = []
+        for row in rows:
+            about = json.loads(row["about"])
+            made.append(
+                {
+                    **{key: row[key] for key in keys},
+                    "leads": json.loads(row["leads"]),
+                    "device": about.get("device", {}),
+                    "warnings": about.get("warnings", []),
+                    "removed": about.get("removed", []),
+                    "tags": words["tag"][row["id"]],
+                    "labels": words["label"][row["id"]],
+                }
+            )
+        return made
 
     def path(self, row: Row) -> Path:
         return self.store.path_of(row["file"])
@@ -184,9 +209,14 @@ class Library:
         row = self.row(ecg)
         if row["kind"] == "paper":
             return self.report(ecg, automatic=True).record
+        mark = self.mark(row)
+        with self._lock:
+            if mark in self._records:
+                self._records.move_to_end(mark)
+                return self._records[mark]
         about = json.loads(row["about"])
         made = read(self.path(row).read_bytes())
-        return replace(
+        made = replace(
             made,
             device=Device(**about.get("device", {})),
             machine=about.get("machine", {}),
@@ -194,15 +224,45 @@ class Library:
             derived=tuple(about.get("derived", ())),
             source=Source(row["name"], row["format"] or None, about.get("version")),
         )
+        if not is_long(row):
+            with self._lock:
+                self._records[mark] = made
+                while sum(one.signal.nbytes for one in self._records.values()) > _HAND:
+                    self._records.popitem(last=False)
+        return made
+
+    def unpacked(self, row: Row) -> unpacked.Unpacked | None:
+        """A long recording (`is_long`), mapped into memory; None where it is not unpacked (yet): `unpack`."""
+        place = self.derived.path(row["id"], _SIGNAL, self.mark(row))
+        return None if place is None else unpacked.open_(place)
+
+    def unpack(self, ecg: str) -> None:
+        row = self.row(ecg)
+        self._unpack(row, self.record(ecg))
+
+    def _unpack(self, row: Row, record: Record) -> None:
+        self.derived.keep(
+            row["id"], _SIGNAL, self.mark(row), lambda path: unpacked.write(record, path), unpacked.size(record),
+            lambda: self.is_there(row["id"]),
+        )  # fmt: skip
+
+    def is_there(self, ecg: str) -> bool:
+        return self.store.row("SELECT 1 FROM ecg WHERE id = ?", (ecg,)) is not None
+
+    def mark(self, row: Row, rows: Sequence[Row] = ()) -> str:
+        """Stands for all that a result follows from that is made of this ECG with these corrections: see serve/derived.py."""
+        known = [row[key] for key in ("id", "file", "name", "kind", "format", "about")]
+        words = to_json([_code(), _default_models(), *known, self.hints(row["id"]), list(rows)])
+        return hashlib.sha256(words.encode()).hexdigest()[:32]
 
     def report(self, ecg: str, *, automatic: bool = False) -> Report:
         """Read, measured, interpreted; with what users corrected by hand, unless it is to be as it was found (`automatic`)."""
-        found = self._kept(ecg, lambda: self._read(ecg))
+        row = self.row(ecg)
+        found = self._kept(f"{ecg} {self.mark(row)}", lambda: self._read(ecg))
         rows = [] if automatic else corrections.listed(self.store, ecg)
         if not rows:
             return found
-        last = f"{rows[-1]['seq']} {rows[-1]['at']}"
-        return self._kept(f"{ecg} by hand {last}", lambda: corrections.applied(found, rows)[0])
+        return self._kept(f"{ecg} {self.mark(row, rows)}", lambda: corrections.applied(found, rows)[0])
 
     def _kept(self, key: str, make: Callable[[], Report]) -> Report:
         """The last ones are kept at hand. Two who ask for one report wait for one answer."""
@@ -211,17 +271,21 @@ class Library:
                 self._reports.move_to_end(key)
                 return self._reports[key]
             mine = self._busy.setdefault(key, threading.Lock())
-        with mine:
+        try:
+            with mine:
+                with self._lock:
+                    if key in self._reports:
+                        return self._reports[key]
+                made = make()
+                with self._lock:
+                    if made.record.signal.nbytes <= _HAND:
+                        self._reports[key] = made
+                    while len(self._reports) > _REPORTS:
+                        self._reports.popitem(last=False)
+                return made
+        finally:
             with self._lock:
-                if key in self._reports:
-                    return self._reports[key]
-            made = make()
-            with self._lock:
-                self._reports[key] = made
                 self._busy.pop(key, None)
-                while len(self._reports) > _REPORTS:
-                    self._reports.popitem(last=False)
-            return made
 
     def _read(self, ecg: str) -> Report:
         from einthoven.interpretation import interpret
@@ -251,11 +315,12 @@ class Library:
                 db.execute("INSERT INTO hint VALUES (?, ?)", (ecg, to_json(dict(known))))
         self.forget(ecg)
 
-    def forget(self, ecg: str, *, corrected: bool = False) -> None:
-        """Reports of an ECG about which something has changed; corrected: only those with corrections."""
+    def forget(self, ecg: str) -> None:
+        """What is at hand of an ECG that has changed or is deleted."""
         with self._lock:
-            for key in [one for one in self._reports if one.startswith(f"{ecg} ") or (one == ecg and not corrected)]:
+            for key in [one for one in self._reports if one.startswith(f"{ecg} ")]:
                 del self._reports[key]
+            self._records.clear()  # by their marks, which tell no id; they are soon read again
 
     def delete(self, ecg: str) -> None:
         """For good: row, results and, where nobody else's ECG is the same, the file."""
@@ -263,7 +328,35 @@ class Library:
         with self.store.change() as db:
             db.execute("DELETE FROM ecg WHERE id = ?", (ecg,))
         self.forget(ecg)
+        self.derived.drop(ecg)  # after the row: who still works on one of them asks for the row when it is kept
         self.store.drop_unused(row["file"])
+
+    def sweep(self) -> int:
+        """Drafts, and results of ECGs that are no more, go. -> how many. Only while nothing else uses the directory."""
+        return self.derived.sweep({row["id"] for row in self.store.rows("SELECT id FROM ecg")})
+
+
+def is_long(row: Mapping[str, Any]) -> bool:
+    """Whether a recording is kept unpacked, too."""
+    return row["kind"] == "recording" and (row["duration"] or 0.0) > unpacked.LONG_S
+
+
+@lru_cache
+def _code() -> str:
+    """Stands for this package's code and weights: another version computes other results."""
+    root = Path(__file__).resolve().parents[1]
+    held = hashlib.sha256(__version__.encode())
+    for path in sorted(root.rglob("*")):
+        if path.suffix in (".py", ".onnx", ".npz", ".json", ".safetensors"):
+            about = path.stat()
+            held.update(f"{path.relative_to(root)} {about.st_size} {about.st_mtime_ns}".encode())
+    return held.hexdigest()
+
+
+def _default_models() -> list[Any]:
+    """Stands for the models that every report asks: a newer one may be pulled while the server runs."""
+    path = shelf.find() / "manifest.json"
+    return [str(path), path.stat().st_mtime_ns]
 
 
 def labels_csv(text: str, names: Mapping[str, str]) -> tuple[dict[str, list[str]], list[str]]:

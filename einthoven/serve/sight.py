@@ -20,6 +20,7 @@ from einthoven.beats.fiducials import FIDUCIALS, QRS_ON
 from einthoven.record import EcgError, Record
 from einthoven.report.asjson import number
 from einthoven.serve.store import to_json
+from einthoven.serve.unpacked import Unpacked
 
 if TYPE_CHECKING:
     from einthoven.explain import Explanation
@@ -31,7 +32,7 @@ _MOST_BEATS = 60  # of the overlay: no eye tells more apart
 _FINE_HZ = 250.0  # below this rate the overlay is interpolated
 
 
-def samples(record: Record, start: float = 0.0, end: float | None = None, most: int | None = None) -> bytes:
+def samples(record: Record | Unpacked, start: float = 0.0, end: float | None = None, most: int | None = None) -> bytes:
     """A stretch of the signal, a row a lead.
 
     most: where the stretch has more samples than this, there are 2 `most`: lowest and highest of each of `most` equal parts, in
@@ -39,17 +40,18 @@ def samples(record: Record, start: float = 0.0, end: float | None = None, most: 
 
     Raises EcgError for a stretch outside the recording.
     """
-    end = record.duration if end is None else min(end, record.duration)
+    duration = float(record.signal.shape[1] / record.fs)
+    end = duration if end is None else min(end, duration)
     if not 0 <= start < end:
-        raise EcgError(f"a stretch lies within 0 and {record.duration:g} s, not from {start:g} to {end:g}")
+        raise EcgError(f"a stretch lies within 0 and {duration:g} s, not from {start:g} to {end:g}")
     first, last = math.floor(start * record.fs), min(math.ceil(end * record.fs), record.signal.shape[1])
     part = record.signal[:, first:last]
     pairs = most is not None and part.shape[1] > 2 * most
     if pairs and most is not None:
-        part = extremes(part, most)
+        part = record.extremes(first, last, most) if isinstance(record, Unpacked) else extremes(part, most)
     head = {
         "leads": list(record.leads), "fs": record.fs, "start": first / record.fs, "end": last / record.fs, "pairs": bool(pairs),
-        "duration": record.duration,
+        "duration": duration,
     }  # fmt: skip
     return packed(part, head)
 

@@ -4,6 +4,7 @@
     DATA/catalogue.sqlite     WAL; `PRAGMA user_version` counts the migrations below, an older directory is brought up to date
     DATA/models/NAME          Bundles that were trained or pulled here
     DATA/jobs/ID              what a job works in
+    DATA/derived/ab/ab12...   what was computed of an ECG (serve/derived.py); may be left out of a copy
 
 Everything of a user's is in this directory: copying it while the server is stopped is a backup.
 """
@@ -18,6 +19,7 @@ import shutil
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +80,16 @@ MIGRATIONS = (
 )
 
 
+class _Connection:
+    """A thread's connection, closed when the thread is gone: a server's threads come and go."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+
+    def __del__(self) -> None:
+        self.db.close()
+
+
 class Store:
     """Opens or makes a data directory. One Store may be used from many threads, each gets a connection of its own.
 
@@ -91,7 +103,7 @@ class Store:
         if strange or self.folder.is_file():
             raise WrongUse("is no data directory of Einthoven and not empty: choose another place", path=self.folder)
         self._local = threading.local()
-        self._all: list[sqlite3.Connection] = []
+        self._all: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._lock = threading.Lock()
         try:
             for part in ("files", "models", "jobs", "incoming"):
@@ -111,22 +123,22 @@ class Store:
 
     @property
     def db(self) -> sqlite3.Connection:
-        """This thread's connection."""
-        db: sqlite3.Connection | None = getattr(self._local, "db", None)
-        if db is None:
+        """This thread's connection; it ends with its thread."""
+        held: _Connection | None = getattr(self._local, "held", None)
+        if held is None:
             db = sqlite3.connect(self.folder / CATALOGUE, timeout=30, isolation_level=None, check_same_thread=False)
             db.row_factory = sqlite3.Row
             db.execute("PRAGMA foreign_keys = ON")
             db.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives the power cord, too
-            self._local.db = db
+            self._local.held = held = _Connection(db)
             with self._lock:
-                self._all.append(db)
-        return db
+                self._all.add(held)
+        return held.db
 
     def close(self) -> None:
         with self._lock:
-            for db in self._all:
-                db.close()
+            for held in list(self._all):
+                held.db.close()
             self._all.clear()
         self._local = threading.local()
 
@@ -141,6 +153,15 @@ class Store:
             db.execute("ROLLBACK")
             raise
         db.execute("COMMIT")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What this thread reads within is of one moment, whatever others write meanwhile."""
+        self.db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.db.execute("COMMIT")
 
     def rows(self, sql: str, values: Iterable[Any] = ()) -> list[Row]:
         return [dict(row) for row in self.db.execute(sql, tuple(values))]

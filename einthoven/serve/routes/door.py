@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from einthoven.serve import access
+from einthoven.serve import access, made
 from einthoven.serve.access import Scope, Who
+from einthoven.serve.helpers import Helpers
 from einthoven.serve.jobs import Jobs
 from einthoven.serve.library import Library
 from einthoven.serve.store import Store
@@ -27,9 +30,9 @@ class Refused(BaseModel):
 REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Refused, "description": "Refused, with the reason"}}
 
 
-def gives(*media: str) -> dict[str, Any]:
+def gives(*media: str, code: int = 200) -> dict[str, Any]:
     """Of a route that answers with a file: what the description of the API says of it."""
-    return {"response_class": Response, "responses": {200: {"content": {one: {} for one in media}}}}
+    return {"response_class": Response, "responses": {code: {"content": {one: {} for one in media}}}}
 
 
 def need(scope: Scope) -> Callable[[Request], Who]:
@@ -71,3 +74,31 @@ def library_of(request: Request) -> Library:
 def jobs_of(request: Request) -> Jobs:
     made: Jobs = request.app.state.jobs
     return made
+
+
+async def answer(request: Request, ecg: str, name: str, /, *, media: str | None = None, headers: Any = None, **args: Any) -> Response:
+    """What is made of an ECG (serve/made.py): as it is kept, else by a helper, while this process goes on with others. Raises
+    EcgError."""
+    kind = made.KINDS[name]
+    data = await run_in_threadpool(made.kept, library_of(request), ecg, name)
+    if data is None:
+        data = await by_helper(request, ecg, name, **args)
+    head = dict(headers or {})
+    if kind.packed:
+        head["Vary"] = "Accept-Encoding"
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            head["Content-Encoding"] = "gzip"
+        else:
+            data = await run_in_threadpool(made.opened, data)
+    return Response(data, media_type=media or kind.media, headers=head)
+
+
+async def by_helper(request: Request, ecg: str, name: str, /, **args: Any) -> bytes:
+    """The same by a helper, whatever is kept; compressed where it is `Kind.packed`."""
+    helpers: Helpers = request.app.state.helpers
+
+    def ask() -> Any:
+        return helpers.ask(library_of(request).row(ecg), name, args)
+
+    # shielded: others may wait for the same answer
+    return await asyncio.shield(asyncio.wrap_future(await run_in_threadpool(ask)))

@@ -46,7 +46,14 @@ async def upload(
         await run_in_threadpool(shutil.rmtree, folder, True)
     if not arrived:  # beside others, a file of a kind that nothing reads is passed over; alone, it is not without a word
         arrived = [library.Arrival(file.filename or "", error="is of no kind that can be read") for file in files]
-    store.note(me.user, "upload", f"{sum(a.id is not None for a in arrived)} of {len(arrived)}")
+
+    def told() -> None:
+        store.note(me.user, "upload", f"{sum(a.id is not None for a in arrived)} of {len(arrived)}")
+        for one in arrived:
+            if one.id is not None and not one.known:
+                request.app.state.helpers.ahead(shelf.row(one.id))
+
+    await run_in_threadpool(told)
     return [
         {"name": a.name, "id": a.id, "error": a.error, "known": a.known, "warnings": a.warnings, "removed": a.removed}
         for a in arrived
@@ -91,7 +98,7 @@ def ecgs(
     store, shelf = store_of(request), library_of(request)
     total = store.row(f"SELECT COUNT(*) AS n FROM ecg WHERE {clause}", values)
     rows = store.rows(f"SELECT * FROM ecg WHERE {clause} ORDER BY added DESC, id LIMIT ? OFFSET ?", (*values, most, skip))
-    return {"total": total["n"] if total else 0, "ecgs": [shelf.told(row) for row in rows]}
+    return {"total": total["n"] if total else 0, "ecgs": shelf.told_all(rows)}
 
 
 @router.get("/ecgs/{ecg}")
@@ -126,6 +133,7 @@ def change(ecg: str, body: Change, me: Write, request: Request) -> dict[str, Any
 def delete(ecg: str, me: Write, request: Request) -> None:
     """Deletes an ECG and all that was made of it, for good."""
     library_of(request).delete(ecg)
+    request.app.state.helpers.forget(ecg)
     store_of(request).note(me.user, "delete", ecg)
 
 

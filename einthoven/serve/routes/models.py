@@ -14,9 +14,9 @@ from pydantic import BaseModel, Field
 
 from einthoven.exchange.manifest import plain_name
 from einthoven.record import EcgError, WrongUse
-from einthoven.serve import access, sight
+from einthoven.serve import access
 from einthoven.serve.jobs import model_path, models, upload_place
-from einthoven.serve.routes.door import Read, Run, gives, jobs_of, library_of, store_of
+from einthoven.serve.routes.door import Read, Run, answer, gives, jobs_of, store_of
 
 router = APIRouter()
 
@@ -59,7 +59,7 @@ async def add_model(
     """A model from a file: a Bundle as a ZIP is here at once, verified; a foreign ONNX file becomes a job that reads it,
     proves it against onnxruntime and makes a Bundle of it (`einthoven models import`; `labels` parted by commas where the file
     has none)."""
-    store, jobs = store_of(request), jobs_of(request)
+    store = store_of(request)
     token = secrets.token_hex(12)
     place = upload_place(store, token)
     try:
@@ -68,12 +68,18 @@ async def add_model(
                 await run_in_threadpool(out.write, piece)
         if zipfile.is_zipfile(place):
             return await run_in_threadpool(_take_bundle, request, place, me.user)
-        args = {"name": name, "file": token, "task": task, "preset": preset, "licence": licence}
-        job = jobs.add("import", me.user, {**args, "labels": [one.strip() for one in labels.split(",") if one.strip()]})
+        args: dict[str, Any] = {"name": name, "file": token, "task": task, "preset": preset, "licence": licence}
+        args["labels"] = [one.strip() for one in labels.split(",") if one.strip()]
+        return await run_in_threadpool(_read_foreign, request, args, me.user)
     except BaseException:
         place.unlink(missing_ok=True)
         raise
-    store.note(me.user, "job import", job)
+
+
+def _read_foreign(request: Request, args: dict[str, Any], user: str) -> dict[str, Any]:
+    jobs = jobs_of(request)
+    job = jobs.add("import", user, args)
+    store_of(request).note(user, "job import", job)
     return jobs.told(jobs.row(job))
 
 
@@ -166,26 +172,17 @@ def model_report(name: str, me: Read, request: Request) -> Response:
     )
 
 
-@router.post("/ecgs/{ecg}/predict")
-def predict(
+@router.post("/ecgs/{ecg}/predict", **gives("application/json"))
+async def predict(
     ecg: str, me: Read, request: Request, model: Annotated[str, Query(max_length=200)] = "einthoven-12"
-) -> dict[str, Any]:
+) -> Response:
     """Calibrated probabilities of a model's labels: `einthoven predict`."""
-    from einthoven.exchange.predict import loaded
-
-    shelf = library_of(request)
-    predictor = loaded(str(model_path(store_of(request), model)))
-    row = shelf.row(ecg)
-    image = predictor.manifest.image
-    if row["kind"] == "paper" and image is not None and image.pictures == "look":
-        made = predictor.predict_file(shelf.path(row))
-    else:
-        made = predictor.predict(shelf.record(ecg))
-    return {"model": predictor.manifest.name, "labels": made.labels, "present": made.present, "warnings": made.warnings}
+    path = await run_in_threadpool(model_path, store_of(request), model)
+    return await answer(request, ecg, "predict", model=str(path))
 
 
 @router.get("/ecgs/{ecg}/explain", **gives("application/octet-stream"))
-def explain(
+async def explain(
     ecg: str,
     me: Read,
     request: Request,
@@ -196,14 +193,8 @@ def explain(
 ) -> Response:
     """Which waves of which leads speak for a label (None: the likeliest), as numbers behind a header (einthoven.serve.sight):
     `einthoven explain`. Methods but occlusion need torch."""
-    from einthoven.exchange.predict import loaded
-    from einthoven.explain import explain
-
-    shelf = library_of(request)
-    predictor = loaded(str(model_path(store_of(request), model)))
-    report = shelf.report(ecg)
-    made = explain(report.record, predictor, label, method, start=start, beats=report.beats)
-    return Response(sight.heat(made), media_type="application/octet-stream")
+    path = await run_in_threadpool(model_path, store_of(request), model)
+    return await answer(request, ecg, "explain", model=str(path), label=label, method=method, start=start)
 
 
 # ---- the exchange ----

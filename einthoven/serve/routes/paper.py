@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from einthoven.record import EcgError
-from einthoven.serve.routes.door import Read, Write, gives, library_of
+from einthoven.serve.routes.door import Read, Write, answer, gives, library_of
 from einthoven.serve.store import Row
 
 router = APIRouter()
@@ -34,49 +34,36 @@ def _paper(request: Request, ecg: str) -> Row:
 
 
 @router.get("/ecgs/{ecg}/picture", **gives("image/jpeg"))
-def picture(ecg: str, me: Read, request: Request) -> Response:
+async def picture(ecg: str, me: Read, request: Request) -> Response:
     """The photo or scan that an ECG on paper came as."""
-    row = _paper(request, ecg)
-    from einthoven.paper.entry import picture_of
-    from einthoven.paper.reading import PHOTO_PX, bounded, jpeg_bytes
-
-    shelf = library_of(request)
-    rgb, _ = picture_of(shelf.path(row), shelf.hints(ecg).get("page"))
-    return Response(jpeg_bytes(bounded(rgb, PHOTO_PX)), media_type="image/jpeg")
+    await run_in_threadpool(_paper, request, ecg)
+    return await answer(request, ecg, "picture")
 
 
 @router.get("/ecgs/{ecg}/sheet", **gives("image/jpeg"))
-def sheet(ecg: str, me: Read, request: Request) -> Response:
+async def sheet(ecg: str, me: Read, request: Request) -> Response:
     """The page set straight, with the traces that were read over the print and how sure each is."""
-    _paper(request, ecg)
-    from einthoven.paper.reading import jpeg_bytes
-
-    reading = library_of(request).report(ecg, automatic=True).paper
-    if reading is None or reading.sheet is None:
-        raise HTTPException(404, "no page was read from this picture")
-    return Response(jpeg_bytes(reading.sheet), media_type="image/jpeg")
+    await run_in_threadpool(_paper, request, ecg)
+    return await answer(request, ecg, "sheet")
 
 
-@router.get("/ecgs/{ecg}/paper")
-def paper(ecg: str, me: Read, request: Request) -> dict[str, Any]:
+@router.get("/ecgs/{ecg}/paper", **gives("application/json"))
+async def paper(ecg: str, me: Read, request: Request) -> Response:
     """How it was read: layout, speed, gain and whether each was given, read or assumed; the sheet's outline in the picture and
     the picture's size, in pixels; how sure each lead is; and what a user said of it (`known`)."""
-    _paper(request, ecg)
-    from einthoven.report.asjson import paper_json
-
-    shelf = library_of(request)
-    reading = shelf.report(ecg, automatic=True).paper
-    if reading is None:
-        raise EcgError("no such reading")
-    size = None if reading.photo is None else [round(n / reading.scale) for n in reading.photo.shape[1::-1]]
-    return {**paper_json(reading), "picture_px": size, "known": shelf.hints(ecg), "sheet": reading.sheet is not None}
+    await run_in_threadpool(_paper, request, ecg)
+    return await answer(request, ecg, "paper")
 
 
-@router.put("/ecgs/{ecg}/paper")
-def read_again(ecg: str, body: Known, me: Write, request: Request) -> dict[str, Any]:
+@router.put("/ecgs/{ecg}/paper", **gives("application/json"))
+async def read_again(ecg: str, body: Known, me: Write, request: Request) -> Response:
     """Reads the page again with what a user knows of it; all null: as it was found."""
-    _paper(request, ecg)
-    shelf = library_of(request)
-    shelf.hint(ecg, body.model_dump(exclude_none=True))
-    shelf.store.note(me.user, "paper read again", ecg)
-    return paper(ecg, me, request)
+
+    def hint() -> None:
+        _paper(request, ecg)
+        shelf = library_of(request)
+        shelf.hint(ecg, body.model_dump(exclude_none=True))
+        shelf.store.note(me.user, "paper read again", ecg)
+
+    await run_in_threadpool(hint)
+    return await answer(request, ecg, "paper")

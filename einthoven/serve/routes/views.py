@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from einthoven.beats.correct import Correction
-from einthoven.beats.correct import corrected as put_on
 from einthoven.serve import access, corrections, files, sight
-from einthoven.serve.routes.door import Read, Write, gives, library_of
+from einthoven.serve.library import is_long
+from einthoven.serve.routes.door import Read, Write, answer, by_helper, gives, library_of, store_of
 
 router = APIRouter()
 
 
 @router.get("/ecgs/{ecg}/signal", **gives("application/octet-stream"))
-def signal(
+async def signal(
     ecg: str,
     me: Read,
     request: Request,
@@ -26,59 +25,58 @@ def signal(
     most: Annotated[int | None, Query(ge=10, le=100_000)] = None,
 ) -> Response:
     """A stretch of the signal as numbers of two bytes behind a header (einthoven.serve.sight)."""
-    made = sight.samples(library_of(request).record(ecg), start, end, most)
-    return Response(made, media_type="application/octet-stream")
+    shelf = library_of(request)
+
+    def cut(again: bool) -> bytes | None:
+        row = shelf.row(ecg)
+        if not is_long(row):
+            return sight.samples(shelf.record(ecg), start, end, most) if row["kind"] != "paper" or again else None
+        held = shelf.unpacked(row)
+        if held is not None:
+            return sight.samples(held, start, end, most)
+        return sight.samples(shelf.record(ecg), start, end, most) if again else None  # it cannot be kept: the disk is full
+
+    data = await run_in_threadpool(cut, False)
+    if data is None:
+        row = await run_in_threadpool(shelf.row, ecg)
+        if row["kind"] == "paper":
+            return await answer(request, ecg, "signal", start=start, end=end, most=most)
+        await by_helper(request, ecg, "unpack")
+        data = await run_in_threadpool(cut, True)
+    return Response(data, media_type="application/octet-stream")
 
 
-@router.get("/ecgs/{ecg}/report")
-def report(ecg: str, me: Read, request: Request) -> dict[str, Any]:
+@router.get("/ecgs/{ecg}/report", **gives("application/json"))
+async def report(ecg: str, me: Read, request: Request) -> Response:
     """Measurements, findings with their evidence, models' opinions: `einthoven interpret --json`."""
-    from einthoven.report import to_json
-
-    return to_json(library_of(request).report(ecg))
+    return await answer(request, ecg, "report")
 
 
 @router.get("/ecgs/{ecg}/report.{kind}", **gives("text/html", "application/pdf", "application/fhir+json", "text/plain"))
-def report_file(ecg: str, kind: Literal["html", "pdf", "fhir", "txt"], me: Read, request: Request) -> Response:
+async def report_file(ecg: str, kind: Literal["html", "pdf", "fhir", "txt"], me: Read, request: Request) -> Response:
     """The same as a page (html), a document (pdf), for a record system (fhir) or plain text (txt)."""
-    from einthoven.report import to_fhir, to_html, to_pdf, to_text
-
-    made = library_of(request).report(ecg)
-    if kind == "html":
-        return Response(to_html(made), media_type="text/html", headers={"Content-Security-Policy": access.REPORT_POLICY})
-    if kind == "pdf":
-        return Response(to_pdf(made), media_type="application/pdf")
-    if kind == "fhir":
-        return Response(json.dumps(to_fhir(made), ensure_ascii=False), media_type="application/fhir+json")
-    return Response(to_text(made), media_type="text/plain; charset=utf-8")
+    media = {"html": "text/html", "pdf": "application/pdf", "fhir": "application/fhir+json", "txt": "text/plain; charset=utf-8"}
+    head = {"Content-Security-Policy": access.REPORT_POLICY} if kind == "html" else {}
+    return await answer(request, ecg, "report-file", media=media[kind], headers=head, kind=kind)
 
 
-@router.get("/ecgs/{ecg}/beats")
-def beats(ecg: str, me: Read, request: Request) -> dict[str, Any]:
+@router.get("/ecgs/{ecg}/beats", **gives("application/json"))
+async def beats(ecg: str, me: Read, request: Request) -> Response:
     """P, QRS and T of every beat and lead, s: `einthoven delineate`."""
-    from einthoven.report.asjson import beats_json
-
-    made = library_of(request).report(ecg)
-    return beats_json(made.beats) if made.beats is not None else {}
+    return await answer(request, ecg, "beats")
 
 
 @router.get("/ecgs/{ecg}/views/{view}", **gives("application/octet-stream"))
-def view(ecg: str, view: Literal["median", "overlay", "aligned"], me: Read, request: Request) -> Response:
+async def view(ecg: str, view: Literal["median", "overlay", "aligned"], me: Read, request: Request) -> Response:
     """The median beat, all beats over each other, or the signal aligned by its R peaks (Rlign), as numbers behind a header
     (einthoven.serve.sight)."""
-    return Response(sight.VIEWS[view](library_of(request).report(ecg)), media_type="application/octet-stream")
+    return await answer(request, ecg, view)
 
 
-@router.get("/ecgs/{ecg}/spectrum")
-def spectrum(ecg: str, me: Read, request: Request) -> dict[str, Any]:
+@router.get("/ecgs/{ecg}/spectrum", **gives("application/json"))
+async def spectrum(ecg: str, me: Read, request: Request) -> Response:
     """The power of each lead over frequency, microvolts squared per Hz, up to 150 Hz; null for a lead with gaps throughout."""
-    from einthoven.report.asjson import number
-    from einthoven.signal.spectrum import spectrum
-
-    made = spectrum(library_of(request).record(ecg))
-    shown = made.hz <= 150
-    power = {lead: [number(v) for v in row[shown]] if row[0] == row[0] else None for lead, row in zip(made.leads, made.power)}
-    return {"hz": [number(v) for v in made.hz[shown]], "power_uv2_hz": power}
+    return await answer(request, ecg, "spectrum")
 
 
 # ---- fiducials, corrected by hand ----
@@ -95,51 +93,41 @@ class Moved(BaseModel):
     every: bool = False
 
 
-@router.get("/ecgs/{ecg}/fiducials")
-def corrected(ecg: str, me: Read, request: Request) -> dict[str, Any]:
+@router.get("/ecgs/{ecg}/fiducials", **gives("application/json"))
+async def corrected(ecg: str, me: Read, request: Request) -> Response:
     """The corrections of this ECG, what could not be applied of them, and what the measurements were without them."""
-    shelf = library_of(request)
-    shelf.row(ecg)
-    rows = corrections.listed(shelf.store, ecg)
-    if not rows:
-        return {"corrections": [], "left_out": [], "automatic": {}}
-    from einthoven.report.asjson import number
-
-    found, made = shelf.report(ecg, automatic=True), shelf.report(ecg)
-    was = {name: number(found.measurements[name]) for name in found.measurements}
-    now = {name: number(made.measurements[name]) for name in made.measurements}
-    left = put_on(found.beats, corrections.of(rows)).told
-    return {"corrections": rows, "left_out": list(left), "automatic": {k: was[k] for k in was if was[k] != now.get(k)}}
+    return await answer(request, ecg, "fiducials")
 
 
-@router.post("/ecgs/{ecg}/fiducials", status_code=201)
-def correct(ecg: str, body: Moved, me: Write, request: Request) -> dict[str, Any]:
+@router.post("/ecgs/{ecg}/fiducials", status_code=201, **gives("application/json", code=201))
+async def correct(ecg: str, body: Moved, me: Write, request: Request) -> Response:
     """Puts a fiducial where it belongs; measurements and findings rest on it from now on, and say so."""
-    shelf = library_of(request)
-    found = shelf.report(ecg, automatic=True)
-    one = Correction(body.name, 0.0, body.to, body.lead, body.every)
-    corrections.add(shelf.store, ecg, me.user, found, body.beat, one)
-    shelf.forget(ecg, corrected=True)
-    shelf.store.note(me.user, "correction", f"{ecg} {body.name}")
-    return corrected(ecg, me, request)
+    await by_helper(request, ecg, "correct", user=me.user, **body.model_dump())
+    await run_in_threadpool(store_of(request).note, me.user, "correction", f"{ecg} {body.name}")
+    made = await answer(request, ecg, "fiducials")
+    made.status_code = 201
+    return made
 
 
-@router.delete("/ecgs/{ecg}/fiducials")
-def undo(ecg: str, me: Write, request: Request, every: bool = False) -> dict[str, Any]:
+@router.delete("/ecgs/{ecg}/fiducials", **gives("application/json"))
+async def undo(ecg: str, me: Write, request: Request, every: bool = False) -> Response:
     """Takes the last correction back, or all of them."""
-    shelf = library_of(request)
-    shelf.row(ecg)
-    if corrections.undo(shelf.store, ecg, every=every):
-        shelf.forget(ecg, corrected=True)
-        shelf.store.note(me.user, "correction undone", ecg)
-    return corrected(ecg, me, request)
+
+    def back() -> None:
+        shelf = library_of(request)
+        shelf.row(ecg)
+        if corrections.undo(shelf.store, ecg, every=every):
+            shelf.store.note(me.user, "correction undone", ecg)
+
+    await run_in_threadpool(back)
+    return await answer(request, ecg, "fiducials")
 
 
 # ---- files ----
 
 
 @router.get("/ecgs/{ecg}/file.{kind}", **gives(*sorted({files.media_type(kind) for kind in files.KINDS})))
-def file(
+async def file(
     ecg: str,
     kind: Literal["png", "svg", "pdf", "csv", "wfdb", "npz", "edf", "dcm", "xml"],
     me: Read,
@@ -153,12 +141,8 @@ def file(
     """The ECG as a file: a page of millimetre paper (png, svg, pdf: `einthoven render`), or the recording (csv, wfdb as a ZIP
     of header and signal, npz, edf, dcm, xml: HL7 aECG; `einthoven convert`).
     what: the median beat, or the signal with its R peaks on a grid of 60 a minute, in place of the recording."""
-    shelf = library_of(request)
-    name = shelf.row(ecg)["name"]
-    if kind in files.PAGES:
-        data = files.page(shelf.report(ecg), kind, layout=layout, speed=speed, gain=gain, start=start)
-    elif what == "recording":
-        data = files.recording(shelf.record(ecg), kind, name)
-    else:
-        data = files.recording(sight.RECORDS[what](shelf.report(ecg)), kind, f"{name}-{what}")
-    return Response(data, media_type=files.media_type(kind), headers=files.headers(name, kind))
+    name = (await run_in_threadpool(library_of(request).row, ecg))["name"]
+    return await answer(
+        request, ecg, "file", media=files.media_type(kind), headers=files.headers(name, kind),
+        kind=kind, layout=layout, speed=speed, gain=gain, start=start, what=what,
+    )  # fmt: skip
