@@ -74,19 +74,24 @@ def client(link: str) -> Iterator[httpx.Client]:
         yield made
 
 
-def memory(pid: int) -> float:
-    """MB that a process and its children hold."""
-    total, waiting = 0, [pid]
+def memory(pid: int) -> dict[str, float]:
+    """MB that the server, its helpers and its jobs hold."""
+    held, waiting = {"server": 0.0, "helpers": 0.0, "jobs": 0.0}, [(pid, "server")]
     while waiting:
-        one = waiting.pop()
+        one, whose = waiting.pop()
         try:
             status = Path(f"/proc/{one}/status").read_text()
-            waiting += [int(p) for p in Path(f"/proc/{one}/task/{one}/children").read_text().split()]
+            # a child is of those that started it, not of the thread that runs first
+            children = [p for task in Path(f"/proc/{one}/task").iterdir() for p in (task / "children").read_text().split()]
+            words = [Path(f"/proc/{p}/cmdline").read_text() for p in children]
         except OSError:
             continue
+        for child, said in zip(children, words, strict=True):
+            kind = "helpers" if "einthoven.serve.helpers" in said else "jobs"
+            waiting.append((int(child), kind if whose == "server" else whose))
         found = re.search(r"VmRSS:\s+(\d+)", status)
-        total += int(found[1]) if found else 0
-    return total / 1024
+        held[whose] += int(found[1]) / 1024 if found else 0.0
+    return held
 
 
 @contextmanager
@@ -219,7 +224,7 @@ def load(clients: int, minutes: float) -> None:
             threads = [threading.Thread(target=one, args=(k,)) for k in range(clients)]
             for thread in threads:
                 thread.start()
-            held = []
+            held: list[dict[str, float]] = []
             while any(thread.is_alive() for thread in threads):
                 time.sleep(5)
                 held.append(memory(running.pid))
@@ -236,8 +241,10 @@ def load(clients: int, minutes: float) -> None:
                 print(f"  {what:<8} {len(one_):6,}  median {1000 * median:6.0f} ms, 95 % within {1000 * late:6.0f} ms")
             print(f"reads: 95 % within {1000 * np.percentile(reads, 95):.0f} ms")
             third = max(len(held) // 3, 1)
-            first, last = np.mean(held[:third]), np.mean(held[-third:])
-            print(f"memory with its jobs: {first:.0f} MB in the first third, {last:.0f} MB in the last")
+            for whose in ("server", "helpers", "jobs"):
+                row = [one[whose] for one in held]
+                first, last = np.mean(row[:third]), np.mean(row[-third:])
+                print(f"memory, {whose}: {first:.0f} MB in the first third, {last:.0f} MB in the last, {max(row):.0f} MB at most")
             jobs = [(j["kind"], j["state"]) for j in boss.get("/api/jobs").json()]
             print("jobs:", json.dumps(jobs[:3]))
 
@@ -259,14 +266,17 @@ def holter(hours: float) -> None:
                 begun = time.perf_counter()
                 answer = boss.get(f"/api/ecgs/{told['id']}/signal?start={start:.0f}&end={start + 10:.0f}")
                 sent.append((time.perf_counter() - begun, len(answer.content)))
-            begun = time.perf_counter()
-            whole = boss.get(f"/api/ecgs/{told['id']}/signal?most=2000")
-            took = 1000 * (time.perf_counter() - begun)
+            took = []
+            for _ in range(5):
+                begun = time.perf_counter()
+                whole = boss.get(f"/api/ecgs/{told['id']}/signal?most=2000")
+                took.append(1000 * (time.perf_counter() - begun))
             print(
                 f"10 s of it: median {1000 * np.median([t for t, _ in sent]):.0f} ms, {sent[0][1] / 1000:.0f} kB; "
-                f"the whole as 2,000 stretches: {took:.0f} ms, {len(whole.content) / 1000:.0f} kB"
+                f"the whole as 2,000 stretches: {took[0]:.0f} ms, again {np.median(took[1:]):.0f} ms, "
+                f"{len(whole.content) / 1000:.0f} kB"
             )
-            print(f"memory of the server: {memory(running.pid):.0f} MB")
+            print("memory, MB:", ", ".join(f"{whose} {mb:.0f}" for whose, mb in memory(running.pid).items()))
 
 
 def main() -> None:

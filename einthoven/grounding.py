@@ -27,7 +27,6 @@ from types import MappingProxyType
 from typing import Any
 
 from einthoven.beats.measurements import LeadMeasurements, Measurements
-from einthoven.evaluate.reports import numbers, widened
 from einthoven.findings import RULES
 from einthoven.findings.finding import Evidence, Finding
 from einthoven.findings.rule import UNDETERMINED
@@ -269,6 +268,8 @@ class _Case:
     seen: frozenset[str] = field(default=frozenset(), init=False)
 
     def __post_init__(self) -> None:
+        from einthoven.evaluate.reports import widened  # here: evaluate brings scipy's statistics, a second of loading
+
         sure = frozenset(n for n, f in self.found.items() if f.confidence != UNDETERMINED)
         object.__setattr__(self, "seen", widened(sure))
 
@@ -328,6 +329,8 @@ class _Case:
 
     def _judged(self, name: str, leads: tuple[str, ...]) -> tuple[str, tuple[Evidence, ...], str]:
         """The verdict on a statement that is asserted."""
+        from einthoven.evaluate.reports import widened
+
         if leads:
             return self._in_leads(_wave(name), leads)
         limits = [(limit, self.value(limit.figure)) for limit in _LIMITS.get(name, ())]
@@ -396,6 +399,8 @@ class _Case:
     # -- figures
 
     def figures(self, words: str) -> Iterator[Claim]:
+        from einthoven.evaluate.reports import numbers
+
         for n in numbers(words, self.m):
             name = "qtc_fridericia_ms" if n.name == "qtc_ms" else n.name
             unit = "/min" if name == "rate_bpm" else "deg" if name.endswith("deg") else "ms"

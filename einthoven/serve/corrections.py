@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from einthoven.beats.correct import Corrected, Correction, check, corrected
-from einthoven.interpretation import Report, interpret
-from einthoven.opinion import held_against
 from einthoven.record import WrongUse
 from einthoven.serve.store import Row, Store
+
+if TYPE_CHECKING:
+    from einthoven.interpretation import Report
 
 MOST = 2000  # of one ECG
 
@@ -55,6 +57,9 @@ def undo(store: Store, ecg: str, *, every: bool = False) -> int:
 def applied(automatic: Report, rows: Sequence[Row]) -> tuple[Report, Corrected]:
     """The report that rests on the corrected fiducials: measured and interpreted again, the models' opinions beside it as they
     were (they look at the ECG, not at the corrections)."""
+    from einthoven.interpretation import interpret
+    from einthoven.opinion import held_against
+
     made = corrected(automatic.beats, of(rows))
     report = interpret(automatic.record, beats=made.beats, model=None, image_model=None)
     who = ", ".join(sorted({row["user"] for row in rows}))

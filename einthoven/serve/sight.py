@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from einthoven.beats.fiducials import FIDUCIALS, QRS_ON
 from einthoven.record import EcgError, Record
-from einthoven.report.asjson import number
 from einthoven.serve.store import to_json
 from einthoven.serve.unpacked import Unpacked
 
@@ -81,6 +80,8 @@ def extremes(signal: NDArray[np.float32], parts: int) -> NDArray[np.float32]:
 def median(report: Report) -> bytes:
     """The median beat, a row a lead; in the header its fiducials (s from its start), noise by lead and how many beats it is of.
     Raises EcgError without beats."""
+    from einthoven.report.asjson import number
+
     made = report.median
     if not made:
         raise EcgError("there is no median beat: no beats were found")
@@ -124,6 +125,7 @@ def overlay(report: Report) -> bytes:
 def aligned(report: Report) -> bytes:
     """Ten seconds with the R peaks on a grid of 60 a minute (Rlign), a row a lead; in the header how it went."""
     from einthoven.beats.align import align
+    from einthoven.report.asjson import number
 
     made = align(report.record, report.beats)
     head = {
@@ -137,6 +139,8 @@ def aligned(report: Report) -> bytes:
 def heat(made: Explanation) -> bytes:
     """An explanation as it is drawn: -1 (against the label) to 1 (for it), a row a lead; in the header what it explains and its
     evidence by lead and wave."""
+    from einthoven.report.asjson import number
+
     told = made.to_dict()
     head = {key: told[key] for key in told if key != "evidence"}
     head["facts"] = {name: number(value) for name, value in made.facts.items()}
