@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
 import os
 import re
 import shutil
@@ -219,14 +218,25 @@ def load(clients: int, minutes: float) -> None:
                             times[what].append(time.perf_counter() - begun)
                         time.sleep(float(rng.exponential(2.0)))  # a person looks at what came
 
-            job = boss.post("/api/jobs", json={"kind": "finetune", "args": {"name": "under-load", "ecgs": ids}})
-            print("fine-tuning:", job.status_code, job.text[:120])
+            tuned = 0
+
+            def tune() -> None:
+                """One fine-tuning after the other, so that one runs all the time."""
+                nonlocal tuned
+                if not tuned or boss.get(f"/api/jobs/{job[0]}").json()["state"] not in ("queued", "running"):
+                    tuned += 1
+                    args = {"name": f"under-load-{tuned}", "ecgs": ids}
+                    job[:] = [boss.post("/api/jobs", json={"kind": "finetune", "args": args}).json()["id"]]
+
+            job: list[str] = []
+            tune()
             threads = [threading.Thread(target=one, args=(k,)) for k in range(clients)]
             for thread in threads:
                 thread.start()
             held: list[dict[str, float]] = []
             while any(thread.is_alive() for thread in threads):
                 time.sleep(5)
+                tune()
                 held.append(memory(running.pid))
             for thread in threads:
                 thread.join()
@@ -244,9 +254,11 @@ def load(clients: int, minutes: float) -> None:
             for whose in ("server", "helpers", "jobs"):
                 row = [one[whose] for one in held]
                 first, last = np.mean(row[:third]), np.mean(row[-third:])
-                print(f"memory, {whose}: {first:.0f} MB in the first third, {last:.0f} MB in the last, {max(row):.0f} MB at most")
-            jobs = [(j["kind"], j["state"]) for j in boss.get("/api/jobs").json()]
-            print("jobs:", json.dumps(jobs[:3]))
+                print(
+                    f"memory, {whose}: {first:.0f} MB in the first third, {last:.0f} MB in the last, {max(row):.0f} MB at most"
+                )
+            states = Counter(one["state"] for one in boss.get("/api/jobs").json())
+            print("fine-tunings:", ", ".join(f"{count} {state}" for state, count in states.items()))
 
 
 def holter(hours: float) -> None:

@@ -13,6 +13,7 @@ import hmac
 import secrets
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,6 +73,12 @@ def who(store: Store, token: str | None, *, session: bool) -> Who | None:
     if row is None or row["expires"] < time.time() or bool(row["session"]) != session:
         return None
     return Who(row["user"], row["scope"], row["id"], session)
+
+
+def credential(headers: Mapping[str, str], cookies: Mapping[str, str]) -> str:
+    """Stands for what a request signs in by, whether or not it is good; "" without."""
+    said = headers.get("authorization") or cookies.get(COOKIE)
+    return _hash(said) if said else ""
 
 
 def end(store: Store, row: str) -> bool:

@@ -37,7 +37,8 @@ class Settings:
     """data: the data directory. hosts: names (with port) that a request may be addressed to; what else a browser resolves to
     this machine is refused (DNS rebinding). anonymous: whether uploads lose what identifies a patient unless the user says
     otherwise. secure: the page is reached by https. upload: bytes of one upload at most. welcome: a new data directory begins
-    with simulated ECGs. calls: of one address in a minute. stores: addresses of model exchanges: whoever runs the server
+    with simulated ECGs. calls: of one token or session in a minute, of an
+    address ten times as many. stores: addresses of model exchanges: whoever runs the server
     says which, no user does. helpers: processes that measure and draw (serve/helpers.py); 0: this one does. derived: bytes of
     results that are kept at most."""
 
@@ -85,14 +86,15 @@ def create_app(settings: Settings, *, work: bool = True) -> FastAPI:
     )
     app.state.settings, app.state.store, app.state.library, app.state.jobs = settings, store, library, jobs
     app.state.helpers, app.state.tickets, app.state.speakers = helpers, access.Tickets(), Speakers()
-    calls, tries = access.Rate(settings.calls, 60.0), access.Rate(20, 60.0)
+    # Several people may come from one address (a ward behind a gateway, a proxy); one of them must not use up what all have.
+    all_calls, calls, tries = access.Rate(10 * settings.calls, 60.0), access.Rate(settings.calls, 60.0), access.Rate(20, 60.0)
 
     @app.middleware("http")
     async def door(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         address = request.client.host if request.client else ""
         if not allowed(request.headers.get("host", ""), settings.hosts):
             return _refused(421, "this server does not answer to that host name")
-        if not calls.allows(address):
+        if not (all_calls.allows(address) and calls.allows(access.credential(request.headers, request.cookies) or address)):
             return _refused(429, "too many requests: wait a minute")
         if request.url.path in ("/login", "/api/login") and not tries.allows(address):
             return _refused(429, "too many tries: wait a minute")

@@ -53,7 +53,9 @@ class Derived:
         except OSError:  # it was dropped meanwhile
             return None
 
-    def keep(self, ecg: str, name: str, mark: str, write: Callable[[Path], object], size: int, there: Callable[[], bool]) -> None:
+    def keep(
+        self, ecg: str, name: str, mark: str, write: Callable[[Path], object], size: int, there: Callable[[], bool]
+    ) -> None:
         """Keeps what `write` writes, whole or not at all; results of that name that are no longer true go.
 
         Args:

@@ -226,9 +226,7 @@ def _predict(library: Library, ecg: str, args: Args) -> bytes:
         made = predictor.predict_file(library.path(row))
     else:
         made = predictor.predict(library.record(ecg))
-    return _json(
-        {"model": predictor.manifest.name, "labels": made.labels, "present": made.present, "warnings": made.warnings}
-    )
+    return _json({"model": predictor.manifest.name, "labels": made.labels, "present": made.present, "warnings": made.warnings})
 
 
 def _explain(library: Library, ecg: str, args: Args) -> bytes:

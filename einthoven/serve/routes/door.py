@@ -76,7 +76,9 @@ def jobs_of(request: Request) -> Jobs:
     return made
 
 
-async def answer(request: Request, ecg: str, name: str, /, *, media: str | None = None, headers: Any = None, **args: Any) -> Response:
+async def answer(
+    request: Request, ecg: str, name: str, /, *, media: str | None = None, headers: Any = None, **args: Any
+) -> Response:
     """What is made of an ECG (serve/made.py): as it is kept, else by a helper, while this process goes on with others. Raises
     EcgError."""
     kind = made.KINDS[name]
