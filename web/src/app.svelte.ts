@@ -53,7 +53,8 @@ class App {
     if (SCREENS.includes(named)) this.screen = named;
     try {
       this.me = await get("me"); this.signedOut = false;
-      await Promise.all([this.list(), this.listModels(), this.listJobs()]);
+      await this.list(); // an ECG first; what stands beside it may come after
+      await Promise.all([this.listModels(), this.listJobs()]);
     } catch (why) { this.tell(why); }
   }
   go(screen: Screen): void { this.screen = screen; history.replaceState(null, "", `#${screen}`); }
@@ -64,7 +65,7 @@ class App {
   async list(): Promise<void> {
     const told = await get<{ total: number; ecgs: Ecg[] }>(`ecgs?most=500&search=${encodeURIComponent(this.search)}`);
     this.ecgs = told.ecgs; this.total = told.total;
-    if (!this.open && told.ecgs[0]) await this.show(told.ecgs[0]);
+    if (!this.open && told.ecgs[0]) void this.show(told.ecgs[0]);
   }
   async listModels(): Promise<void> { this.models = await get("models"); }
   async listJobs(): Promise<void> { this.jobs = await get("jobs"); }
@@ -79,7 +80,7 @@ class App {
     if (!ecg) return;
     this.reading = true;
     try {
-      const made = await get<Report>(`ecgs/${ecg.id}/report`), hand = await get<Corrected>(`ecgs/${ecg.id}/fiducials`);
+      const [made, hand] = await Promise.all([get<Report>(`ecgs/${ecg.id}/report`), get<Corrected>(`ecgs/${ecg.id}/fiducials`)]);
       if (this.open?.id === ecg.id) { this.report = made; this.hand = hand; this.read++; }
     } catch (why) { this.tell(why); } finally { if (this.open?.id === ecg.id) this.reading = false; }
   }

@@ -4,6 +4,8 @@ export const PX = 96 / 25.4; // of a millimetre, on a screen of 96 pixels to the
 
 export type Pen = { c: CanvasRenderingContext2D; colour: (name: string) => string };
 
+const MOST_PX = 32e6; // of one canvas: beyond that browsers draw slowly, and some not at all
+
 /** Makes a canvas so large, in millimetres at this zoom, and rules it; from then on its unit is the millimetre. */
 export function sheet(canvas: HTMLCanvasElement, width: number, height: number, zoom: number): Pen {
   const { c, colour } = clear(canvas, width, height, zoom);
@@ -20,16 +22,22 @@ export function sheet(canvas: HTMLCanvasElement, width: number, height: number, 
 
 /** The same without paper: an empty canvas, for what lies over it. */
 export function clear(canvas: HTMLCanvasElement, width: number, height: number, zoom: number): Pen {
-  const scale = PX * zoom, ratio = window.devicePixelRatio || 1;
-  canvas.width = Math.round(width * scale * ratio);
-  canvas.height = Math.round(height * scale * ratio);
-  canvas.style.width = `${width * scale}px`;
-  canvas.style.height = `${height * scale}px`;
+  const scale = PX * zoom, ratio = Math.min(window.devicePixelRatio || 1, Math.sqrt(MOST_PX / (width * height)) / scale);
+  const across = Math.round(width * scale * ratio), down = Math.round(height * scale * ratio);
+  const c = canvas.getContext("2d")!;
+  if (canvas.width !== across || canvas.height !== down) { canvas.width = across; canvas.height = down; }
+  else { c.setTransform(1, 0, 0, 1, 0, 0); c.clearRect(0, 0, across, down); }
+  sized(canvas, width, height, zoom);
   const style = getComputedStyle(canvas);
   const colour = (name: string): string => style.getPropertyValue(name).trim();
-  const c = canvas.getContext("2d")!;
   c.setTransform(scale * ratio, 0, 0, scale * ratio, 0, 0);
   return { c, colour };
+}
+
+/** How large a canvas is shown, true to the millimetre at this zoom, however finely it is drawn. */
+export function sized(canvas: HTMLCanvasElement, width: number, height: number, zoom: number): void {
+  canvas.style.width = `${width * PX * zoom}px`;
+  canvas.style.height = `${height * PX * zoom}px`;
 }
 
 /** Which samples must be drawn so that no pixel changes: of those in one column of pixels the first, the lowest, the highest and the last.
