@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from einthoven.exchange.bundle import Bundle
-from einthoven.exchange.manifest import plain_name
 from einthoven.record import EcgError, WrongUse
+
+if TYPE_CHECKING:
+    from einthoven.exchange.bundle import Bundle  # pydantic's models come with it: whoever only looks for a path goes without
 
 DEFAULT = "einthoven-12"  # what `einthoven predict` and `interpret` use where no model is named
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "bundles"
@@ -62,6 +64,8 @@ def find(name: str | os.PathLike[str] | None = None) -> Path:
 
 def place(name: str) -> Path:
     """Where a pulled Bundle of this name goes."""
+    from einthoven.exchange.manifest import plain_name
+
     try:
         return pulled() / plain_name(name)
     except ValueError as fault:
@@ -70,4 +74,6 @@ def place(name: str) -> Path:
 
 def load(name: str | os.PathLike[str] | None = None, *, verify: bool = True) -> Bundle:
     """`find`, opened."""
+    from einthoven.exchange.bundle import Bundle
+
     return Bundle.open(find(name), verify=verify)

@@ -17,7 +17,6 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from einthoven import __version__
-from einthoven.exchange.stores import open_store
 from einthoven.record import EcgError, WrongUse
 from einthoven.serve import access
 from einthoven.serve.derived import MOST as DERIVED
@@ -66,10 +65,11 @@ def create_app(settings: Settings, *, work: bool = True) -> FastAPI:
         if work:
             store.sweep()
             library.sweep()
-            if settings.welcome and store.row("SELECT 1 FROM audit LIMIT 1") is None:
-                library.welcome("local")
             jobs.start()
+            if settings.welcome and store.row("SELECT 1 FROM audit LIMIT 1") is None:
+                library.welcome("local")  # meanwhile the page loads
         yield
+        library.welcomed()  # or its thread would write into a catalogue that is closed
         helpers.stop()
         jobs.stop()
         store.close()
@@ -210,6 +210,8 @@ def serve(
         data, (*known, *(name.lower() for name in names)), anonymous, secure, stores=tuple(stores), helpers=quick_helpers()
     )
     for address in stores:
+        from einthoven.exchange.stores import open_store  # here: without a store nobody needs it at the start
+
         open_store(address)  # nothing is asked of it yet: only whether this is an address
     app = create_app(settings)
     shown = names[0] if names else f"{'[::1]' if host == '::1' else host}:{port}"

@@ -22,7 +22,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from einthoven.exchange.manifest import plain_name
 from einthoven.io.files import replacing
 from einthoven.record import EcgError, WrongUse
 from einthoven.serve import tables
@@ -260,6 +259,8 @@ def _kill(group: int) -> None:
 def _check_finetune(jobs: Jobs, args: dict[str, Any]) -> dict[str, Any]:
     """{"name", "ecgs": [...], "weights" or "model", "method", "task", "epochs", "seed", and of _MORE} -> the same, whole.
     Raises WrongUse."""
+    from einthoven.exchange.manifest import plain_name
+
     known = {"name", "ecgs", "weights", "model", "method", "task", "epochs", "seed", *_MORE}
     if strange := set(args) - known:
         raise WrongUse(f"fine-tuning takes no {', '.join(sorted(strange))} (it takes: {', '.join(sorted(known))})")
@@ -384,6 +385,8 @@ def _predict(jobs: Jobs, row: Row, args: dict[str, Any]) -> dict[str, Any]:
 
 def _check_import(jobs: Jobs, args: dict[str, Any]) -> dict[str, Any]:
     """{"name", "file": as `upload_place` named it, "labels": [...], "task", "preset", "licence"}. Raises WrongUse."""
+    from einthoven.exchange.manifest import plain_name
+
     if strange := set(args) - {"name", "file", "labels", "task", "preset", "licence"}:
         raise WrongUse(f"importing takes no {', '.join(sorted(strange))}")
     try:
@@ -433,6 +436,7 @@ def upload_place(store: Store, file: str) -> Path:
 
 def model_path(store: Store, name: str) -> Path:
     """The Bundle of this name: of this data directory first, then those that ship or were pulled. Raises EcgError."""
+    from einthoven.exchange.manifest import plain_name
     from einthoven.exchange.shelf import shelved
 
     try:

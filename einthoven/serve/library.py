@@ -68,6 +68,8 @@ class Library:
         self._records: OrderedDict[str, Record] = OrderedDict()
         self._lock = threading.Lock()
         self._busy: dict[str, threading.Lock] = {}
+        self._welcomed = threading.Event()
+        self._welcomed.set()
 
     # ---- in ----
 
@@ -152,14 +154,26 @@ class Library:
         return ecg, False
 
     def welcome(self, owner: str) -> None:
-        """Three simulated ECGs for whoever has none yet: a first start shows ECGs, never an empty page."""
-        from einthoven.synth import Noise, simulate
+        """Three simulated ECGs for whoever has none yet: a first start shows ECGs, never an empty page. They are made while the
+        page loads; whoever asks what there is waits for them (`welcomed`)."""
+        self._welcomed.clear()
+        threading.Thread(target=self._welcome, args=(owner,), name="welcome", daemon=True).start()
 
-        noise = Noise(wander=0.05, muscle=0.01)
-        for name, labels, rate in DEMOS:
-            record = simulate(*labels, rate=rate, noise=noise, age=61, sex="male", seed=7).record
-            arrival = self._take_record(record, name, owner, True)
-            self.store.db.execute("INSERT OR IGNORE INTO tag VALUES (?, 'simulated')", (arrival.id,))
+    def welcomed(self) -> None:
+        """Waits for the ECGs of the first start."""
+        self._welcomed.wait(60)
+
+    def _welcome(self, owner: str) -> None:
+        try:
+            from einthoven.synth import Noise, simulate
+
+            noise = Noise(wander=0.05, muscle=0.01)
+            for name, labels, rate in DEMOS:
+                record = simulate(*labels, rate=rate, noise=noise, age=61, sex="male", seed=7).record
+                arrival = self._take_record(record, name, owner, True)
+                self.store.db.execute("INSERT OR IGNORE INTO tag VALUES (?, 'simulated')", (arrival.id,))
+        finally:
+            self._welcomed.set()
 
     # ---- out ----
 

@@ -38,6 +38,8 @@ class App {
   jobs = $state<Job[]>([]);
   touring = $state(-1);
   prefs = $state<Prefs>(kept());
+  painted: () => void = () => undefined;
+  private readonly first = new Promise<void>((done) => { this.painted = done; setTimeout(done, 1500); });
 
   may(scope: "write" | "run" | "admin"): boolean {
     const order = ["read", "write", "run", "admin"];
@@ -53,7 +55,8 @@ class App {
     if (SCREENS.includes(named)) this.screen = named;
     try {
       this.me = await get("me"); this.signedOut = false;
-      await this.list(); // an ECG first; what stands beside it may come after
+      await this.list();
+      await this.first; // the first ECG is painted; what stands beside it may come after
       await Promise.all([this.listModels(), this.listJobs()]);
     } catch (why) { this.tell(why); }
   }
@@ -79,6 +82,7 @@ class App {
     const ecg = this.open;
     if (!ecg) return;
     this.reading = true;
+    await this.first;
     try {
       const [made, hand] = await Promise.all([get<Report>(`ecgs/${ecg.id}/report`), get<Corrected>(`ecgs/${ecg.id}/fiducials`)]);
       if (this.open?.id === ecg.id) { this.report = made; this.hand = hand; this.read++; }

@@ -96,6 +96,7 @@ def ecgs(
             values.append(wanted)
     clause = " AND ".join(where)
     store, shelf = store_of(request), library_of(request)
+    shelf.welcomed()
     total = store.row(f"SELECT COUNT(*) AS n FROM ecg WHERE {clause}", values)
     rows = store.rows(f"SELECT * FROM ecg WHERE {clause} ORDER BY added DESC, id LIMIT ? OFFSET ?", (*values, most, skip))
     return {"total": total["n"] if total else 0, "ecgs": shelf.told_all(rows)}

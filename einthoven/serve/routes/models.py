@@ -12,7 +12,6 @@ from fastapi import APIRouter, Form, HTTPException, Query, Request, Response, Up
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from einthoven.exchange.manifest import plain_name
 from einthoven.record import EcgError, WrongUse
 from einthoven.serve import access
 from einthoven.serve.jobs import model_path, models, upload_place
@@ -85,6 +84,7 @@ def _read_foreign(request: Request, args: dict[str, Any], user: str) -> dict[str
 
 def _take_bundle(request: Request, place: Path, user: str) -> dict[str, Any]:
     from einthoven.exchange.bundle import Bundle
+    from einthoven.exchange.manifest import plain_name
 
     try:
         bundle = Bundle.open(place)
