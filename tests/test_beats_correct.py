@@ -1,9 +1,11 @@
 """Corrections by hand: what is moved moves, what rests on it follows, nothing else does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from einthoven.beats.correct import Correction, check, corrected
+from einthoven.beats.correct import ADDED, Correction, check, corrected
 from einthoven.beats.fiducials import FIDUCIALS, P_OFF, P_ON, P_PEAK, QRS_ON, T_OFF
 from einthoven.beats.measure import measure
 from einthoven.record import WrongUse
@@ -81,3 +83,29 @@ def test_what_would_leave_the_order_of_the_waves_is_refused(truth: Simulation) -
     with pytest.raises(WrongUse, match="no beat"):
         check(beats, Correction("t_off", beats.r[3], row["t_off"]), gone)
     assert "left out" in corrected(beats, [Correction("t_off", beats.r[3], 0.0)]).told[0]
+
+
+def test_a_beat_that_was_missed_is_added_and_corrected_like_any_other(truth: Simulation) -> None:
+    """Taken out of the truth and put back by its R: rate, QRS and all but its P and T are as they were; these are put there."""
+    beats, gone = truth.beats, 4
+    keep = [k for k in range(len(beats)) if k != gone]
+    less = replace(beats, times=beats.times[keep], overall=beats.overall[keep], kinds=tuple(beats.kinds[k] for k in keep))
+    r = float(beats.r[gone])
+    made = corrected(less, [Correction(ADDED, r, r)])
+    assert made.told == () and made.kept.tolist() == [0, 1, 2, 3, -1, *range(4, len(less))]
+    assert np.array_equal(made.beats.r, beats.r) and np.array_equal(made.homes, beats.r)
+    assert made.beats.overall[gone, [QRS_ON, 5]] == pytest.approx(beats.overall[gone, [QRS_ON, 5]], abs=0.004)
+    assert np.isnan(made.beats.overall[gone, [P_ON, P_PEAK, P_OFF, T_OFF]]).all() and len(less) == len(beats) - 1
+    before, after = measure(truth.record, beats), measure(truth.record, made.beats)
+    assert after["rate_bpm"] == before["rate_bpm"] != measure(truth.record, less)["rate_bpm"]
+    more = [Correction(name, r, float(beats.overall[gone, FIDUCIALS.index(name)])) for name in ("p_on", "p_off", "t_off")]
+    full = corrected(less, [Correction(ADDED, r, r), *more])
+    assert full.told == () and np.isfinite(full.beats.overall[gone, [P_ON, P_OFF, T_OFF]]).all()
+    none = corrected(less, [Correction(ADDED, r, r), Correction("r_peak", r, None), Correction(ADDED, r, r)])
+    assert none.told == () and len(none.beats) == len(beats)  # taken away, and added once more
+    for wrong, why in ((r + 0.1, "a beat already"), (1e6, "outside"), (-1.0, "outside"), (None, "by the time")):
+        with pytest.raises(WrongUse, match=why):
+            check(less, Correction(ADDED, r, wrong), [Correction(ADDED, r, r)])
+    empty = replace(beats, times=beats.times[:0], overall=beats.overall[:0], kinds=())
+    alone = corrected(empty, [Correction(ADDED, 1.0, 1.0)]).beats
+    assert len(alone) == 1 and alone.overall[0, QRS_ON] < 1 < alone.overall[0, 5]

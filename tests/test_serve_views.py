@@ -132,6 +132,15 @@ def test_fiducials_are_corrected_by_hand_and_corrections_undone(door: Door, tmp_
     assert client.post(place, json={"beat": 400, "name": "t_off", "to": 1}).status_code == 422
     assert client.post(place, json={"beat": 0, "name": "t_off", "to": 1}, headers=door.token("read")).status_code == 403
 
+    assert client.post(place, json={"name": "beat", "to": r}).status_code == 422  # there is one
+    added = client.post(place, json={"name": "beat", "to": beats["overall"][2][R_PEAK]}).json()["corrections"]
+    assert added[-1]["name"] == "beat" and len(client.get(f"/api/ecgs/{mine}/beats").json()["overall"]) == n
+    t = client.post(place, json={"beat": 2, "name": "t_off", "to": beats["overall"][2][k]}).json()["corrections"]
+    assert t[-1]["r"] == beats["overall"][2][R_PEAK]
+    assert client.get(f"/api/ecgs/{mine}/beats").json()["overall"][2][k] == beats["overall"][2][k]
+    client.delete(place)
+    client.delete(place)
+
     assert len(client.delete(place).json()["corrections"]) == 2
     assert client.delete(place, params={"every": True}).json()["corrections"] == []
     again = client.get(f"/api/ecgs/{mine}/report").json()

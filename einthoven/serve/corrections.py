@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from einthoven.beats.correct import Corrected, Correction, check, corrected
+from einthoven.beats.correct import ADDED, Corrected, Correction, check, corrected
 from einthoven.record import WrongUse
 from einthoven.serve.store import Row, Store
 
@@ -37,10 +37,15 @@ def add(store: Store, ecg: str, user: str, automatic: Report, beat: int, one: Co
     before = of(listed(store, ecg))
     if len(before) >= MOST:
         raise WrongUse(f"more than {MOST} corrections of one ECG: undo some")
-    kept = corrected(automatic.beats, before).kept
-    if not 0 <= beat < len(kept):
-        raise WrongUse(f"there is no beat {beat + 1}: there are {len(kept)}")
-    one = replace(one, r=float(automatic.beats.r[kept[beat]]))
+    if one.name == ADDED:
+        if one.to is None:
+            raise WrongUse("a beat is added by the time of its R")
+        one = replace(one, r=one.to)
+    else:
+        homes = corrected(automatic.beats, before).homes
+        if not 0 <= beat < len(homes):
+            raise WrongUse(f"there is no beat {beat + 1}: there are {len(homes)}")
+        one = replace(one, r=float(homes[beat]))
     check(automatic.beats, one, before)
     store.db.execute(
         'INSERT INTO correction (ecg, user, at, name, r, "to", lead, every) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
