@@ -44,7 +44,7 @@ def test_fiducials_are_dragged_nudged_taken_away_and_brought_back(tmp_path: Path
         until(page, lambda: page.evaluate("window.einthoven.beats")[beat][T_OFF] != t)
         assert page.evaluate("window.einthoven.beats")[beat][T_OFF] == pytest.approx(t + 0.04, abs=0.012)  # a pixel is 10 ms
 
-        page.select_option("[data-testid=beat]", str(beat))
+        page.select_option("[data-testid=beat]", index=beat + 1)
         page.select_option("[data-testid=fiducial]", "t_off")
         page.check("[data-testid=every]")
         page.focus(".sheet")
@@ -59,6 +59,13 @@ def test_fiducials_are_dragged_nudged_taken_away_and_brought_back(tmp_path: Path
         page.select_option("[data-testid=fiducial]", "r_peak")
         page.uncheck("[data-testid=every]")
         page.click("text=This is no beat")
+        until(page, lambda: len(page.evaluate("window.einthoven.beats")) == len(beats) - 1)
+        page.click("[data-testid=add]")  # it is one: put back where its R is seen, a little beside it
+        page.mouse.click(box["x"] + (strip["x"] + (beats[beat][R] + 0.02 - strip["t0"]) * plan["speed"]) * PX, y)
+        until(page, lambda: len(page.evaluate("window.einthoven.beats")) == len(beats))
+        assert page.evaluate("window.einthoven.beats")[beat][R] == pytest.approx(beats[beat][R], abs=0.012)
+        until(page, lambda: page.evaluate("window.einthoven.chosen") == {"beat": beat, "name": "t_off"})
+        page.click("role=button[name='Undo']")
         until(page, lambda: len(page.evaluate("window.einthoven.beats")) == len(beats) - 1)
         page.click("role=button[name='Undo']")
         until(page, lambda: len(page.evaluate("window.einthoven.beats")) == len(beats))

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { decode } from "./api";
-import { MARGIN, caliper, plan, under, xOf, yOf } from "./paper";
+import { MARGIN, caliper, peak, plan, under, xOf, yOf } from "./paper";
 
 const LEADS = ["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"];
 
@@ -45,5 +45,15 @@ describe("signal", () => {
     expect(made.mv[0]![0]).toBeCloseTo(1);
     expect(made.mv[0]![1]).toBeNaN();
     expect([...made.mv[1]!]).toEqual([-0.5, 0]);
+  });
+});
+
+describe("a beat that somebody points at", () => {
+  it("has its R where the lead stands farthest from its level, near the place, up or down", () => {
+    const row = new Float32Array(1000).fill(0.2), fs = 500;
+    row[400] = 1.4; row[700] = -0.9; row[405] = NaN;
+    expect(peak(row, 3, fs, 3 + 415 / fs)).toBeCloseTo(3.8, 9);
+    expect(peak(row, 3, fs, 3 + 690 / fs)).toBeCloseTo(4.4, 9);
+    expect(peak(row, 3, fs, 3 + 440 / fs)).not.toBeCloseTo(3.8, 3); // farther than it reaches
   });
 });

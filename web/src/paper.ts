@@ -54,3 +54,16 @@ export function caliper(p: Plan, a: { x: number; y: number }, b: { x: number; y:
   const ms = (Math.abs(b.x - a.x) / p.speed) * 1000;
   return { ms, mv: (a.y - b.y) / p.gain, bpm: ms > 0 ? 60_000 / ms : null };
 }
+
+/** Where within `reach` s of `t` a lead stands farthest from its middle level there: the R of a beat that somebody points at. */
+export function peak(row: Float32Array, start: number, rate: number, t: number, reach = 0.06): number {
+  const at = (s: number): number => Math.min(row.length - 1, Math.max(0, Math.round((s - start) * rate)));
+  const known = [...row.slice(at(t - 4 * reach), at(t + 4 * reach) + 1)].filter((v) => !Number.isNaN(v)).sort((a, b) => a - b);
+  const level = known[known.length >> 1] ?? 0;
+  let best = at(t), high = -1;
+  for (let i = at(t - reach); i <= at(t + reach); i++) {
+    const far = Math.abs(row[i]! - level);
+    if (far > high) { high = far; best = i; }
+  }
+  return start + best / rate;
+}
