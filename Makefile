@@ -1,5 +1,6 @@
 # Two commands for a newcomer: `make demo` and `make test`. Each sets up what it needs, once.
 # make demo ECG=path   the same on your own file          make check   ruff, mypy, import directions
+# make demo SERVE=1    and the platform's page stays open
 # make bench           side by side with the peers        make clean   forget the environment
 # make screenshots     every screen of the platform, at two widths, into docs/screens (needs Chromium)
 
@@ -7,6 +8,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ECG    ?=
+SERVE  ?=
 OUT    ?= out/demo
 JOBS   ?= 2
 
@@ -15,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c const
 .PHONY: demo test check bench screenshots clean setup setup-dev setup-bench
 
 demo: setup
-	@$(BIN)/python -m einthoven demo --out "$(OUT)" $(if $(ECG),"$(ECG)")
+	@$(BIN)/python -m einthoven demo --out "$(OUT)" --platform $(if $(SERVE),stay,once) $(if $(ECG),"$(ECG)")
 
 test: setup-dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
@@ -46,7 +48,7 @@ $(VENV)/.venv:
 
 $(VENV)/.base: $(VENV)/.venv pyproject.toml constraints.txt
 	@echo "Setting up Einthoven in $(VENV) (once, a minute or two) ..." >&2
-	@$(PIP) -e .
+	@$(PIP) -e '.[serve]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base

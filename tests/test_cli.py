@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import socket
 import sys
 from pathlib import Path
 
@@ -172,6 +174,17 @@ def test_demo_writes_four_files(tmp_path: Path) -> None:
     names = [Path(line).name for line in out.stdout.splitlines()[-4:]]
     assert names == ["report.html", "report.pdf", "report.json", "page.png"]
     assert all((tmp_path / "demo" / name).stat().st_size > 2000 for name in names)
+
+
+def test_demo_ends_with_the_address_of_the_page_which_has_opened_and_is_ended_again(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    out = run.invoke(app, ["demo", "--out", str(tmp_path / "demo"), "--platform", "once"])
+    assert out.exit_code == 0, out.output
+    address = out.stdout.splitlines()[-1].split()[0]
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", int(address[:-1].rpartition(":")[2]))) != 0
+    assert run.invoke(app, ["demo", "--platform", "perhaps"]).exit_code == 2
 
 
 def test_scale_works_through_a_folder_and_goes_on(folder: Path, tmp_path: Path) -> None:

@@ -310,6 +310,9 @@ def demo(
         typer.Argument(metavar="[FILE]", help="Your own ECG, or a photo of one; a simulated one when not given."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Where the report goes.")] = Path("out/demo"),
+    platform: Annotated[
+        str, typer.Option(help="Also the platform on this ECG: `once`, its page is opened and ended again; `stay`, it stays open.")
+    ] = "no",
     layout: Layout = None,
     speed: Speed = None,
     gain: Gain = None,
@@ -325,6 +328,9 @@ def demo(
     from einthoven.report import save, to_text
 
     hints = hints_of(layout, speed, gain, corners, page)
+    if platform not in ("no", "once", "stay"):
+        tell(f"error: --platform is no, once or stay, not {platform!r}")
+        raise typer.Exit(2)
 
     def work(path: str) -> None:
         if path:
@@ -343,8 +349,18 @@ def demo(
             raise EcgError(f"cannot be read: {report.unread}", path=path)
         save_page(report.record, out / "page.png", measurements=report.measurements)
         typer.echo(out / "page.png")
+        if platform != "no":
+            from einthoven.serve import demo as shown
+
+            shown.put(out / "platform", report, path)
+            typer.echo(f"{shown.opened(out / 'platform')}  (einthoven serve --data-dir {out / 'platform'})")
 
     each([file or ""], work, expand=False)
+    if platform == "stay":
+        from einthoven.serve.app import serve
+        from einthoven.serve.demo import free_port
+
+        serve(out / "platform", port=free_port(), ready=lambda link: typer.echo(f"{link}\nCtrl-C ends it."))
 
 
 def _interpret_batch(

@@ -88,12 +88,13 @@ class Library:
                 for number, record in enumerate(read_all(path)):
                     if taken >= MOST:
                         raise EcgError(f"more than {MOST:,} ECGs in one upload: the rest is left out")
-                    yield self._take_record(record, shown if number == 0 else f"{shown} ({number + 1})", owner, anonymous)
+                    yield self.take_record(record, shown if number == 0 else f"{shown} ({number + 1})", owner, anonymous)
                     taken += 1
             except EcgError as fault:
                 yield Arrival(shown, error=_plain(fault, folder))
 
-    def _take_record(self, record: Record, name: str, owner: str, anonymous: bool) -> Arrival:
+    def take_record(self, record: Record, name: str, owner: str, anonymous: bool) -> Arrival:
+        """One that was read. Raises EcgError."""
         removed: list[str] = []
         record = record.ecg()  # the ECG that was meant
         source = Source(None, record.source.format, record.source.version)
@@ -170,7 +171,7 @@ class Library:
             noise = Noise(wander=0.05, muscle=0.01)
             for name, labels, rate in DEMOS:
                 record = simulate(*labels, rate=rate, noise=noise, age=61, sex="male", seed=7).record
-                arrival = self._take_record(record, name, owner, True)
+                arrival = self.take_record(record, name, owner, True)
                 self.store.db.execute("INSERT OR IGNORE INTO tag VALUES (?, 'simulated')", (arrival.id,))
         finally:
             self._welcomed.set()

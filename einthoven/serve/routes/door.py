@@ -32,7 +32,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Refused, "descript
 
 def gives(*media: str, code: int = 200) -> dict[str, Any]:
     """Of a route that answers with a file: what the description of the API says of it."""
-    return {"response_class": Response, "responses": {code: {"content": {one: {} for one in media}}}}
+    content = {one: {"schema": {"type": "object"}} if one == "application/json" else {} for one in media}
+    return {"response_class": Response, "responses": {code: {"content": content}}}
 
 
 def need(scope: Scope) -> Callable[[Request], Who]:
