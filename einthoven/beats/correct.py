@@ -32,8 +32,8 @@ _ONSETS, _OFFSETS = ("p_on", "qrs_on", "t_on"), ("p_off", "qrs_off", "t_off")
 class Correction:
     """One fiducial that a reader puts elsewhere.
 
-    name: of FIDUCIALS, or ADDED. r: s, the R time over all leads of the beat, as delineated (of one that was added: where it was
-    put). to: s from the start of the record; None:
+    name: of FIDUCIALS, or ADDED. r: s, the R time over all leads of the beat, as delineated (of one that was
+    added: where it was put). to: s from the start of the record; None:
     the wave is not there (all of P or T goes; of QRS: the beat is none). lead: None means over all leads, which intervals rest
     on; a lead's own boundaries then stay inside. every: the same for every beat of this one's kind.
     """
@@ -141,8 +141,8 @@ def _add(made: Beats, there: NDArray[np.bool_], one: Correction, place: int | No
 
 
 def _apply(made: Beats, home: Times, there: NDArray[np.bool_], one: Correction, place: int | None) -> int:
-    """Applies one correction in place; of how many beats it was left out. place: of the beat that it adds. Raises WrongUse where
-    its own beat cannot have it."""
+    """Applies one correction in place; of how many beats it was left out. place: of the beat that it adds. Raises WrongUse
+    where its own beat cannot have it."""
     if one.name == ADDED:
         _add(made, there, one, place)
         return 0

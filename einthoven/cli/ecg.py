@@ -311,7 +311,8 @@ def demo(
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Where the report goes.")] = Path("out/demo"),
     platform: Annotated[
-        str, typer.Option(help="Also the platform on this ECG: `once`, its page is opened and ended again; `stay`, it stays open.")
+        str,
+        typer.Option(help="Also the platform on this ECG: `once`, its page is opened and ended again; `stay`, it stays open."),
     ] = "no",
     layout: Layout = None,
     speed: Speed = None,

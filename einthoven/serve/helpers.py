@@ -5,7 +5,7 @@ Two lanes, each with its own helpers and its own queue: quick (an ECG of some se
 long recordings, explanations: seconds). What somebody waits for goes before what is made ahead of its being asked for. A
 helper starts when it is first needed and ends when it has had nothing to do for a while, or has grown too large.
 
-Between server and helper: 4 bytes length (little endian), JSON; of an answer that went well, behind it so many bytes as it says.
+Between server and helper: 4 bytes length (little endian), JSON; of an answer, behind it as many bytes as it says.
 """
 
 from __future__ import annotations
@@ -173,7 +173,8 @@ class _Lane:
             if self._over:
                 raise EcgError("the server ends")
             made_ = _Helper(self._library.store.folder, self._library.derived.most)
-            self._helpers.discard(old)  # type: ignore[arg-type]
+            if old is not None:
+                self._helpers.discard(old)
             self._helpers.add(made_)
         return made_
 
@@ -205,7 +206,8 @@ class _Lane:
             with self._news:
                 self._threads.discard(me)
                 del self._gone[me]
-                self._helpers.discard(helper)  # type: ignore[arg-type]
+                if helper is not None:
+                    self._helpers.discard(helper)
             if helper is not None:
                 helper.end()
 

@@ -88,7 +88,7 @@ def mark_of(library: Library, row: Row) -> str:
     return library.mark(row, corrections.listed(library.store, row["id"]))
 
 
-# ---- what is seen -----------------------------------------------------------------------------------------------------------
+# ---- what is seen ----------------------------------------------------------------------------------------------------
 
 
 def _report(library: Library, ecg: str, args: Args) -> bytes:
@@ -128,7 +128,7 @@ def _unpack(library: Library, ecg: str, args: Args) -> bytes:
     return b""
 
 
-# ---- fiducials corrected by hand ----------------------------------------------------------------------------------------------
+# ---- fiducials corrected by hand -------------------------------------------------------------------------------------
 
 
 def _fiducials(library: Library, ecg: str, args: Args) -> bytes:
@@ -153,7 +153,7 @@ def _correct(library: Library, ecg: str, args: Args) -> bytes:
     return b""
 
 
-# ---- files --------------------------------------------------------------------------------------------------------------------
+# ---- files -----------------------------------------------------------------------------------------------------------
 
 
 def _report_file(library: Library, ecg: str, args: Args) -> bytes:
@@ -182,7 +182,7 @@ def _file(library: Library, ecg: str, args: Args) -> bytes:
     return files.recording(made, kind, f"{name}-{what}")
 
 
-# ---- paper --------------------------------------------------------------------------------------------------------------------
+# ---- paper -----------------------------------------------------------------------------------------------------------
 
 
 def _picture(library: Library, ecg: str, args: Args) -> bytes:
@@ -212,7 +212,7 @@ def _paper(library: Library, ecg: str, args: Args) -> bytes:
     return _json({**paper_json(reading), "picture_px": size, "known": library.hints(ecg), "sheet": reading.sheet is not None})
 
 
-# ---- models -------------------------------------------------------------------------------------------------------------------
+# ---- models ----------------------------------------------------------------------------------------------------------
 
 
 def _predict(library: Library, ecg: str, args: Args) -> bytes:

@@ -84,7 +84,8 @@ async def spectrum(ecg: str, me: Read, request: Request) -> Response:
 
 class Moved(BaseModel):
     """Where a fiducial belongs. beat: its number (from 0) in what /beats tells. to: s; null: the wave is not there (of QRS: no
-    beat). name "beat": one that was missed, its R at `to`; its P and T are put there after it. lead: null means over all leads. every: the same for every beat of its kind."""
+    beat). name "beat": one that was missed, its R at `to`; its P and T are put there after it. lead: null means over all
+    leads. every: the same for every beat of its kind."""
 
     beat: int = Field(default=0, ge=0, le=10**7)
     name: Literal["beat", "p_on", "p_peak", "p_off", "qrs_on", "r_peak", "qrs_off", "t_on", "t_peak", "t_off"]
