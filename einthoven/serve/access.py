@@ -104,15 +104,16 @@ class Tickets:
 
 
 class Rate:
-    """At most `most` in `span` s from one address."""
+    """At most `most` in `span` s from one address, or by one token."""
 
     def __init__(self, most: int, span: float) -> None:
-        self._most, self._span = most, span
+        self._most, self._span, self._swept = most, span, 0.0
         self._seen: dict[str, deque[float]] = {}
 
     def allows(self, address: str) -> bool:
         now = time.monotonic()
-        if len(self._seen) > 10_000:  # addresses of an hour ago
+        if len(self._seen) > 10_000 and now - self._swept > self._span / 10:  # those of an hour ago
+            self._swept = now
             self._seen = {k: v for k, v in self._seen.items() if v and v[-1] > now - self._span}
         times = self._seen.setdefault(address, deque())
         while times and times[0] < now - self._span:

@@ -106,7 +106,7 @@ class Store:
         self._all: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._lock = threading.Lock()
         try:
-            for part in ("files", "models", "jobs", "incoming"):
+            for part in ("files", "models", "jobs", "incoming", "derived"):
                 (self.folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
             self._migrate()
         except (OSError, sqlite3.Error) as fault:
