@@ -75,7 +75,8 @@ def _finite(row: NDArray[np.float32]) -> NDArray[np.float32]:
 def size(record: Record) -> int:
     """Bytes of its file."""
     blocks = math.ceil(record.signal.shape[1] / BLOCK)
-    return _PAGE + int(record.signal.nbytes) + 8 * len(record.leads) * blocks
+    taken: int = _PAGE + record.signal.nbytes + 8 * len(record.leads) * blocks
+    return taken
 
 
 def write(record: Record, path: Path) -> None:
