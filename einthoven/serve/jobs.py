@@ -22,7 +22,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from einthoven.io.files import replacing
 from einthoven.record import EcgError, WrongUse
 from einthoven.serve import tables
 from einthoven.serve.library import Library, chosen
@@ -336,6 +335,7 @@ def _finetune(jobs: Jobs, row: Row, args: dict[str, Any]) -> dict[str, Any]:
 
 def _write_out(jobs: Jobs, ecgs: list[str], data: Path) -> None:
     from einthoven.io.arrays import write_npz
+    from einthoven.io.files import replacing
 
     lines = ["file_name,label,patient"]
     most = 1

@@ -22,9 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 from einthoven import __version__
 from einthoven.exchange import shelf
-from einthoven.io import anonymize, find_inputs, read, read_all
-from einthoven.io.arrays import write_npz
-from einthoven.paper.entry import PICTURES, is_paper, picture_of
 from einthoven.record import Device, EcgError, Record, Source
 from einthoven.serve import corrections, unpacked
 from einthoven.serve.derived import MOST as DERIVED
@@ -76,6 +73,12 @@ class Library:
     def take(self, folder: Path, owner: str, *, anonymous: bool = True) -> Iterator[Arrival]:
         """Every ECG below a folder of uploaded files: companions are read with their headers, ZIPs looked into. One that cannot
         be read is told and costs no other."""
+        from einthoven.io import (
+            find_inputs,
+            read_all,
+        )  # the readers of all vendors: here, so that the page is there before them
+        from einthoven.paper.entry import PICTURES, is_paper
+
         paths = find_inputs([str(folder)], also=PICTURES)
         taken = 0
         for path in paths:
@@ -95,6 +98,8 @@ class Library:
 
     def take_record(self, record: Record, name: str, owner: str, anonymous: bool) -> Arrival:
         """One that was read. Raises EcgError."""
+        from einthoven.io import anonymize
+
         removed: list[str] = []
         record = record.ecg()  # the ECG that was meant
         source = Source(None, record.source.format, record.source.version)
@@ -128,6 +133,8 @@ class Library:
         return Arrival(name, ecg, known=known, warnings=record.warnings, removed=tuple(removed))
 
     def _take_paper(self, path: Path, name: str, owner: str) -> Arrival:
+        from einthoven.paper.entry import picture_of
+
         picture_of(path)  # a picture, or a PDF with a page; raises otherwise
         with path.open("rb") as file:
             sha256, size = self.store.put(file)
@@ -221,6 +228,8 @@ class Library:
 
     def record(self, ecg: str) -> Record:
         """The Record as it was read; of paper as it was digitised. Raises EcgError."""
+        from einthoven.io import read
+
         row = self.row(ecg)
         if row["kind"] == "paper":
             return self.report(ecg, automatic=True).record
@@ -409,6 +418,8 @@ def labels_csv(text: str, names: Mapping[str, str]) -> tuple[dict[str, list[str]
 
 def _npz(record: Record, out: io.BytesIO) -> None:
     import tempfile
+
+    from einthoven.io.arrays import write_npz
 
     with tempfile.TemporaryDirectory() as folder:
         (path,) = write_npz(record, Path(folder) / "ecg.npz")

@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from einthoven.io.arrays import write_npz
-from einthoven.io.files import replacing
 from einthoven.record import EcgError, WrongUse
 from einthoven.serve.library import Library, chosen
 from einthoven.serve.store import Row
@@ -43,6 +41,9 @@ def write_out(library: Library, ecgs: list[str], folder: Path) -> list[str]:
 
 
 def _write_out(library: Library, ecgs: list[str], folder: Path, data: Path, paper: Path) -> None:
+    from einthoven.io.arrays import write_npz
+    from einthoven.io.files import replacing
+
     shutil.rmtree(folder / "data", ignore_errors=True)
     data.mkdir(parents=True)
     paper.mkdir()
@@ -61,6 +62,8 @@ def _write_out(library: Library, ecgs: list[str], folder: Path, data: Path, pape
 
 def write_table(folder: Path) -> dict[str, int]:
     """predictions.csv: a row an ECG, a column a label. -> how many are done, how many failed."""
+    from einthoven.io.files import replacing
+
     names = json.loads((folder / NAMES).read_text(encoding="utf-8"))
     lines = {Path(line["path"]).stem: line for line in _lines(folder / LINES)}
     labels = list(dict.fromkeys(label for line in lines.values() if line["ok"] for label in line["labels"]))
