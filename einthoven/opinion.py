@@ -290,7 +290,7 @@ def _unreadable(findings: Sequence[Finding]) -> bool:
 
 
 def loaded(model: str | Path | None) -> Predictor:
-    """The model by its name or path (None: the default one), which stays loaded while its Bundle is the same. Raises EcgError."""
+    """The model by its name or path (None: the default one), which stays loaded while it is the same. Raises EcgError."""
     from einthoven.exchange import predict
 
     return predict.loaded(None if model is None else str(model))
