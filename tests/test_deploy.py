@@ -22,7 +22,8 @@ pytest.importorskip("fastapi")
 
 from serve_door import Door
 
-from einthoven.serve.store import CATALOGUE, MIGRATIONS, Store
+from einthoven.serve.catalogue import CATALOGUE, MIGRATIONS
+from einthoven.serve.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 # As the first released catalogue was written: one ECG (simulated) with a label, a tag, its interpretation, and a token.

@@ -21,9 +21,10 @@ from einthoven.record import EcgError, Patient, WrongUse
 from einthoven.report import to_json
 from einthoven.serve import access
 from einthoven.serve.app import allowed, serve
+from einthoven.serve.catalogue import CATALOGUE, MIGRATIONS
 from einthoven.serve.library import labels_csv
 from einthoven.serve.sight import extremes, samples
-from einthoven.serve.store import CATALOGUE, MIGRATIONS, Store
+from einthoven.serve.store import Store
 from einthoven.synth import simulate
 
 NAME = "Erika <script>alert(1)</script> Mustermann"

@@ -9,6 +9,18 @@ import typer
 
 from einthoven.cli.door import app, stop, tell
 
+DATABASE = "EINTHOVEN_DATABASE"  # as in serve/catalogue.py, which is not imported for a page of help
+
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The server's; else your folder of data.", show_default=False)]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        envvar=DATABASE, show_envvar=True, show_default=False,
+        help="PostgreSQL in place of a file for the catalogue: postgresql://user@host/name. With a password, say it by the "
+        "environment: who lists processes reads what is said here.",
+    ),
+]  # fmt: skip
+
 
 @app.command()
 def serve(
@@ -35,6 +47,7 @@ def serve(
     keep_names: Annotated[
         bool, typer.Option("--keep-names", help="Do not remove what identifies patients from what is uploaded.")
     ] = False,
+    database: Database = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
 ) -> None:
     """Open Einthoven in the browser: drop ECGs and photos, read them as on paper, fine-tune on labels of your own.
@@ -62,7 +75,8 @@ def serve(
     try:
         run(
             data_dir or home() / "serve", host=host, port=port, names=name or (), anonymous=not keep_names,
-            certificate=certificate, key=key, behind_proxy=behind_proxy, proxies=proxy, stores=store or (), ready=ready,
+            certificate=certificate, key=key, behind_proxy=behind_proxy, proxies=proxy, stores=store or (),
+            database=database, ready=ready,
         )  # fmt: skip
     except EcgError as fault:
         stop(fault)
@@ -75,26 +89,50 @@ def token(
         str, typer.Option(help="read, write (ECGs and labels), run (trainings) or admin; each may what those before it may.")
     ] = "read",
     days: Annotated[float, typer.Option(min=1, max=366, help="How long it is good.")] = 90.0,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="The server's, which may be running.", show_default=False)
-    ] = None,
+    data_dir: DataDir = None,
+    database: Database = None,
 ) -> None:
     """Make a token by which someone signs in at `einthoven serve`, or a program asks it. It is shown once, kept by nobody."""
     from einthoven.exchange.shelf import home
     from einthoven.record import EcgError, WrongUse
     from einthoven.serve.access import SCOPES, new_token
-    from einthoven.serve.store import CATALOGUE, Store
+    from einthoven.serve.store import Store, is_data
 
     place = data_dir or home() / "serve"
     try:
         if scope not in SCOPES:
             raise WrongUse(f"no scope {scope!r} (there are: {', '.join(SCOPES)})")
-        if not (place / CATALOGUE).is_file():
+        if not is_data(place):
             raise EcgError("is no data directory: `einthoven serve --data-dir` makes one", path=place)
-        store = Store(place)
+        store = Store(place, database)
         made, _ = new_token(store, user[:100], scope, name="by command", lasts=days * 86400.0)
         store.note("local", "token", f"{user[:100]}: {scope}")
         store.close()
     except EcgError as fault:
         stop(fault)
     typer.echo(made)
+
+
+@app.command("move-catalogue")
+def move_catalogue(
+    database: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[postgresql://user@host/name]", envvar=DATABASE, show_default=False, help="Where to; an empty one."
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Move the catalogue of a data directory from its SQLite file to PostgreSQL, while no server runs. The old file stays."""
+    from einthoven.exchange.shelf import home
+    from einthoven.record import EcgError, WrongUse
+    from einthoven.serve.catalogue import move
+
+    try:
+        if not database:
+            raise WrongUse(f"say where to: postgresql://user@host/name, or {DATABASE} in the environment")
+        counts = move((data_dir or home() / "serve").expanduser().resolve(), database)
+    except EcgError as fault:
+        stop(fault)
+    tell(", ".join(f"{count:,} of {table}" for table, count in counts.items() if count) or "an empty catalogue")
+    typer.echo(f"moved; from now on: einthoven serve --database, or {DATABASE} in the environment")

@@ -39,7 +39,7 @@ class Settings:
     with simulated ECGs. calls: of one token or session in a minute, of an
     address ten times as many. stores: addresses of model exchanges: whoever runs the server
     says which, no user does. helpers: processes that measure and draw (serve/helpers.py); 0: this one does. derived: bytes of
-    results that are kept at most."""
+    results that are kept at most. database: the catalogue's address in PostgreSQL; None: an SQLite file in `data`."""
 
     data: Path
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
@@ -51,11 +51,12 @@ class Settings:
     calls: int = 1200
     helpers: int = 0
     derived: int = DERIVED
+    database: str | None = None
 
 
 def create_app(settings: Settings, *, work: bool = True) -> FastAPI:
     """The whole server. work: whether its queue is worked on. Raises EcgError where the data directory cannot be used."""
-    store = Store(settings.data)
+    store = Store(settings.data, settings.database)
     library = Library(store, settings.derived)
     jobs = Jobs(store, library)
     helpers = Helpers(library, settings.helpers)
@@ -182,12 +183,14 @@ def serve(
     behind_proxy: bool = False,
     proxies: str = "127.0.0.1",
     stores: Sequence[str] = (),
+    database: str | None = None,
     ready: Callable[[str], Any] = print,
 ) -> None:
     """Runs the server until it is stopped.
 
     Args:
         proxies: addresses of proxies, by commas, that are believed about who asked them (*: all that get here).
+        database: the catalogue's address in PostgreSQL.
         ready: gets the link that signs a browser in, once.
 
     Raises WrongUse for an address that others can reach without TLS (`certificate` and `key`, or a proxy that adds it).
@@ -207,8 +210,9 @@ def serve(
     secure = certificate is not None or behind_proxy
     known = ("127.0.0.1", "localhost", "[::1]") if local else ()
     settings = Settings(
-        data, (*known, *(name.lower() for name in names)), anonymous, secure, stores=tuple(stores), helpers=quick_helpers()
-    )
+        data, (*known, *(name.lower() for name in names)), anonymous, secure, stores=tuple(stores), helpers=quick_helpers(),
+        database=database,
+    )  # fmt: skip
     for address in stores:
         from einthoven.exchange.stores import open_store  # here: without a store nobody needs it at the start
 

@@ -23,11 +23,11 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from einthoven.record import EcgError, WrongUse
 from einthoven.serve import made
+from einthoven.serve.catalogue import DATABASE
 from einthoven.serve.library import Library
 from einthoven.serve.store import Row, Store, to_json
 
@@ -172,7 +172,7 @@ class _Lane:
         with self._news:
             if self._over:
                 raise EcgError("the server ends")
-            made_ = _Helper(self._library.store.folder, self._library.derived.most)
+            made_ = _Helper(self._library.store, self._library.derived.most)
             if old is not None:
                 self._helpers.discard(old)
             self._helpers.add(made_)
@@ -215,11 +215,12 @@ class _Lane:
 class _Helper:
     """One process."""
 
-    def __init__(self, folder: Path, most: int) -> None:
+    def __init__(self, store: Store, most: int) -> None:
+        database = {DATABASE: store.database} if store.database else {}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "einthoven.serve.helpers", str(folder), str(most)],
+            [sys.executable, "-m", "einthoven.serve.helpers", str(store.folder), str(most)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
+            env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), **database},
         )  # fmt: skip
         with contextlib.suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, self._process.pid, _NICE)
@@ -283,7 +284,7 @@ def main() -> None:
     """A helper: answers what is asked at its standard input until that ends, which is when the server does."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library says is no answer
-    library = Library(Store(sys.argv[1]), int(sys.argv[2]))
+    library = Library(Store(sys.argv[1], os.environ.get(DATABASE)), int(sys.argv[2]))
     while (asked := _received(sys.stdin.buffer)) is not None:
         if "forget" in asked:
             library.forget(asked["forget"])

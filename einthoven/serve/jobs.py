@@ -24,6 +24,7 @@ from typing import Any
 
 from einthoven.record import EcgError, WrongUse
 from einthoven.serve import tables
+from einthoven.serve.catalogue import DATABASE
 from einthoven.serve.library import Library, chosen
 from einthoven.serve.store import Row, Store, new_id, to_json
 
@@ -175,7 +176,7 @@ class Jobs:
             process = subprocess.Popen(
                 [sys.executable, "-m", "einthoven", *args],
                 stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
+                env={**{k: v for k, v in os.environ.items() if k != DATABASE}, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
             )  # fmt: skip
         with contextlib.suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)

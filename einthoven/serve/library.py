@@ -149,7 +149,7 @@ class Library:
         """(the ECG's id, whether this owner had it already)."""
         now, ecg = time.time(), new_id()
         with self.store.change() as db:
-            db.execute("INSERT OR IGNORE INTO file VALUES (?, ?, ?)", (sha256, size, now))
+            db.execute("INSERT INTO file VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (sha256, size, now))
             same = db.execute("SELECT id FROM ecg WHERE file = ? AND owner = ?", (sha256, owner)).fetchone()
             if same is not None:
                 return str(same["id"]), True
@@ -179,7 +179,7 @@ class Library:
             for name, labels, rate in DEMOS:
                 record = simulate(*labels, rate=rate, noise=noise, age=61, sex="male", seed=7).record
                 arrival = self.take_record(record, name, owner, True)
-                self.store.db.execute("INSERT OR IGNORE INTO tag VALUES (?, 'simulated')", (arrival.id,))
+                self.store.db.execute("INSERT INTO tag VALUES (?, 'simulated') ON CONFLICT DO NOTHING", (arrival.id,))
         finally:
             self._welcomed.set()
 

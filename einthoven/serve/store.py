@@ -1,7 +1,8 @@
-"""One data directory: files by their SHA-256, and an SQLite catalogue of what they are.
+"""One data directory: files by their SHA-256, and a catalogue of what they are.
 
     DATA/files/ab/cdef...     what was acknowledged is there, whole: written beside, synced, renamed
-    DATA/catalogue.sqlite     WAL; `PRAGMA user_version` counts the migrations below, an older directory is brought up to date
+    DATA/catalogue.sqlite     what is known of them (serve/catalogue.py); an older directory is brought up to date. Or, where
+    DATA/catalogue.json       lies in its place, that is in a PostgreSQL database
     DATA/models/NAME          Bundles that were trained or pulled here
     DATA/jobs/ID              what a job works in
     DATA/derived/ab/ab12...   what was computed of an ECG (serve/derived.py); may be left out of a copy
@@ -16,152 +17,44 @@ import json
 import os
 import secrets
 import shutil
-import sqlite3
-import threading
 import time
-import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from einthoven.record import EcgError, WrongUse
+from einthoven.serve.catalogue import CATALOGUE, ELSEWHERE, catalogue_of
 
 Row = dict[str, Any]
-CATALOGUE = "catalogue.sqlite"
 _PIECE = 1 << 20
-
-# One entry a version; never changed once released, only added to.
-MIGRATIONS = (
-    """
-    CREATE TABLE file (sha256 TEXT PRIMARY KEY, size INTEGER NOT NULL, added REAL NOT NULL);
-    CREATE TABLE ecg (
-        id TEXT PRIMARY KEY, file TEXT NOT NULL REFERENCES file (sha256), name TEXT NOT NULL, kind TEXT NOT NULL,
-        format TEXT NOT NULL, patient TEXT, age REAL, sex TEXT, start TEXT, fs REAL, duration REAL, leads TEXT NOT NULL,
-        about TEXT NOT NULL, added REAL NOT NULL, owner TEXT NOT NULL
-    );
-    CREATE INDEX ecg_added ON ecg (added DESC, id);
-    CREATE TABLE tag (ecg TEXT NOT NULL REFERENCES ecg (id) ON DELETE CASCADE, name TEXT NOT NULL, PRIMARY KEY (ecg, name));
-    CREATE TABLE label (ecg TEXT NOT NULL REFERENCES ecg (id) ON DELETE CASCADE, name TEXT NOT NULL, PRIMARY KEY (ecg, name));
-    CREATE TABLE result (
-        ecg TEXT NOT NULL REFERENCES ecg (id) ON DELETE CASCADE, what TEXT NOT NULL, made REAL NOT NULL, value TEXT NOT NULL,
-        PRIMARY KEY (ecg, what)
-    );
-    CREATE TABLE token (
-        id TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, user TEXT NOT NULL, name TEXT NOT NULL, scope TEXT NOT NULL,
-        session INTEGER NOT NULL, created REAL NOT NULL, expires REAL NOT NULL
-    );
-    CREATE TABLE job (
-        id TEXT PRIMARY KEY, kind TEXT NOT NULL, owner TEXT NOT NULL, state TEXT NOT NULL, args TEXT NOT NULL,
-        created REAL NOT NULL, started REAL, ended REAL, beat REAL, pid INTEGER, result TEXT, error TEXT
-    );
-    CREATE INDEX job_state ON job (state, created);
-    CREATE TABLE event (
-        job TEXT NOT NULL REFERENCES job (id) ON DELETE CASCADE, seq INTEGER NOT NULL, at REAL NOT NULL, value TEXT NOT NULL,
-        PRIMARY KEY (job, seq)
-    );
-    CREATE TABLE audit (at REAL NOT NULL, user TEXT NOT NULL, action TEXT NOT NULL, what TEXT NOT NULL);
-    CREATE INDEX audit_at ON audit (at);
-    """,
-    """
-    CREATE TABLE correction (
-        seq INTEGER PRIMARY KEY, ecg TEXT NOT NULL REFERENCES ecg (id) ON DELETE CASCADE, user TEXT NOT NULL, at REAL NOT NULL,
-        name TEXT NOT NULL, r REAL NOT NULL, "to" REAL, lead TEXT, every INTEGER NOT NULL
-    );
-    CREATE INDEX correction_ecg ON correction (ecg, seq);
-    CREATE TABLE hint (ecg TEXT PRIMARY KEY REFERENCES ecg (id) ON DELETE CASCADE, value TEXT NOT NULL);
-    CREATE TABLE answer (
-        seq INTEGER PRIMARY KEY, ecg TEXT NOT NULL REFERENCES ecg (id) ON DELETE CASCADE, user TEXT NOT NULL,
-        model TEXT NOT NULL, at REAL NOT NULL, asked TEXT NOT NULL, said TEXT NOT NULL, grounded TEXT,
-        verdict INTEGER NOT NULL DEFAULT 0, better TEXT
-    );
-    CREATE INDEX answer_ecg ON answer (ecg, user, seq);
-    """,
-)
-
-
-class _Connection:
-    """A thread's connection, closed when the thread is gone: a server's threads come and go."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self.db = db
-
-    def __del__(self) -> None:
-        self.db.close()
 
 
 class Store:
     """Opens or makes a data directory. One Store may be used from many threads, each gets a connection of its own.
 
+    database: the address of its catalogue in PostgreSQL; None: an SQLite file in it.
+
     Raises:
         EcgError: the directory is of a newer Einthoven, is no data directory, or cannot be written to.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], database: str | None = None) -> None:
         self.folder = Path(folder).expanduser().resolve()
-        strange = self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / CATALOGUE).exists()
+        strange = self.folder.is_dir() and any(self.folder.iterdir()) and not is_data(self.folder)
         if strange or self.folder.is_file():
             raise WrongUse("is no data directory of Einthoven and not empty: choose another place", path=self.folder)
-        self._local = threading.local()
-        self._all: weakref.WeakSet[_Connection] = weakref.WeakSet()
-        self._lock = threading.Lock()
         try:
             for part in ("files", "models", "jobs", "incoming", "derived"):
                 (self.folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._migrate()
-        except (OSError, sqlite3.Error) as fault:
+        except OSError as fault:
             raise EcgError(f"cannot be used as a data directory: {fault}", path=self.folder) from fault
-
-    def _migrate(self) -> None:
-        db = self.db
-        db.execute("PRAGMA journal_mode = WAL")
-        version = int(db.execute("PRAGMA user_version").fetchone()[0])
-        if version > len(MIGRATIONS):
-            raise EcgError(f"is of a newer Einthoven (catalogue {version}, this one reads {len(MIGRATIONS)})", path=self.folder)
-        for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            db.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+        self.catalogue, self.database = catalogue_of(self.folder, database), database
+        self.change, self.snapshot, self.close = self.catalogue.change, self.catalogue.snapshot, self.catalogue.close
 
     @property
-    def db(self) -> sqlite3.Connection:
-        """This thread's connection; it ends with its thread."""
-        held: _Connection | None = getattr(self._local, "held", None)
-        if held is None:
-            db = sqlite3.connect(self.folder / CATALOGUE, timeout=30, isolation_level=None, check_same_thread=False)
-            db.row_factory = sqlite3.Row
-            db.execute("PRAGMA foreign_keys = ON")
-            db.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives the power cord, too
-            self._local.held = held = _Connection(db)
-            with self._lock:
-                self._all.add(held)
-        return held.db
-
-    def close(self) -> None:
-        with self._lock:
-            for held in list(self._all):
-                held.db.close()
-            self._all.clear()
-        self._local = threading.local()
-
-    @contextmanager
-    def change(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all of it, or nothing."""
-        db = self.db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")
-
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """What this thread reads within is of one moment, whatever others write meanwhile."""
-        self.db.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self.db.execute("COMMIT")
+    def db(self) -> Any:
+        """This thread's connection (serve/catalogue.py)."""
+        return self.catalogue.db
 
     def rows(self, sql: str, values: Iterable[Any] = ()) -> list[Row]:
         return [dict(row) for row in self.db.execute(sql, tuple(values))]
@@ -221,6 +114,11 @@ class Store:
     def note(self, user: str, action: str, what: str = "") -> None:
         """A line of the audit log."""
         self.db.execute("INSERT INTO audit VALUES (?, ?, ?, ?)", (time.time(), user, action, what[:300]))
+
+
+def is_data(folder: Path) -> bool:
+    """Whether this is a data directory."""
+    return (folder / CATALOGUE).is_file() or (folder / ELSEWHERE).is_file()
 
 
 def to_json(value: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> str:

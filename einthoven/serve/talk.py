@@ -93,12 +93,11 @@ def keep(store: Store, ecg: str, user: str, model: str, asked: Sequence[Row], sa
     """-> the answer's number."""
     held = None if grounded is None else to_json(grounded)
     with store.change() as db:
-        made = db.execute(
-            "INSERT INTO answer (ecg, user, model, at, asked, said, grounded) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [made] = db.execute(
+            "INSERT INTO answer (ecg, user, model, at, asked, said, grounded) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING seq",
             (ecg, user, model, time.time(), to_json(list(asked)), said, held),
-        ).lastrowid
-    assert made is not None
-    return made
+        )
+    return int(made["seq"])
 
 
 def told(row: Row) -> Row:

@@ -85,7 +85,7 @@ def ecgs(
     skip: Annotated[int, Query(ge=0, le=10**9)] = 0,
 ) -> dict[str, Any]:
     """The library, latest first: `ecgs` of `total`."""
-    where, values = ["1"], list[Any]()
+    where, values = ["1 = 1"], list[Any]()
     if search:
         where.append("(name LIKE ? ESCAPE '\\' OR patient LIKE ? ESCAPE '\\' OR format LIKE ? ESCAPE '\\')")
         pattern = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
@@ -126,7 +126,7 @@ def change(ecg: str, body: Change, me: Write, request: Request) -> dict[str, Any
         for table, names in (("tag", body.tags), ("label", body.labels)):
             if names is not None:
                 db.execute(f"DELETE FROM {table} WHERE ecg = ?", (ecg,))
-                db.executemany(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", [(ecg, name) for name in names])
+                db.executemany(f"INSERT INTO {table} VALUES (?, ?) ON CONFLICT DO NOTHING", [(ecg, name) for name in names])
     return shelf.told(shelf.row(ecg))
 
 
@@ -153,7 +153,7 @@ async def label_many(me: Write, request: Request, file: UploadFile) -> dict[str,
         with store.change() as db:
             for ecg, labels in made.items():
                 db.execute("DELETE FROM label WHERE ecg = ?", (ecg,))
-                db.executemany("INSERT OR IGNORE INTO label VALUES (?, ?)", [(ecg, name) for name in labels])
+                db.executemany("INSERT INTO label VALUES (?, ?) ON CONFLICT DO NOTHING", [(ecg, name) for name in labels])
         return {"labelled": len(made), "faults": faults}
 
     return await run_in_threadpool(put)
