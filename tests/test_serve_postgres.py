@@ -14,17 +14,17 @@ import pytest
 pytest.importorskip("fastapi")
 psycopg = pytest.importorskip("psycopg")
 
-import test_serve_api as api
-from serve_door import Door, put
-from serve_postgres import TOOLS, postgres
-from test_serve_api import files  # noqa: F401  (a fixture)
-from typer.testing import CliRunner
+import test_serve_api as api  # noqa: E402
+from serve_door import Door, put  # noqa: E402
+from serve_postgres import TOOLS, postgres  # noqa: E402
+from test_serve_api import files  # noqa: E402, F401  (a fixture)
+from typer.testing import CliRunner  # noqa: E402
 
-from einthoven.cli import app
-from einthoven.record import EcgError, WrongUse
-from einthoven.serve.catalogue import CATALOGUE, ELSEWHERE, MIGRATIONS, TABLES, Postgres
-from einthoven.serve.store import Store
-from einthoven.synth import simulate
+from einthoven.cli import app  # noqa: E402
+from einthoven.record import EcgError, WrongUse  # noqa: E402
+from einthoven.serve.catalogue import CATALOGUE, ELSEWHERE, MIGRATIONS, TABLES, Postgres  # noqa: E402
+from einthoven.serve.store import Store  # noqa: E402
+from einthoven.synth import simulate  # noqa: E402
 
 pytestmark = pytest.mark.skipif(TOOLS is None, reason="no PostgreSQL is installed")
 NUMBER = count()
@@ -172,9 +172,8 @@ def test_a_first_meeting_that_was_cut_short_is_made_good(tmp_path: Path, databas
 def test_a_database_that_was_restarted_is_found_again(tmp_path: Path, database: str) -> None:
     store = Store(tmp_path / "data", database)
     with psycopg.connect(database, autocommit=True) as other:
-        other.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
-        )
+        others = "pid <> pg_backend_pid() AND datname = current_database()"
+        other.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
     with pytest.raises(psycopg.OperationalError):
         store.rows("SELECT 1 AS one")
     assert store.rows("SELECT 1 AS one") == [{"one": 1}]

@@ -10,7 +10,6 @@ directory a note of it. Without that, a slip in an address would open an empty c
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import sqlite3
@@ -130,8 +129,8 @@ class Catalogue(ABC):
         return True
 
     @property
-    def db(self) -> Any:
-        """This thread's `Connection`; it ends with its thread."""
+    def db(self) -> Connection:
+        """This thread's connection; it ends with its thread."""
         held: _Held | None = getattr(self._local, "held", None)
         if held is None or not self._usable(held.db):
             self._local.held = held = _Held(self._connect())
@@ -140,7 +139,7 @@ class Catalogue(ABC):
         return held.db
 
     @contextmanager
-    def change(self) -> Iterator[Any]:
+    def change(self) -> Iterator[Connection]:
         """A transaction: all of it, or nothing."""
         db = self.db
         self._begin(db)
@@ -260,7 +259,7 @@ class Sqlite(Catalogue):
         super().__init__()
         self.path = path
         try:
-            db = self.db
+            db: Any = self.db
             db.execute("PRAGMA journal_mode = WAL")
             version = int(db.execute("PRAGMA user_version").fetchone()[0])
             _check(version, path)
@@ -329,7 +328,7 @@ class Postgres(Catalogue):
 
     def _usable(self, db: Connection) -> bool:
         """Not after the database was restarted: the next statement gets a connection of its own."""
-        return not db.closed  # type: ignore[attr-defined, no-any-return]
+        return not db.closed  # type: ignore[attr-defined]
 
 
 class _Postgres:
@@ -390,6 +389,6 @@ def _plain(values: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(value.replace("\0", "") if isinstance(value, str) else value for value in values)
 
 
-def _check(version: int, where: str | os.PathLike[str]) -> None:
+def _check(version: int, where: str | Path) -> None:
     if version > len(MIGRATIONS):
         raise EcgError(f"is of a newer Einthoven (catalogue {version}, this one reads {len(MIGRATIONS)})", path=where)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from einthoven.record import EcgError, WrongUse
-from einthoven.serve.catalogue import CATALOGUE, ELSEWHERE, catalogue_of
+from einthoven.serve.catalogue import CATALOGUE, ELSEWHERE, Connection, catalogue_of
 
 Row = dict[str, Any]
 _PIECE = 1 << 20
@@ -52,7 +52,7 @@ class Store:
         self.change, self.snapshot, self.close = self.catalogue.change, self.catalogue.snapshot, self.catalogue.close
 
     @property
-    def db(self) -> Any:
+    def db(self) -> Connection:
         """This thread's connection (serve/catalogue.py)."""
         return self.catalogue.db
 
