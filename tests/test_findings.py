@@ -122,7 +122,15 @@ def test_every_rule_speaks_the_vocabulary_and_cites_a_source() -> None:
 
 def test_healthy_is_normal_and_nothing_else() -> None:
     assert made(case()) == {"sinus_rhythm", "axis_normal", "normal_ecg"}
-    assert conclude(tuple(case().values())).startswith("Sinus rhythm at 70/min")
+    said = conclude(tuple(case().values()))
+    assert said.startswith("Sinus rhythm at 70/min") and said.endswith(" Normal ECG.")
+
+
+def test_a_possible_sign_beside_normal_is_said_without_a_contradiction() -> None:
+    """One minor sign that is only possible does not take the word normal from an ECG, but "normal" alone would deny it."""
+    found = case(qtc_bazett_ms=455)
+    assert found["long_qt"].confidence == "possible" and "normal_ecg" in found
+    assert conclude(tuple(found.values())).endswith("Possibly prolonged QTc interval (QTc 455 ms). Otherwise normal ECG.")
 
 
 # On either side of each limit: figures, statement, whether it is made.

@@ -96,7 +96,11 @@ def conclude(findings: Sequence[Finding]) -> str:
             causes.setdefault(_cause(f), []).append(_small(STATEMENTS[f.name].text))
     sentences += [f"Not to be judged ({why}): {', '.join(dict.fromkeys(what))}" for why, what in causes.items()]
     sentences.append(_listed([f for f in said if f.group == "quality"]))
-    sentences.append(next((f.text for f in said if f.group == "summary"), ""))
+    ending = next((f for f in said if f.group == "summary"), None)
+    # "Possibly prolonged QTc interval. Normal ECG." would contradict itself.
+    sentences.append(
+        "Otherwise normal ECG" if rest and ending and ending.name == "normal_ecg" else ending.text if ending else ""
+    )
     return ". ".join(s for s in sentences if s) + "." if any(sentences) else "No statement can be made."
 
 
