@@ -57,7 +57,7 @@ OPTIONS = (
     "models pull ftp://x foo", "models nonsense", "reproduce nonsense", "reproduce exchangeai --size foo",
     "reproduce ecgfm-peft --size foo", "reproduce heartbeit --size foo", "data distance synth --form foo",
     "reproduce exchangeai --smoke --weights foo", "pretrain recipe.yaml",
-    "pretrain recipe.yaml --objective cardx", "serve --host 0.0.0.0", "token x --scope foo",
+    "pretrain recipe.yaml --objective cardx", "serve --host 0.0.0.0", "token x --scope foo", "move-catalogue mysql://x",
     "finetune language.yaml", "finetune language.yaml --data set --level foo", "finetune language.yaml --data set --set foo=1",
     "finetune --data set --labels labels.csv --init tiny-random", "plan recipe.yaml", "plan language.yaml --gpu foo",
     "reproduce llama-ecg --size foo", "reproduce ecg-bench --size foo", "pretrain recipe.yaml --objective merl",

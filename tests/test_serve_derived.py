@@ -216,7 +216,7 @@ def test_connections_end_with_their_threads(tmp_path: Path) -> None:
         thread = threading.Thread(target=store.rows, args=("SELECT 1",))
         thread.start()
         thread.join()
-    assert len(store._all) == 1
+    assert len(store.catalogue._all) == 1
     store.close()
 
 

@@ -16,7 +16,8 @@ from serve_door import Door, put, unpacked
 import einthoven as ecg
 from einthoven.beats.align import align
 from einthoven.beats.fiducials import FIDUCIALS, R_PEAK
-from einthoven.serve.store import MIGRATIONS, Store
+from einthoven.serve.catalogue import MIGRATIONS
+from einthoven.serve.store import Store
 from einthoven.synth import simulate
 
 

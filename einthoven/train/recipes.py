@@ -48,13 +48,11 @@ def from_file(path: str | Path, read: Callable[[dict[str, Any]], R], objective: 
 
 
 def table(path: str | Path) -> dict[str, Any]:
-    """The names and values of a YAML file; an empty one has none. Raises EcgError."""
+    """The names and values of a YAML file. Raises EcgError."""
     try:
         words = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
         raise EcgError(f"no recipe: {fault}", path=path) from fault
-    if words is None:
-        return {}
     if not isinstance(words, dict):
         raise EcgError("no recipe: a YAML table of names and values is wanted", path=path)
     return words
